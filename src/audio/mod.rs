@@ -1,0 +1,1 @@
+//! One mono frame at a time.

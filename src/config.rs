@@ -1,0 +1,265 @@
+//! Every tunable, with its unit, default and reason; read from the command line, the environment and `offhook.toml` here only.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All settings, one struct per folder that is tuned.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Start the bridge at once, without waiting for `POST /api/v1/sip/start`.
+    pub start: bool,
+    /// The control API.
+    pub control: Control,
+    /// Signalling.
+    pub sip: Sip,
+    /// Media ports and the media path.
+    pub media: Media,
+    /// What the agent says and for how long.
+    pub agent: Agent,
+    /// Who hears, thinks and speaks.
+    pub providers: Providers,
+}
+
+/// The control API (`control/`).
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// Where it listens. Loopback by default: it steers calls and shows transcripts.
+    pub listen: SocketAddr,
+    /// The bearer token it demands; required where it does not listen on loopback.
+    pub token: Option<String>,
+}
+
+/// Signalling (`sip/`).
+#[derive(Clone, Debug)]
+pub struct Sip {
+    /// Where SIP over UDP is served when `--start` is given; the API's `host` and `port` win for the API.
+    pub listen: SocketAddr,
+    /// The address written into SDP and Contact in place of the one that routes to the peer.
+    pub advertised_address: Option<IpAddr>,
+    /// Largest number of calls at once; one more gets 503 with Retry-After before anything is allocated for it.
+    pub calls_max: usize,
+    /// Registrations kept, over all users.
+    pub bindings_max: usize,
+    /// The registration time granted where none is asked for, in seconds (RFC 3261 §10.3 leaves the choice to us).
+    pub expires_default_s: u32,
+    /// The shortest registration time; a shorter wish is answered 423 (RFC 3261 §10.3 step 7).
+    pub expires_min_s: u32,
+    /// The longest registration time granted.
+    pub expires_max_s: u32,
+    /// T1, the round-trip time estimate (RFC 3261 §17.1.1.1).
+    pub t1: Duration,
+    /// T2, the largest retransmission interval (RFC 3261 §17.1.2.2).
+    pub t2: Duration,
+    /// T4, how long a message may stay in the network (RFC 3261 §17.1.2.2).
+    pub t4: Duration,
+}
+
+/// Media ports and the media path (`rtp/`, `jitter/`, `call/`).
+#[derive(Clone, Debug)]
+pub struct Media {
+    /// UDP ports for RTP (even) and RTCP (odd).
+    pub rtp_ports: RangeInclusive<u16>,
+    /// How long a port rests after its call, so that late packets reach nobody's next call.
+    pub port_rest: Duration,
+    /// A call whose peer sends neither RTP nor RTCP for this long, and is not on hold, is ended.
+    pub silence_max: Duration,
+    /// Media worker threads.
+    pub workers: usize,
+}
+
+/// What the agent says and for how long (`agent/`, `turn/`).
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// What it says first; empty: the caller speaks first.
+    pub greeting: String,
+    /// The system prompt of the language model.
+    pub prompt: String,
+    /// What it says when the caller has been silent for `reprompt_after`.
+    pub reprompt: String,
+    /// What it says before it hangs up on a silent caller or at the end of the longest call.
+    pub goodbye: String,
+    /// What it says when a provider has failed and the answer could not be made.
+    pub apology: String,
+    /// What it says before it hangs up because a provider stayed away.
+    pub farewell_on_failure: String,
+    /// Silence of the caller after which it asks again.
+    pub reprompt_after: Duration,
+    /// Re-prompts without an answer after which it says goodbye.
+    pub reprompts_max: u32,
+    /// The longest call.
+    pub call_max: Duration,
+    /// What the receptionist mind knows: `[[answers]]` of `offhook.toml`.
+    pub answers: Vec<Answer>,
+    /// The name of the place that the receptionist speaks for.
+    pub business: String,
+}
+
+/// One thing that the receptionist knows.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Ways in which callers ask for it.
+    pub questions: Vec<String>,
+    /// What it says.
+    pub answer: String,
+}
+
+/// How the caller's audio is handed to the recogniser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SttFormat {
+    /// 16 kHz, 16 bit.
+    Pcm16,
+    /// 8 kHz µ-law, as it came.
+    Mulaw,
+}
+
+/// Who hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stt {
+    /// Deepgram Flux.
+    Deepgram,
+    /// Moonshine on this machine.
+    Local,
+    /// No recogniser: turns are marked by voice activity alone, and the audio is kept for the echo voice.
+    Echo,
+}
+
+/// Who thinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Llm {
+    /// Groq.
+    Groq,
+    /// Any server that speaks OpenAI's chat completions.
+    OpenAi,
+    /// The deterministic receptionist on this machine.
+    Local,
+    /// Says back what it heard.
+    Echo,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tts {
+    /// Cartesia.
+    Cartesia,
+    /// Hibari on this machine.
+    Local,
+    /// Plays the caller's own words back.
+    Echo,
+}
+
+/// A secret that prints as its length only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `secret` from being printed.
+    #[must_use]
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// Returns the secret itself, for the header that carries it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<secret of {} characters>", self.0.len())
+    }
+}
+
+/// Who hears, thinks and speaks (`providers/`), and where they are.
+#[derive(Clone, Debug)]
+pub struct Providers {
+    /// Who hears.
+    pub stt: Stt,
+    /// Who thinks.
+    pub llm: Llm,
+    /// Who speaks.
+    pub tts: Tts,
+    /// How the caller's audio is handed to the recogniser.
+    pub stt_format: SttFormat,
+    /// Deepgram: `DEEPGRAM_API_KEY`, `DEEPGRAM_BASE_URL`, `DEEPGRAM_MODEL`.
+    pub deepgram: Endpoint,
+    /// Groq: `GROQ_API_KEY`, `GROQ_BASE_URL`, `GROQ_MODEL`.
+    pub groq: Endpoint,
+    /// Any OpenAI-compatible server: `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_MODEL`.
+    pub openai: Endpoint,
+    /// Cartesia: `CARTESIA_API_KEY`, `CARTESIA_BASE_URL`, `CARTESIA_MODEL`.
+    pub cartesia: Endpoint,
+    /// `CARTESIA_VOICE`, a voice's id.
+    pub cartesia_voice: String,
+    /// Where the local models are kept: `OFFHOOK_MODELS`, or the user's cache folder.
+    pub models: PathBuf,
+}
+
+/// Where a provider is and what it is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint {
+    /// The key.
+    pub key: Secret,
+    /// The base URL, without a trailing slash.
+    pub base_url: String,
+    /// The model.
+    pub model: String,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5060),
+            advertised_address: None,
+            calls_max: 200,
+            bindings_max: 10_000,
+            expires_default_s: 300,
+            expires_min_s: 10,
+            expires_max_s: 3600,
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            rtp_ports: 10_000..=20_000,
+            port_rest: Duration::from_secs(2),
+            silence_max: Duration::from_secs(60),
+            workers: 1,
+        }
+    }
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            greeting: "Hello, this is Offhook. How can I help you?".into(),
+            prompt: "You are a friendly, quick agent on the telephone. Answer in one or two short spoken sentences. \
+                     No lists, no markdown, no emoji. When the caller says goodbye, say goodbye and call hang_up."
+                .into(),
+            reprompt: "Are you still there?".into(),
+            goodbye: "I'll let you go now. Goodbye!".into(),
+            apology: "I'm sorry, something went wrong on my side. Could you say that again?".into(),
+            farewell_on_failure: "I'm sorry, I have a technical problem. Please call again later. Goodbye.".into(),
+            reprompt_after: Duration::from_secs(12),
+            reprompts_max: 2,
+            call_max: Duration::from_secs(30 * 60),
+            answers: Vec::new(),
+            business: "Offhook".into(),
+        }
+    }
+}

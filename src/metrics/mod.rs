@@ -1,0 +1,1 @@
+//! What is measured, under which name, in which unit.

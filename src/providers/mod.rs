@@ -1,0 +1,261 @@
+//! The agent's ears, mind and voice: three roles, each run by a thread of its own.
+//!
+//! A provider is a factory shared by all calls; `run` is one call's session and occupies its thread until the call ends
+//! ([`Stop`] is raised and the bell rung) or the provider is lost for good. Sessions are opened while the phone rings.
+
+pub mod feeder;
+
+use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
+use crate::call::{EarFrame, VoiceFrame};
+use crate::ids::{CallId, TurnId};
+use crate::time::{Clock, Instant};
+use crossbeam_channel::{Receiver, Sender};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The ears: caller audio in, turns out.
+pub trait Transcriber: Send + Sync {
+    /// Returns the name that `/status` and `/calls` show, such as `flux`.
+    fn name(&self) -> &'static str;
+    /// Runs one call's session.
+    fn run(&self, io: EarsIo);
+}
+
+/// The mind: a conversation in, the reply's text out.
+pub trait Responder: Send + Sync {
+    /// Returns the name that `/status` and `/calls` show, such as `groq`.
+    fn name(&self) -> &'static str;
+    /// Runs one call's session.
+    fn run(&self, io: MindIo);
+}
+
+/// The voice: clauses in, 8 kHz audio out.
+pub trait Speaker: Send + Sync {
+    /// Returns the name that `/status` and `/calls` show, such as `cartesia`.
+    fn name(&self) -> &'static str;
+    /// Runs one call's session.
+    fn run(&self, io: VoiceIo);
+    /// Speaks `text` whole, for the phrases that are kept: mono PCM at 8 kHz. Blocks, with deadlines of its own.
+    ///
+    /// # Errors
+    /// What kept the provider from speaking.
+    fn render(&self, text: &str) -> Result<Vec<i16>, Failure>;
+}
+
+/// What the ears' thread works with.
+pub struct EarsIo {
+    /// The call, for log lines.
+    pub call: CallId,
+    /// The engine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// 20 ms frames of caller audio, as they arrive; silence of a caller who sends nothing is filled in.
+    pub frames: rtrb::Consumer<EarFrame>,
+    /// Rung when frames are there and when the call ends.
+    pub listener: Listener,
+    /// Where events go.
+    pub events: Events<EarsEvent>,
+    /// Raised when the call has ended.
+    pub stop: Stop,
+}
+
+/// What the mind's thread works with.
+pub struct MindIo {
+    /// The call, for log lines.
+    pub call: CallId,
+    /// The engine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// What the agent orders.
+    pub commands: Receiver<MindCommand>,
+    /// Rung when commands are there and when the call ends.
+    pub listener: Listener,
+    /// Where events go.
+    pub events: Events<(TurnId, MindEvent)>,
+    /// Raised when the call has ended.
+    pub stop: Stop,
+}
+
+/// What the agent orders of its mind.
+#[derive(Clone, Debug)]
+pub enum MindCommand {
+    /// Reply to this.
+    Ask(Request),
+    /// No word of this turn is wanted any more.
+    Cancel(TurnId),
+}
+
+/// A conversation that wants a reply.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The turn that the reply belongs to.
+    pub turn: TurnId,
+    /// System prompt first, oldest first; shared, since it is only read.
+    pub messages: Vec<crate::agent::Message>,
+    /// Tools that the model may call.
+    pub tools: Vec<crate::agent::Tool>,
+}
+
+/// What the voice's thread works with.
+pub struct VoiceIo {
+    /// The call, for log lines.
+    pub call: CallId,
+    /// The engine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// What the agent orders.
+    pub commands: Receiver<VoiceCommand>,
+    /// Rung when commands are there, when the media path has made room, and when the call ends.
+    pub listener: Listener,
+    /// Where audio goes; see [`crate::providers::feeder::Feeder`].
+    pub frames: rtrb::Producer<VoiceFrame>,
+    /// Wakes the media worker after frames were put into an empty ring.
+    pub media: Bell,
+    /// Where events go.
+    pub events: Events<(TurnId, VoiceEvent)>,
+    /// Raised when the call has ended.
+    pub stop: Stop,
+}
+
+/// What the agent orders of its voice.
+#[derive(Clone, Debug)]
+pub enum VoiceCommand {
+    /// Speak `text`, the `clause`-th of the turn; after `last` the turn's speech is whole. `text` may be empty when `last`.
+    Speak { turn: TurnId, clause: u16, text: String, last: bool },
+    /// Play a kept phrase: mono PCM at 8 kHz, and the text it says. It is the whole of the turn's speech.
+    Play { turn: TurnId, text: String, pcm: Arc<[i16]> },
+    /// No sample of this turn is wanted any more.
+    Cancel(TurnId),
+}
+
+/// Raised once, when the call has ended; seen by its threads at their next wake-up.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Raises it.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it is raised.
+    #[must_use]
+    pub fn raised(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// An event and the moment it came in.
+#[derive(Clone, Debug)]
+pub struct Stamped<T> {
+    /// When the provider's thread had it in hand.
+    pub at: Instant,
+    /// The event.
+    pub event: T,
+}
+
+/// Sends a provider's events to the call's conductor, and wakes it.
+pub struct Events<T> {
+    clock: Arc<dyn Clock>,
+    send: Box<dyn Fn(Stamped<T>) + Send>,
+}
+
+impl<T> Events<T> {
+    /// Makes a sender whose events go through `wrap` into `channel`, which is bounded; `bell` wakes its reader.
+    pub fn new<E: Send + 'static>(
+        clock: Arc<dyn Clock>,
+        channel: Sender<E>,
+        bell: Bell,
+        wrap: impl Fn(Stamped<T>) -> E + Send + 'static,
+    ) -> Self {
+        Self {
+            clock,
+            send: Box::new(move |stamped| {
+                // A conductor that is gone has no use for events, and one that lags makes its provider wait.
+                if channel.send(wrap(stamped)).is_ok() {
+                    bell.ring();
+                }
+            }),
+        }
+    }
+
+    /// Sends `event`, stamped with the present.
+    pub fn send(&self, event: T) {
+        self.send_at(self.clock.now(), event);
+    }
+
+    /// Sends `event` as of `at`.
+    pub fn send_at(&self, at: Instant, event: T) {
+        (self.send)(Stamped { at, event });
+    }
+}
+
+/// Wakes the thread that waits on the other end. Rings between two wake-ups are one.
+#[derive(Clone)]
+pub struct Bell(Arc<BellInner>);
+
+struct BellInner {
+    rung: AtomicBool,
+    way: Way,
+}
+
+enum Way {
+    Poll(mio::Waker),
+    Park(std::thread::Thread),
+}
+
+impl Bell {
+    /// A bell that unparks `thread`, which must look at its queues before it parks.
+    #[must_use]
+    pub fn for_thread(thread: std::thread::Thread) -> Self {
+        Self(Arc::new(BellInner { rung: AtomicBool::new(false), way: Way::Park(thread) }))
+    }
+
+    /// Wakes the thread at the other end; no heap, no lock; a system call only where it sleeps.
+    pub fn ring(&self) {
+        match &self.0.way {
+            Way::Park(thread) => thread.unpark(),
+            Way::Poll(waker) => {
+                if !self.0.rung.swap(true, Ordering::AcqRel) {
+                    // An eventfd write fails only when its counter is full, and then the reader is awake anyway.
+                    let _ = waker.wake();
+                }
+            }
+        }
+    }
+}
+
+/// The other end of a [`Bell`]: a `mio::Poll` on which a session waits for the bell and for its own sockets at once.
+pub struct Listener {
+    poll: mio::Poll,
+    events: mio::Events,
+    bell: Bell,
+}
+
+/// The token of the bell itself; a session's sockets take others.
+pub const BELL_TOKEN: mio::Token = mio::Token(usize::MAX);
+
+impl Listener {
+    /// Makes a bell and the listener that hears it.
+    ///
+    /// # Errors
+    /// What the system says when it has no file descriptor left.
+    pub fn new() -> std::io::Result<(Bell, Self)> {
+        let poll = mio::Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), BELL_TOKEN)?;
+        let bell = Bell(Arc::new(BellInner { rung: AtomicBool::new(false), way: Way::Poll(waker) }));
+        Ok((bell.clone(), Self { poll, events: mio::Events::with_capacity(16), bell }))
+    }
+
+    /// Where a session registers its sockets.
+    #[must_use]
+    pub fn registry(&self) -> &mio::Registry {
+        self.poll.registry()
+    }
+
+    /// Waits for the bell, a registered socket, or `timeout` (rounded up to a millisecond). Look at every queue and
+    /// socket afterwards: what woke it is not told, and a wake-up for nothing is allowed.
+    pub fn wait(&mut self, timeout: Option<Duration>) {
+        // An interrupted wait is a wake-up for nothing.
+        let _ = self.poll.poll(&mut self.events, timeout);
+        self.bell.0.rung.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,1 @@
+//! Session descriptions: what both sides agree to send.

@@ -1,0 +1,35 @@
+//! Who holds the floor: runs on the media path, knows ids and durations only, never text or samples.
+
+use crate::ids::TurnId;
+
+/// What happens around the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The local detector: the caller's voice began (sustained, not a click) or stopped.
+    CallerSpeech { speaking: bool },
+    /// The recogniser: the caller has begun a turn, with at least one word.
+    StartOfTurn,
+    /// The recogniser: there are (more) words in the caller's turn.
+    Words,
+    /// The recogniser: the caller's turn has ended.
+    EndOfTurn,
+    /// The agent gives the floor to its reply `turn`: frames of it may come from here on.
+    Granted { turn: TurnId },
+    /// The first sample of `turn` was played.
+    Playing { turn: TurnId },
+    /// The last sample of `turn` was played.
+    Played { turn: TurnId },
+    /// The agent has withdrawn `turn` itself.
+    Withdrawn { turn: TurnId },
+}
+
+/// What the floor wants done with the agent's speech.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Be silent from the next packet on, and keep what is queued.
+    Pause,
+    /// Go on from the sample where it stopped.
+    Resume,
+    /// Drop what is queued of `turn`: the caller has the floor.
+    CutPlayout { turn: TurnId },
+}
