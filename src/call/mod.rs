@@ -1,5 +1,9 @@
 //! One call: the machines wired, on the media path.
 
+pub mod egress;
+pub mod ingress;
+pub mod playout;
+
 use crate::ids::TurnId;
 use crate::time::Instant;
 

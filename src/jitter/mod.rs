@@ -1,1 +1,5 @@
 //! Packets in whenever; the caller's speech out in order, as soon as it can be known.
+
+pub mod stats;
+
+pub use stats::Stats;
