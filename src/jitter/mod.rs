@@ -1,1 +1,6 @@
 //! Packets in whenever; the caller's speech out in order, as soon as it can be known.
+
+pub mod conceal;
+pub mod stats;
+
+pub use stats::Stats;
