@@ -3,7 +3,13 @@
 //! A provider is a factory shared by all calls; `run` is one call's session and occupies its thread until the call ends
 //! ([`Stop`] is raised and the bell rung) or the provider is lost for good. Sessions are opened while the phone rings.
 
+pub mod cartesia;
+pub mod deepgram;
+pub mod echo;
 pub mod feeder;
+pub mod groq;
+pub mod scripted;
+pub mod socket;
 
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
 use crate::call::{EarFrame, VoiceFrame};
@@ -243,6 +249,12 @@ impl Listener {
         let waker = mio::Waker::new(poll.registry(), BELL_TOKEN)?;
         let bell = Bell(Arc::new(BellInner { rung: AtomicBool::new(false), way: Way::Poll(waker) }));
         Ok((bell.clone(), Self { poll, events: mio::Events::with_capacity(16), bell }))
+    }
+
+    /// Returns a bell that this listener hears, for a session's own threads.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
     }
 
     /// Where a session registers its sockets.
