@@ -4,6 +4,7 @@
 //! ([`Stop`] is raised and the bell rung) or the provider is lost for good. Sessions are opened while the phone rings.
 
 pub mod feeder;
+pub mod local;
 
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
 use crate::call::{EarFrame, VoiceFrame};
