@@ -6,8 +6,10 @@
 pub mod ears;
 pub mod models;
 pub mod moonshine;
+pub mod receptionist;
 pub mod segmenter;
 pub mod smart_turn;
+pub mod voice;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
