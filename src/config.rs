@@ -20,6 +20,32 @@ pub struct Config {
     pub agent: Agent,
     /// Who hears, thinks and speaks.
     pub providers: Providers,
+    /// `OFFHOOK_LOG`: the least grave lines that are written to stderr.
+    pub log: LogLevel,
+}
+
+/// How much a log line matters, gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something failed that a caller or the operator notices.
+    Error,
+    /// Something is not as it should be, and was coped with.
+    Warn,
+    /// What a day at the telephone looks like: starts, calls, turns.
+    Info,
+    /// Everything.
+    Debug,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve calls.
+    Run,
+    /// `offhook models`: obtain the local models and end.
+    Models,
+    /// `--help` or `--version`: the text was printed; end with exit code 0.
+    Printed,
 }
 
 /// The control API (`control/`).
@@ -263,3 +289,31 @@ impl Default for Agent {
         }
     }
 }
+
+impl Config {
+    /// Reads all settings: `args` (without the program's name) before `env` before `.env` before `offhook.toml` before
+    /// the defaults; relative paths start at `cwd`.
+    ///
+    /// # Errors
+    /// The first setting that is wrong, in one line: its name, what it was, and what it may be.
+    pub fn load(
+        args: &[std::ffi::OsString],
+        env: &dyn Fn(&str) -> Option<String>,
+        cwd: &std::path::Path,
+    ) -> Result<(Self, Command), Error> {
+        let _ = (args, env, cwd);
+        Err(Error(String::new()))
+    }
+}
+
+/// A wrong setting, in one line; exit code 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
