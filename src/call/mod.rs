@@ -226,7 +226,7 @@ impl Call {
             ingress: Ingress::new(setup.agreed, setup.signalling, now),
             egress: Egress::new(start, rng),
             playout: Playout::new(),
-            floor: Floor::new(),
+            floor: Floor::new(turn::barge_in::Settings::default()),
             links: Links {
                 rings: setup.rings,
                 wakes: Wakes::default(),
@@ -261,7 +261,7 @@ impl Call {
             return;
         }
         let taken = self.ingress.stats().packets_received;
-        self.hear(arrived, |ingress, sink| ingress.handle_packet(source, bytes, arrived, sink));
+        self.hear(arrived, |ingress, sink| ingress.handle_packet(source, bytes, arrived, &mut |output| sink(output)));
         if self.ingress.stats().packets_received > taken {
             wire.measure(Measure::InterarrivalJitter, self.ingress.stats().jitter);
         }
@@ -281,7 +281,7 @@ impl Call {
             self.playout.push(&frame);
         }
         if self.ingress.poll_timeout() <= now {
-            self.hear(now, |ingress, sink| ingress.handle_timeout(now, sink));
+            self.hear(now, |ingress, sink| ingress.handle_timeout(now, &mut |output| sink(output)));
             self.measure_gap(wire);
         }
         self.floor.handle_timeout(now);

@@ -24,6 +24,15 @@ impl SystemClock {
     pub fn unix_time(&self, at: Instant) -> Duration {
         self.started_at + at.since(Instant::ZERO)
     }
+
+    /// Returns the NTP time (RFC 5905 §6: 32.32 fixed-point seconds since 1900) at [`Instant::ZERO`].
+    #[must_use]
+    pub fn ntp_at_zero(&self) -> u64 {
+        /// Seconds from 1900 to 1970, with 17 leap days.
+        const NTP_TO_UNIX_S: u64 = 2_208_988_800;
+        let fraction = (u64::from(self.started_at.subsec_nanos()) << 32) / 1_000_000_000;
+        ((self.started_at.as_secs() + NTP_TO_UNIX_S) << 32) | fraction
+    }
 }
 
 impl Clock for SystemClock {

@@ -10,11 +10,12 @@ use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
 use crate::ids::{CallId, TurnId};
-use crate::metrics::Board;
+use crate::config::LogLevel;
+use crate::metrics::{Board, Journal};
 use crate::providers::{Bell, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
 use crate::sip::EndedBy;
 use crate::time::{Clock, Instant};
-use crate::turn::timeline::Timeline;
+use crate::turn::timeline::{Mark, Timeline};
 use crossbeam_channel::{Receiver, Sender};
 use rtrb::{Consumer, Producer};
 use std::collections::{BTreeMap, VecDeque};
@@ -75,13 +76,11 @@ impl Handle {
 }
 
 /// What a conductor works with.
-pub struct Conductor {
+pub struct Seat {
     /// The call.
     pub call: CallId,
     /// The agent's machine.
     pub agent: Agent,
-    /// Its threads.
-    pub crew: Crew,
     /// Orders to the media path.
     pub commands: Producer<CallCommand>,
     /// What happens on the media path.
@@ -98,56 +97,86 @@ pub struct Conductor {
     pub phrases: Arc<Phrases>,
     /// The table of calls.
     pub board: Arc<Board>,
+    /// Log lines.
+    pub journal: Journal,
     /// To hang up.
     pub net: NetHandle,
     /// The clock.
     pub clock: Arc<SystemClock>,
+}
+
+impl Seat {
+    /// Ends a call whose threads could not be started.
+    pub fn give_up(self, error: &std::io::Error) {
+        self.journal.line(LogLevel::Error, Some(self.call), format_args!("no threads for the call: {error}"));
+        let reason = "no threads for the call".to_owned();
+        self.net.send(NetCommand::HangUp { call: self.call, by: EndedBy::Engine, reason });
+    }
+}
+
+/// A call's conductor.
+pub struct Conductor {
+    seat: Seat,
+    crew: Crew,
     /// Orders that the full ring has not taken yet, oldest first.
-    pub waiting: VecDeque<CallCommand>,
+    waiting: VecDeque<CallCommand>,
     /// The marks of the latest turns.
-    pub timelines: BTreeMap<TurnId, Timeline>,
+    timelines: BTreeMap<TurnId, Timeline>,
     /// The end of the caller's turn that the next request will answer.
-    pub ended_turn: Option<Timeline>,
-    /// Phrases the agent knows to be ready.
-    pub announced: Vec<Phrase>,
+    ended_turn: Option<Timeline>,
+    /// Phrases that the agent knows to be ready.
+    announced: Vec<Phrase>,
 }
 
 impl Conductor {
+    /// Seats a conductor before its crew.
+    #[must_use]
+    pub fn new(seat: Seat, crew: Crew) -> Self {
+        Self {
+            seat,
+            crew,
+            waiting: VecDeque::new(),
+            timelines: BTreeMap::new(),
+            ended_turn: None,
+            announced: Vec::new(),
+        }
+    }
+
     /// Conducts until the call is over, and lets its threads end.
     pub fn run(mut self) {
-        while !self.stop.raised() {
-            self.do_work(self.clock.now());
-            let now = self.clock.now();
-            let due = self.agent.poll_timeout().map(|deadline| deadline.at.since(now));
+        while !self.seat.stop.raised() {
+            self.do_work(self.seat.clock.now());
+            let now = self.seat.clock.now();
+            let due = self.seat.agent.poll_timeout().map(|deadline| deadline.at.since(now));
             // The ring to the media path has no bell back: a full one is tried again at the next frame.
             let retry = (!self.waiting.is_empty()).then_some(Duration::from_millis(20));
-            self.listener.wait(due.into_iter().chain(retry).min());
+            self.seat.listener.wait(due.into_iter().chain(retry).min());
         }
         self.last_words();
         // A provider may be waiting for room in the channel: it must see that nobody reads it any more.
-        drop(self.events);
+        drop(self.seat);
         self.crew.end();
     }
 
     /// Handles all that has come in, and all that is due at `now`.
     pub fn do_work(&mut self, now: Instant) {
-        for phrase in self.phrases.rendered() {
+        for phrase in self.seat.phrases.rendered() {
             if !self.announced.contains(&phrase) {
                 self.announced.push(phrase);
                 self.tell(agent::Input::PhraseReady(phrase), now);
             }
         }
-        while let Ok(event) = self.media.pop() {
+        while let Ok(event) = self.seat.media.pop() {
             self.media_event(event, now);
         }
-        while let Ok(event) = self.events.try_recv() {
+        while let Ok(event) = self.seat.events.try_recv() {
             self.event(event, now);
             // What was heard comes first: a cut must reach the agent before the words that followed it.
-            while let Ok(event) = self.media.pop() {
+            while let Ok(event) = self.seat.media.pop() {
                 self.media_event(event, now);
             }
         }
-        self.agent.handle_timeout(now);
+        self.seat.agent.handle_timeout(now);
         self.carry_out(now);
         self.push_waiting();
     }
@@ -158,7 +187,7 @@ impl Conductor {
             Event::Digit(digit) => self.tell(agent::Input::Digit(digit), now),
             Event::Crashed(role) => {
                 let text = format!("the thread of the {role} panicked");
-                self.board.say(self.call, &text);
+                self.warn(&text);
                 let failure = agent::Failure { kind: agent::FailureKind::Dropped, text };
                 self.tell(agent::Input::Ears(EarsEvent::Failed(failure)), now);
             }
@@ -166,26 +195,26 @@ impl Conductor {
             Event::Mind(Stamped { at, event: (turn, event) }) => {
                 if let Some(timeline) = self.timelines.get_mut(&turn) {
                     match &event {
-                        MindEvent::Sent => timeline.request_sent(at),
-                        MindEvent::Token(text) if !text.trim().is_empty() => timeline.first_token(at),
+                        MindEvent::Sent => timeline.mark(Mark::RequestSent, at),
+                        MindEvent::Token(text) if !text.trim().is_empty() => timeline.mark(Mark::FirstToken, at),
                         _ => {}
                     }
                 }
                 if let MindEvent::Failed(failure) = &event {
-                    self.board.say(self.call, &format!("mind: {}", failure.text));
+                    self.warn(&format!("mind: {}", failure.text));
                 }
                 self.tell(agent::Input::Mind { turn, event }, now);
             }
             Event::Voice(Stamped { at, event: (turn, event) }) => {
                 if let Some(timeline) = self.timelines.get_mut(&turn) {
                     match &event {
-                        VoiceEvent::Sent { .. } => timeline.clause_sent(at),
-                        VoiceEvent::FirstAudio => timeline.first_audio(at),
+                        VoiceEvent::Sent { .. } => timeline.mark(Mark::ClauseSent, at),
+                        VoiceEvent::FirstAudio => timeline.mark(Mark::FirstAudio, at),
                         _ => {}
                     }
                 }
                 if let VoiceEvent::Failed(failure) = &event {
-                    self.board.say(self.call, &format!("voice: {}", failure.text));
+                    self.warn(&format!("voice: {}", failure.text));
                 }
                 self.tell(agent::Input::Voice { turn, event }, now);
             }
@@ -199,11 +228,15 @@ impl Conductor {
                 (!transcript.trim().is_empty()).then_some(Heard::Words)
             }
             EarsEvent::EndOfTurn { transcript, speech } => {
-                self.ended_turn = Some(Timeline::new(speech.arrived, speech.handed, at));
+                let mut timeline = Timeline::default();
+                timeline.mark(Mark::SpeechArrived, speech.arrived);
+                timeline.mark(Mark::SpeechHanded, speech.handed);
+                timeline.mark(Mark::EndOfTurn, at);
+                self.ended_turn = Some(timeline);
                 (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
             }
             EarsEvent::Failed(failure) => {
-                self.board.say(self.call, &format!("ears: {}", failure.text));
+                self.warn(&format!("ears: {}", failure.text));
                 None
             }
             EarsEvent::Connected | EarsEvent::EagerEndOfTurn { .. } => None,
@@ -219,9 +252,9 @@ impl Conductor {
             CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
             CallEvent::FirstPacket { turn, at } => {
                 if let Some(mut timeline) = self.timelines.remove(&turn) {
-                    timeline.first_packet(at);
+                    timeline.mark(Mark::FirstPacket, at);
                     if let Some(stages) = timeline.stages() {
-                        self.board.latency(self.call, turn, &stages);
+                        self.seat.board.latency(self.seat.call, turn, &stages);
                     }
                 }
                 self.tell(agent::Input::FirstPacket { turn }, now);
@@ -234,12 +267,12 @@ impl Conductor {
     }
 
     fn tell(&mut self, input: agent::Input, now: Instant) {
-        self.agent.handle_input(input, now);
+        self.seat.agent.handle_input(input, now);
         self.carry_out(now);
     }
 
     fn carry_out(&mut self, _now: Instant) {
-        while let Some(output) = self.agent.poll_output() {
+        while let Some(output) = self.seat.agent.poll_output() {
             match output {
                 agent::Output::Ask { turn, messages, tools } => {
                     if let Some(timeline) = self.ended_turn.take() {
@@ -256,8 +289,8 @@ impl Conductor {
                     self.crew.voice(VoiceCommand::Speak { turn, clause, text, last });
                 }
                 agent::Output::Play { turn, phrase } => {
-                    if let Some(pcm) = self.phrases.get(phrase) {
-                        let text = self.phrases.text(phrase).to_owned();
+                    if let Some(pcm) = self.seat.phrases.get(phrase) {
+                        let text = self.seat.phrases.text(phrase).to_owned();
                         self.crew.voice(VoiceCommand::Play { turn, text, pcm });
                     }
                 }
@@ -265,14 +298,30 @@ impl Conductor {
                     self.order(CallCommand::Withdraw(turn));
                     self.crew.voice(VoiceCommand::Cancel(turn));
                 }
-                agent::Output::Turn(record) => self.board.turn(self.call, &record),
+                agent::Output::Turn(record) => self.turn(&record),
                 agent::Output::HangUp { reason } => self.hang_up(EndedBy::Agent, &reason),
             }
         }
     }
 
+    /// Shows a turn as it stands, and logs who said what once it is known.
+    fn turn(&self, record: &agent::TurnRecord) {
+        self.seat.board.turn(self.seat.call, record);
+        let line = |text| self.seat.journal.line(LogLevel::Info, Some(self.seat.call), text);
+        if record.agent.is_empty() && !record.caller.is_empty() {
+            line(format!("{}: caller: {}", record.turn, record.caller));
+        } else if !record.agent.is_empty() {
+            let cut = if record.interrupted { " (cut)" } else { "" };
+            line(format!("{}: agent: {}{cut}", record.turn, record.agent));
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        self.seat.journal.line(LogLevel::Warn, Some(self.seat.call), text);
+    }
+
     fn hang_up(&self, by: EndedBy, reason: &str) {
-        self.net.send(NetCommand::HangUp { call: self.call, by, reason: reason.to_owned() });
+        self.seat.net.send(NetCommand::HangUp { call: self.seat.call, by, reason: reason.to_owned() });
     }
 
     fn order(&mut self, command: CallCommand) {
@@ -283,29 +332,29 @@ impl Conductor {
     fn push_waiting(&mut self) {
         let mut pushed = false;
         while let Some(command) = self.waiting.pop_front() {
-            if self.commands.push(command).is_err() {
+            if self.seat.commands.push(command).is_err() {
                 self.waiting.push_front(command);
                 break;
             }
             pushed = true;
         }
         if pushed {
-            self.media_bell.ring();
+            self.seat.media_bell.ring();
         }
     }
 
     /// Takes in what the media path said last, so that the record of the last turn is what was heard of it.
     fn last_words(&mut self) {
-        let until = self.clock.now() + LAST_WORDS;
+        let until = self.seat.clock.now() + LAST_WORDS;
         loop {
-            let now = self.clock.now();
-            while let Ok(event) = self.media.pop() {
+            let now = self.seat.clock.now();
+            while let Ok(event) = self.seat.media.pop() {
                 self.media_event(event, now);
             }
-            if self.media.is_abandoned() || now >= until {
+            if self.seat.media.is_abandoned() || now >= until {
                 return;
             }
-            self.listener.wait(Some(Duration::from_millis(10)));
+            self.seat.listener.wait(Some(Duration::from_millis(10)));
         }
     }
 }

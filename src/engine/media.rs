@@ -5,12 +5,14 @@
 //! sends, and the wake-up of a thread that sleeps at the other end of a ring.
 
 use crate::call::{Call, Measure, TapFrame, Wire};
+use crate::engine::clock::SystemClock;
 use crate::engine::rings::Datagram;
 use crate::ids::CallId;
-use crate::metrics::{Kind, Sample};
+use crate::metrics::{Kind, Quality, Sample};
 use crate::providers::Bell;
-use crate::sdp::answer::Agreed;
-use crate::time::Instant;
+use crate::rtp::Discard;
+use crate::sdp::Agreed;
+use crate::time::{Clock, Instant};
 use rtrb::{Consumer, Producer};
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +22,9 @@ use std::time::Duration;
 
 /// How long a worker without a deadline sleeps: it is woken by its bell, so this only bounds the effect of a lost ring.
 const IDLE: Duration = Duration::from_millis(100);
+
+/// How often the table of calls is told how a call's media flow.
+const QUALITY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What net wants of a worker.
 pub enum WorkerOrder {
@@ -47,6 +52,8 @@ pub struct Line {
     pub ears: Bell,
     /// Wakes its conductor.
     pub conductor: Bell,
+    /// When its quality is told next.
+    pub quality_due: Instant,
     /// Whether its work panicked: the call is ended, and no other.
     pub failed: bool,
 }
@@ -70,7 +77,9 @@ pub struct Worker {
     orders: Consumer<WorkerOrder>,
     retired: Producer<Box<Line>>,
     samples: Producer<Sample>,
+    quality: Producer<(CallId, Quality)>,
     net: Bell,
+    clock: Arc<SystemClock>,
     counters: Arc<WorkerCounters>,
 }
 
@@ -82,10 +91,12 @@ impl Worker {
         orders: Consumer<WorkerOrder>,
         retired: Producer<Box<Line>>,
         samples: Producer<Sample>,
+        quality: Producer<(CallId, Quality)>,
         net: Bell,
+        clock: Arc<SystemClock>,
         counters: Arc<WorkerCounters>,
     ) -> Self {
-        Self { lines: Vec::with_capacity(calls_max), orders, retired, samples, net, counters }
+        Self { lines: Vec::with_capacity(calls_max), orders, retired, samples, quality, net, clock, counters }
     }
 
     /// Does all that is due at `now` and returns when the next thing is.
@@ -97,35 +108,41 @@ impl Worker {
         self.take_orders(now);
         let mut at = 0;
         while at < self.lines.len() {
-            let line = &mut self.lines[at];
+            let Line { call, packets, rtp, rtcp, ears, conductor, quality_due, .. } = &mut *self.lines[at];
             let mut out = Out {
-                call: line.call.id(),
-                rtp: &line.rtp,
-                rtcp: &line.rtcp,
+                call: call.id(),
+                rtp,
+                rtcp,
                 samples: &mut self.samples,
+                clock: &self.clock,
                 counters: &self.counters,
             };
             let work = catch_unwind(AssertUnwindSafe(|| {
-                while let Ok(datagram) = line.packets.pop() {
+                while let Ok(datagram) = packets.pop() {
                     let bytes = datagram.bytes.get(..usize::from(datagram.len)).unwrap_or_default();
-                    line.call.datagram(datagram.rtcp, datagram.source, bytes, datagram.arrived, &mut out);
+                    call.datagram(datagram.rtcp, datagram.source, bytes, datagram.arrived, &mut out);
                 }
-                line.call.handle_timeout(now, &mut out);
-                line.call.take_wakes()
+                call.handle_timeout(now, &mut out);
+                call.take_wakes()
             }));
             match work {
                 Ok(wakes) => {
                     if wakes.ears {
-                        line.ears.ring();
+                        ears.ring();
                     }
                     if wakes.conductor {
-                        line.conductor.ring();
+                        conductor.ring();
                     }
-                    next = next.min(line.call.poll_timeout());
+                    if now >= *quality_due {
+                        *quality_due = now + QUALITY_INTERVAL;
+                        // A snapshot that finds no room is followed by the next.
+                        let _ = self.quality.push((call.id(), quality(call)));
+                    }
+                    next = next.min(call.poll_timeout());
                     at += 1;
                 }
                 Err(_panic) => {
-                    line.failed = true;
+                    self.lines[at].failed = true;
                     self.counters.panics.fetch_add(1, Ordering::Relaxed);
                     if !self.retire(at) {
                         at += 1;
@@ -146,14 +163,12 @@ impl Worker {
             }
             match self.orders.pop() {
                 // The vector was made for every call that net admits, so this does not grow it.
-                Ok(WorkerOrder::Add(mut line)) => {
-                    line.call.start(now);
+                Ok(WorkerOrder::Add(line)) => {
                     self.lines.push(line);
                 }
                 Ok(WorkerOrder::Remove(id)) => {
                     if let Some(at) = self.find(id) {
-                        self.lines[at].call.close(now);
-                        self.lines[at].conductor.ring();
+                        self.close(at, now);
                         self.retire(at);
                     }
                 }
@@ -164,12 +179,28 @@ impl Worker {
                 }
                 Ok(WorkerOrder::Tap(id, tap)) => {
                     if let Some(at) = self.find(id) {
-                        self.lines[at].call.tap(tap);
+                        // Where all places are taken the listener sees its ring abandoned.
+                        let _ = self.lines[at].call.listen(tap);
                     }
                 }
                 Err(_) => return,
             }
         }
+    }
+
+    fn close(&mut self, at: usize, now: Instant) {
+        let Line { call, rtp, rtcp, conductor, .. } = &mut *self.lines[at];
+        let mut out = Out {
+            call: call.id(),
+            rtp,
+            rtcp,
+            samples: &mut self.samples,
+            clock: &self.clock,
+            counters: &self.counters,
+        };
+        call.close(now, &mut out);
+        conductor.ring();
+        let _ = self.quality.push((call.id(), quality(call)));
     }
 
     fn find(&self, id: CallId) -> Option<usize> {
@@ -188,27 +219,46 @@ impl Worker {
     }
 }
 
+/// How a call's media flow, as the table of calls shows it.
+fn quality(call: &Call) -> Quality {
+    let (stats, discards, sent) = (call.stats(), call.discards(), call.sent());
+    Quality {
+        packets_received: stats.packets_received,
+        lost: stats.packets_lost,
+        late: stats.packets_discarded,
+        duplicate: stats.packets_duplicated,
+        discarded: discards.total() - discards.of(Discard::Late) - discards.of(Discard::Duplicate),
+        concealed: Duration::from_micros(stats.concealed_samples * 125),
+        packets_sent: sent.packets_sent,
+        underruns: call.underruns(),
+        remote_fraction_lost: call.remote_fraction_lost(),
+        round_trip: call.round_trip(),
+        remote: call.remote(),
+    }
+}
+
 /// Where a call's packets and measurements go.
 struct Out<'a> {
     call: CallId,
     rtp: &'a UdpSocket,
     rtcp: &'a UdpSocket,
     samples: &'a mut Producer<Sample>,
+    clock: &'a SystemClock,
     counters: &'a WorkerCounters,
 }
 
 impl Wire for Out<'_> {
-    fn send(&mut self, rtcp: bool, to: SocketAddr, bytes: &[u8]) -> bool {
+    fn send(&mut self, rtcp: bool, to: SocketAddr, bytes: &[u8]) -> Option<Instant> {
         let socket = if rtcp { self.rtcp } else { self.rtp };
         let sent = socket.send_to(bytes, to).is_ok();
         let counter = if sent { &self.counters.sent } else { &self.counters.send_errors };
         counter.fetch_add(1, Ordering::Relaxed);
-        sent
+        sent.then(|| self.clock.now())
     }
 
     fn measure(&mut self, what: Measure, value: Duration) {
         let kind = match what {
-            Measure::InterarrivalJitter => Kind::InterarrivalJitter,
+            Measure::InterarrivalJitter => Kind::Jitter,
             Measure::GapWait => Kind::GapWait,
             Measure::PacingError => Kind::PacingError,
         };

@@ -23,13 +23,14 @@ pub struct Phrases {
     texts: BTreeMap<Phrase, String>,
     ready: Mutex<BTreeMap<Phrase, Arc<[i16]>>>,
     changed: Condvar,
-    cache: Option<PathBuf>,
+    cache: Option<(PathBuf, String)>,
 }
 
 impl Phrases {
-    /// Makes the store for what `agent` says; a `cache` folder keeps what a paid voice has rendered over restarts.
+    /// Makes the store for what `agent` says. `cache` is a folder that keeps what a paid voice has rendered over
+    /// restarts, and what tells that voice from every other.
     #[must_use]
-    pub fn new(agent: &config::Agent, cache: Option<PathBuf>) -> Self {
+    pub fn new(agent: &config::Agent, cache: Option<(PathBuf, String)>) -> Self {
         let texts = [
             (Phrase::Greeting, &agent.greeting),
             (Phrase::Reprompt, &agent.reprompt),
@@ -82,9 +83,9 @@ impl Phrases {
                 if stop.raised() {
                     return true;
                 }
-                match self.cached(voice.name(), text).map_or_else(|| voice.render(text), Ok) {
+                match self.cached(text).map_or_else(|| voice.render(text), Ok) {
                     Ok(pcm) => {
-                        self.keep(voice.name(), text, &pcm);
+                        self.keep(text, &pcm);
                         self.ready.lock().insert(*phrase, pcm.into());
                         changed();
                         false
@@ -124,16 +125,16 @@ impl Phrases {
         }
     }
 
-    fn path(&self, voice: &str, text: &str) -> Option<PathBuf> {
+    fn path(&self, text: &str) -> Option<PathBuf> {
         use sha2::{Digest, Sha256};
-        let folder = self.cache.as_deref()?;
+        let (folder, voice) = self.cache.as_ref()?;
         let digest = Sha256::digest(format!("{voice}\n{text}").as_bytes());
         let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         Some(folder.join(name + ".wav"))
     }
 
-    fn cached(&self, voice: &str, text: &str) -> Option<Vec<i16>> {
-        let mut wav = hound::WavReader::open(self.path(voice, text)?).ok()?;
+    fn cached(&self, text: &str) -> Option<Vec<i16>> {
+        let mut wav = hound::WavReader::open(self.path(text)?).ok()?;
         let spec = wav.spec();
         (spec.channels == 1 && spec.sample_rate == 8000 && spec.bits_per_sample == 16).then_some(())?;
         let pcm: Vec<i16> = wav.samples::<i16>().collect::<Result<_, _>>().ok()?;
@@ -141,8 +142,8 @@ impl Phrases {
     }
 
     /// Keeps a phrase on disk; a phrase that cannot be kept is rendered again at the next start, which costs only that.
-    fn keep(&self, voice: &str, text: &str, pcm: &[i16]) {
-        if let Some(path) = self.path(voice, text) {
+    fn keep(&self, text: &str, pcm: &[i16]) {
+        if let Some(path) = self.path(text) {
             let _ = write_wav(&path, pcm);
         }
     }

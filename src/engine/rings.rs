@@ -10,11 +10,13 @@
 //! | tap | [`TapFrame`] | 50: 1 s of a listener that lags | media | control | newest dropped |
 //! | worker orders | [`WorkerOrder`] | 1024: every call at once, a few times over | net | media | net tries again at its next wake-up |
 //! | retired calls | `Box<Line>` | 1024: every call at once | media | net | the worker keeps the call until there is room |
+//! | quality | ([`CallId`], [`Quality`]) | 2048: every call's, a few times over | media | stats | newest dropped; the next one follows |
 //! | samples | [`Sample`] | 32768: 1 s of 200 calls | media | stats | newest dropped, counted |
 
 use crate::call::{CallCommand, CallEvent, EarFrame, TapFrame, VoiceFrame};
 use crate::engine::media::{Line, WorkerOrder};
-use crate::metrics::Sample;
+use crate::ids::CallId;
+use crate::metrics::{Quality, Sample};
 use crate::time::Instant;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::net::SocketAddr;
@@ -65,6 +67,8 @@ rings! {
     worker_orders: WorkerOrder, 1024;
     /// Calls that the worker has let go, media to net, which drops them.
     retired: Box<Line>, 1024;
+    /// How well calls' media flow, media to stats.
+    quality: (CallId, Quality), 2048;
     /// Measurements, media to stats.
     samples: Sample, 32_768;
 }

@@ -111,6 +111,18 @@ pub enum EndedBy {
     Engine,
 }
 
+impl EndedBy {
+    /// Returns the word that the control API shows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Agent => "agent",
+            Self::Engine => "engine",
+        }
+    }
+}
+
 /// What `handle_timeout` is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
