@@ -99,7 +99,39 @@ impl Timeline {
     /// Returns what each stage cost, once both `SpeechArrived` and `FirstPacket` are known.
     #[must_use]
     pub fn stages(&self) -> Option<Stages> {
-        None
+        let (start, end) = (self.at(Mark::SpeechArrived)?, self.at(Mark::FirstPacket)?);
+        let mut stages = Stages::default();
+        let mut explained = Duration::ZERO;
+        let mut reached = start;
+        for (stage, from, to) in self.spans() {
+            let (Some(from), Some(to)) = (from, to) else { continue };
+            // A draft's request is older than the end of turn that releases it. Time counts once: for the earlier
+            // stage of the two, on which the other did not have to wait.
+            let (from, to) = (from.max(reached), to.min(end));
+            stages.parts[stage as usize] = to - from;
+            explained += to - from;
+            reached = reached.max(to);
+        }
+        stages.parts[Stage::Unexplained as usize] = (end - start).saturating_sub(explained);
+        Some(stages)
+    }
+
+    /// Returns each stage with the marks between which it lies. A turn that lacks a mark, lacks the stages beside it,
+    /// but for two shorter ways that are no riddle: a kept phrase is decided on and played without request and token,
+    /// and a model that is given up has had its time until something else was spoken.
+    fn spans(&self) -> [(Stage, Option<Instant>, Option<Instant>); 7] {
+        let clause_sent = self.at(Mark::ClauseSent);
+        let request_sent = self.at(Mark::RequestSent);
+        let token = self.at(Mark::FirstToken);
+        [
+            (Stage::Ingress, self.at(Mark::SpeechArrived), self.at(Mark::SpeechHanded)),
+            (Stage::EndOfTurn, self.at(Mark::SpeechHanded), self.at(Mark::EndOfTurn)),
+            (Stage::Decision, self.at(Mark::EndOfTurn), request_sent.or(clause_sent)),
+            (Stage::Llm, request_sent, token.or(clause_sent)),
+            (Stage::Clause, token, clause_sent),
+            (Stage::Tts, clause_sent, self.at(Mark::FirstAudio)),
+            (Stage::Egress, self.at(Mark::FirstAudio), self.at(Mark::FirstPacket)),
+        ]
     }
 }
 
@@ -128,9 +160,153 @@ impl Stages {
         self.total() - self.get(Stage::EndOfTurn) - self.get(Stage::Llm) - self.get(Stage::Tts)
     }
 
-    /// Returns the stages in tenths of a millisecond, so rounded that they still add up to the rounded total.
+    /// Returns the stages in milliseconds with one decimal, in the order of [`Stage::ALL`], and their total; so rounded
+    /// that what is shown adds up to the total shown.
     #[must_use]
-    pub fn tenths(&self) -> [u64; Stage::ALL.len()] {
-        [0; Stage::ALL.len()]
+    pub fn millis(&self) -> ([f64; Stage::ALL.len()], f64) {
+        let tenths = |time: Duration| (time.as_micros() + 50) / 100;
+        // The sums are rounded and not the parts, so that the errors of the parts do not add up.
+        let (mut sum, mut shown) = (Duration::ZERO, 0);
+        let millis = self.parts.map(|part| {
+            sum += part;
+            let tenth = tenths(sum) - shown;
+            shown += tenth;
+            tenth as f64 / 10.0
+        });
+        (millis, shown as f64 / 10.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARKS: [Mark; Mark::COUNT] = [
+        Mark::SpeechArrived,
+        Mark::SpeechHanded,
+        Mark::EndOfTurn,
+        Mark::RequestSent,
+        Mark::FirstToken,
+        Mark::ClauseSent,
+        Mark::FirstAudio,
+        Mark::FirstPacket,
+    ];
+
+    fn timeline(marks: &[(Mark, u64)]) -> Timeline {
+        let mut timeline = Timeline::default();
+        for &(mark, micros) in marks {
+            timeline.mark(mark, Instant::from_nanos(micros * 1000));
+        }
+        timeline
+    }
+
+    fn micros(timeline: &Timeline) -> [u128; 8] {
+        Stage::ALL.map(|stage| timeline.stages().expect("both ends are there").get(stage).as_micros())
+    }
+
+    #[test]
+    fn a_whole_turn_is_explained_to_the_last_microsecond() {
+        let times = [1000, 1600, 201_700, 201_900, 502_200, 507_200, 597_400, 613_400];
+        let marks: Vec<_> = MARKS.into_iter().zip(times).collect();
+        let turn = timeline(&marks);
+        assert_eq!(micros(&turn), [600, 200_100, 200, 300_300, 5000, 90_200, 16_000, 0]);
+        let stages = turn.stages().expect("both ends are there");
+        assert_eq!(stages.total(), Duration::from_micros(612_400));
+        assert_eq!(stages.own_path(), Duration::from_micros(600 + 200 + 5000 + 16_000));
+        assert_eq!(stages.millis(), ([0.6, 200.1, 0.2, 300.3, 5.0, 90.2, 16.0, 0.0], 612.4));
+    }
+
+    #[test]
+    fn a_turn_without_both_ends_has_no_latency() {
+        assert_eq!(timeline(&[(Mark::SpeechArrived, 1)]).stages(), None);
+        assert_eq!(timeline(&[(Mark::FirstAudio, 5), (Mark::FirstPacket, 9)]).stages(), None);
+    }
+
+    #[test]
+    fn a_kept_phrase_needs_no_model_and_no_voice() {
+        let turn = timeline(&[
+            (Mark::SpeechArrived, 0),
+            (Mark::SpeechHanded, 1),
+            (Mark::EndOfTurn, 300),
+            (Mark::ClauseSent, 310),
+            (Mark::FirstAudio, 310),
+            (Mark::FirstPacket, 325),
+        ]);
+        assert_eq!(micros(&turn), [1, 299, 10, 0, 0, 0, 15, 0]);
+    }
+
+    #[test]
+    fn a_model_that_is_given_up_is_charged_for_the_wait() {
+        let turn = timeline(&[
+            (Mark::SpeechArrived, 0),
+            (Mark::SpeechHanded, 1),
+            (Mark::EndOfTurn, 300),
+            (Mark::RequestSent, 301),
+            (Mark::ClauseSent, 2301),
+            (Mark::FirstAudio, 2301),
+            (Mark::FirstPacket, 2310),
+        ]);
+        assert_eq!(micros(&turn), [1, 299, 1, 2000, 0, 0, 9, 0]);
+    }
+
+    #[test]
+    fn a_draft_older_than_the_end_of_turn_costs_only_what_was_waited_for() {
+        let mut marks = vec![
+            (Mark::SpeechArrived, 0),
+            (Mark::SpeechHanded, 1),
+            (Mark::RequestSent, 150),
+            (Mark::EndOfTurn, 300),
+            (Mark::FirstToken, 350),
+            (Mark::ClauseSent, 360),
+            (Mark::FirstAudio, 450),
+            (Mark::FirstPacket, 460),
+        ];
+        assert_eq!(micros(&timeline(&marks)), [1, 299, 0, 50, 10, 90, 10, 0]);
+        // Drafted, spoken and kept behind the gate: only the way out is left.
+        for (mark, time) in [(4, 200), (5, 210), (6, 290)] {
+            marks[mark].1 = time;
+        }
+        assert_eq!(micros(&timeline(&marks)), [1, 299, 0, 0, 0, 0, 160, 0]);
+    }
+
+    #[test]
+    fn what_no_mark_explains_is_shown_as_such() {
+        let turn = timeline(&[
+            (Mark::SpeechArrived, 0),
+            (Mark::SpeechHanded, 1),
+            (Mark::EndOfTurn, 300),
+            (Mark::RequestSent, 301),
+            (Mark::FirstToken, 400),
+            (Mark::ClauseSent, 401),
+            (Mark::FirstPacket, 500),
+        ]);
+        assert_eq!(micros(&turn), [1, 299, 1, 99, 1, 0, 0, 99]);
+    }
+
+    #[test]
+    fn the_first_of_many_marks_counts() {
+        let turn = timeline(&[(Mark::FirstToken, 5), (Mark::FirstToken, 9)]);
+        assert_eq!(turn.at(Mark::FirstToken), Some(Instant::from_nanos(5000)));
+    }
+
+    #[test]
+    fn the_stages_add_up_for_any_marks_in_any_order() {
+        for seed in 0..5000 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut turn = Timeline::default();
+            for mark in MARKS {
+                if rng.u32(0..4) > 0 || matches!(mark, Mark::SpeechArrived | Mark::FirstPacket) {
+                    turn.mark(mark, Instant::from_nanos(rng.u64(0..1_000_000_000)));
+                }
+            }
+            let (start, end) = (turn.at(Mark::SpeechArrived), turn.at(Mark::FirstPacket));
+            let total = end.expect("set above") - start.expect("set above");
+            let stages = turn.stages().expect("both ends are there");
+            assert_eq!(stages.total(), total, "seed {seed}");
+            assert!(stages.own_path() <= total, "seed {seed}");
+            let (shown, shown_total) = stages.millis();
+            assert!((shown.iter().sum::<f64>() - shown_total).abs() < 1e-6, "seed {seed}");
+            assert!((shown_total - total.as_secs_f64() * 1000.0).abs() <= 0.051, "seed {seed}");
+        }
     }
 }
