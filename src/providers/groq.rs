@@ -1,6 +1,6 @@
 //! Text to text by Groq, or by any server that speaks OpenAI's chat completions, streamed over HTTPS.
 
-use super::socket::Trust;
+use super::tls::Trust;
 use super::{MindIo, Responder};
 use crate::agent::Failure;
 use crate::config::Endpoint;
