@@ -3,6 +3,7 @@
 mod outbox;
 mod turns;
 
+use super::redaction::excerpt;
 use super::socket::{Incoming, Socket, SocketError, Target};
 use super::tls::Trust;
 use super::{EarsIo, Transcriber};
@@ -204,7 +205,9 @@ impl<'a> Session<'a> {
         match self.turns.handle_message(text, now) {
             // What makes no sense is no sign of life, so a server that talks nonsense is left as one that is stuck.
             Said::Garbage => return Ok(()),
-            Said::Error { permanent, text } => return Err(Lost::Told { permanent, text }),
+            Said::Error { permanent, text } => {
+                return Err(Lost::Told { permanent, text: excerpt(&text, &self.flux.endpoint.key) });
+            }
             Said::Connected => {
                 if let Link::Opening(..) = self.link {
                     let Link::Opening(socket, _) = std::mem::replace(&mut self.link, Link::Down(now)) else {

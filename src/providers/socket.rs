@@ -112,7 +112,8 @@ impl Target {
             builder = builder.header(name, format!("{prefix}{}", self.key.expose()));
         }
         // A key with a line break in it is the one way to get here; the error must not repeat it.
-        let unfit = || SocketError::Url { url: self.host.clone(), why: "cannot be asked: the key does not fit a header" };
+        let unfit =
+            || SocketError::Url { url: self.host.clone(), why: "cannot be asked: the key does not fit a header" };
         let request = builder.body(()).map_err(|_| unfit())?;
         let (bytes, key) = generate_request(request).map_err(|_| unfit())?;
         Ok((bytes, tungstenite::handshake::derive_accept_key(key.as_bytes())))
@@ -170,20 +171,19 @@ impl SocketError {
     #[must_use]
     pub fn failure(&self, provider: &str) -> Failure {
         let kind = match self {
-            Self::Refused { status: 429, retry_after, .. } => {
-                FailureKind::RateLimited { retry_after: *retry_after }
-            }
+            Self::Refused { status: 429, retry_after, .. } => FailureKind::RateLimited { retry_after: *retry_after },
             Self::TimedOut { .. } => FailureKind::Stalled,
             Self::Protocol { .. } => FailureKind::Garbage,
             _ if self.is_transient() => FailureKind::Dropped,
             _ => FailureKind::Refused,
         };
+        let settings = provider.to_uppercase();
         let cure = match self {
-            Self::Refused { status: 401 | 403, .. } => "; check the key",
-            Self::Refused { status: 402, .. } => "; the account has no credit",
-            Self::Refused { status: 429, .. } => "; too many sessions for this account",
-            Self::Unreachable { .. } => "; check the network and the address",
-            _ => "",
+            Self::Refused { status: 401 | 403, .. } => format!("; check {settings}_API_KEY"),
+            Self::Refused { status: 402, .. } => "; the account has no credit".into(),
+            Self::Refused { status: 429, .. } => "; too many sessions for this account".into(),
+            Self::Unreachable { .. } => format!("; check the network and {settings}_BASE_URL"),
+            _ => String::new(),
         };
         Failure { kind, text: format!("{provider}: {self}{cure}") }
     }
@@ -447,12 +447,7 @@ impl Socket {
     }
 
     /// The upgrade is granted; what came after its head are the first messages.
-    fn accept(
-        &mut self,
-        head: usize,
-        headers: &HeaderMap,
-        now: Instant,
-    ) -> Result<Option<Incoming>, SocketError> {
+    fn accept(&mut self, head: usize, headers: &HeaderMap, now: Instant) -> Result<Option<Incoming>, SocketError> {
         let State::Upgrading(upgrade) = std::mem::replace(&mut self.state, State::Over) else { return Ok(None) };
         let accept = headers.get("Sec-WebSocket-Accept").map(|value| value.as_bytes());
         if accept != Some(upgrade.accept.as_bytes()) {
@@ -516,11 +511,7 @@ impl Socket {
     }
 
     fn wait_for(&self, what: &'static str, now: Instant) -> Result<Option<Incoming>, SocketError> {
-        if now < self.deadline {
-            Ok(None)
-        } else {
-            Err(SocketError::TimedOut { host: self.target.host.clone(), what })
-        }
+        if now < self.deadline { Ok(None) } else { Err(SocketError::TimedOut { host: self.target.host.clone(), what }) }
     }
 
     fn refused(&self) -> SocketError {
@@ -555,9 +546,7 @@ impl Socket {
             | tungstenite::Error::AlreadyClosed => {
                 SocketError::Broken { host, source: ErrorKind::ConnectionReset.into() }
             }
-            tungstenite::Error::WriteBufferFull(_) => {
-                SocketError::TimedOut { host, what: "take what was sent" }
-            }
+            tungstenite::Error::WriteBufferFull(_) => SocketError::TimedOut { host, what: "take what was sent" },
             source => SocketError::Protocol { host, source },
         }
     }
