@@ -1,6 +1,6 @@
 //! Text to speech by Cartesia, over a WebSocket: clauses up, 8 kHz µ-law and word times down.
 
-use super::socket::Trust;
+use super::tls::Trust;
 use super::{Speaker, VoiceIo};
 use crate::agent::{Failure, FailureKind};
 use crate::config::Endpoint;

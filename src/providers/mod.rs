@@ -8,9 +8,11 @@ pub mod deepgram;
 pub mod echo;
 pub mod feeder;
 pub mod groq;
+mod redaction;
 pub mod local;
 pub mod scripted;
 pub mod socket;
+pub mod tls;
 
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
 use crate::call::{EarFrame, VoiceFrame};
