@@ -4,6 +4,7 @@
 //! cent only, and costs a third more work (`RTEN_NUM_THREADS` is not touched, a pool is handed to every run).
 
 pub mod ears;
+pub mod g2p;
 pub mod models;
 pub mod moonshine;
 pub mod receptionist;
