@@ -149,15 +149,8 @@ impl Latch {
                 false
             }
             candidate => {
-                *candidate = Some(Candidate {
-                    source,
-                    rank,
-                    ssrc: header.ssrc,
-                    next,
-                    packets: 1,
-                    since: now,
-                    heard: now,
-                });
+                *candidate =
+                    Some(Candidate { source, rank, ssrc: header.ssrc, next, packets: 1, since: now, heard: now });
                 false
             }
         }
@@ -283,13 +276,7 @@ mod tests {
     }
 
     /// Sends packets `numbers` of stream `ssrc`, 20 ms apart from `ms` on; returns what became of the last one.
-    fn send(
-        latch: &mut Latch,
-        from: &str,
-        ssrc: u32,
-        numbers: std::ops::Range<u16>,
-        ms: u64,
-    ) -> Result<(), Discard> {
+    fn send(latch: &mut Latch, from: &str, ssrc: u32, numbers: std::ops::Range<u16>, ms: u64) -> Result<(), Discard> {
         let mut last = Err(Discard::Foreign);
         for (n, sequence) in numbers.enumerate() {
             let header = Header {

@@ -112,8 +112,7 @@ mod tests {
     #[test]
     fn the_marker_is_set_where_speech_begins_and_after_a_hole() {
         let mut sender = Sender::new(&mut fastrand::Rng::with_seed(2));
-        let markers = [false, false, true, true, false, true]
-            .map(|talk| sender.next(PayloadType(0), 160, talk).marker);
+        let markers = [false, false, true, true, false, true].map(|talk| sender.next(PayloadType(0), 160, talk).marker);
         assert_eq!(markers, [true, false, true, false, false, true]);
         sender.skip(160);
         assert!(sender.next(PayloadType(0), 160, false).marker);

@@ -47,7 +47,7 @@ impl Encoding {
 /// Where the peer says its media are to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoteAddress {
-    /// An address; port 9 or a wildcard never gets here.
+    /// An address, never a wildcard.
     Known(SocketAddr),
     /// A host name, which is not resolved: the address is learned from what arrives. The port is what the peer says.
     Learned { port: u16 },
@@ -87,8 +87,8 @@ pub struct Agreed {
     pub encoding: Encoding,
     /// The payload type of the codec that we send.
     pub payload_type_sent: u8,
-    /// The payload type of the codec that the peer sends.
-    pub payload_type_received: u8,
+    /// The payload types that the peer may send, in the order of [`Encoding::ALL`].
+    pub payload_types_received: [Option<u8>; Encoding::ALL.len()],
     /// The payload type of telephone events that we send, if the peer takes them.
     pub telephone_event_sent: Option<u8>,
     /// The payload type of telephone events that the peer sends, if we have said that we take them.
@@ -103,8 +103,17 @@ pub struct Agreed {
     pub remote_rtcp: RemoteAddress,
     /// Whether RTP and RTCP share one port (RFC 5761).
     pub rtcp_mux: bool,
-    /// How long our packets may be, in milliseconds; the peer's wish, within 10 to 60. We send 20 where it allows that.
+    /// How long our packets are, in milliseconds: 20, or the peer's wish, a multiple of 10 from 10 to 60.
     pub ptime_ms: u8,
+}
+
+impl Agreed {
+    /// Returns the codec of a payload type that the peer sends, if it is one that was agreed upon.
+    #[must_use]
+    pub fn encoding_received(&self, payload_type: u8) -> Option<Encoding> {
+        let agreed = |(encoding, of): (Encoding, Option<u8>)| (of == Some(payload_type)).then_some(encoding);
+        Encoding::ALL.into_iter().zip(self.payload_types_received).find_map(agreed)
+    }
 }
 
 /// Why a session description was refused.
