@@ -239,3 +239,6 @@ impl Agent {
         None
     }
 }
+pub mod clauses;
+pub mod spoken;
+pub mod timers;
