@@ -66,11 +66,13 @@ pub enum Kind {
     OwnPath,
     /// A whole turn: the caller's last sound to the agent's first packet.
     Turn,
+    /// From the caller's onset to the last packet of agent speech.
+    BargeIn,
 }
 
 impl Kind {
     /// How many kinds there are.
-    pub const COUNT: usize = 5 + Stage::ALL.len();
+    pub const COUNT: usize = 6 + Stage::ALL.len();
 
     /// Returns the kind's place in an array of [`Self::COUNT`] recorders.
     #[must_use]
@@ -81,7 +83,8 @@ impl Kind {
             Self::PacingError => 2,
             Self::OwnPath => 3,
             Self::Turn => 4,
-            Self::Stage(stage) => 5 + stage as usize,
+            Self::BargeIn => 5,
+            Self::Stage(stage) => 6 + stage as usize,
         }
     }
 }
@@ -101,8 +104,9 @@ pub struct Sample {
 #[derive(Clone)]
 pub struct Distribution {
     histogram: Histogram<u64>,
-    /// Sum of the values, in µs.
     sum_us: u64,
+    /// The largest value, exact: the histogram knows it to 1 % only.
+    max_us: u64,
 }
 
 impl Default for Distribution {
@@ -117,7 +121,7 @@ impl Distribution {
     pub fn new() -> Self {
         let histogram = Histogram::new_with_bounds(SHORTEST_US, LONGEST_US, DIGITS)
             .expect("the constants are in hdrhistogram's range");
-        Self { histogram, sum_us: 0 }
+        Self { histogram, sum_us: 0, max_us: 0 }
     }
 
     /// Counts `value`.
@@ -128,12 +132,14 @@ impl Distribution {
         let us = u64::try_from(value.as_micros()).unwrap_or(u64::MAX).min(LONGEST_US);
         self.histogram.saturating_record(us);
         self.sum_us = self.sum_us.saturating_add(us);
+        self.max_us = self.max_us.max(us);
     }
 
     /// Adds all that `other` has counted.
     pub fn merge(&mut self, other: &Self) {
         self.histogram.add(&other.histogram).expect("both have the same bounds");
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
+        self.max_us = self.max_us.max(other.max_us);
     }
 
     /// How many values were counted.
@@ -151,7 +157,7 @@ impl Distribution {
     /// Returns the value that `quantile` (0.0 to 1.0) of all values do not exceed; zero while there are none.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_micros(self.histogram.value_at_quantile(quantile).min(self.histogram.max()))
+        Duration::from_micros(self.histogram.value_at_quantile(quantile).min(self.max_us))
     }
 
     /// Returns what `/status` and `/calls` show.
@@ -163,7 +169,7 @@ impl Distribution {
             p90: ms(0.9),
             p99: ms(0.99),
             p99_9: ms(0.999),
-            max: milliseconds(Duration::from_micros(self.histogram.max())),
+            max: milliseconds(Duration::from_micros(self.max_us)),
             count: self.count(),
         }
     }
@@ -192,4 +198,64 @@ pub struct Percentiles {
 #[expect(clippy::cast_precision_loss, reason = "microseconds of 285 years are exact in a f64")]
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_micros() as f64) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_place_of_its_own() {
+        let alone = [Kind::Jitter, Kind::GapWait, Kind::PacingError, Kind::OwnPath, Kind::Turn, Kind::BargeIn];
+        let mut places: Vec<_> = alone.into_iter().chain(Stage::ALL.map(Kind::Stage)).map(Kind::index).collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..Kind::COUNT).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn percentiles_are_within_one_percent() {
+        let mut all = Distribution::new();
+        for us in 1..=100_000 {
+            all.record(Duration::from_micros(us));
+        }
+        let p = all.percentiles();
+        for (is, exact) in [(p.p50, 50.0), (p.p90, 90.0), (p.p99, 99.0), (p.p99_9, 99.9), (p.max, 100.0)] {
+            assert!((is / exact - 1.0).abs() < 0.01, "{is} for {exact}");
+        }
+        assert_eq!((p.count, all.count()), (100_000, 100_000));
+        assert_eq!(all.sum(), Duration::from_micros(100_000 * 100_001 / 2));
+    }
+
+    #[test]
+    fn nothing_counted_is_zero_everywhere() {
+        assert_eq!(Distribution::new().percentiles(), Percentiles::default());
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_counts_as_the_bound() {
+        let mut all = Distribution::new();
+        all.record(Duration::ZERO);
+        all.record(Duration::from_secs(3_600));
+        all.record(Duration::MAX);
+        let p = all.percentiles();
+        assert_eq!(p.count, 3);
+        assert_eq!(p.max, 60_000.0);
+    }
+
+    #[test]
+    fn two_recorders_merge_into_one() {
+        let (mut a, mut b) = (Distribution::new(), Distribution::new());
+        a.record(Duration::from_millis(1));
+        b.record(Duration::from_millis(3));
+        a.merge(&b);
+        assert_eq!((a.count(), a.sum()), (2, Duration::from_millis(4)));
+    }
+
+    #[test]
+    fn json_is_in_milliseconds() {
+        let mut all = Distribution::new();
+        all.record(Duration::from_micros(100));
+        let json = serde_json::to_string(&all.percentiles()).expect("numbers");
+        assert_eq!(json, r#"{"p50":0.1,"p90":0.1,"p99":0.1,"p99.9":0.1,"max":0.1,"count":1}"#);
+    }
 }

@@ -11,7 +11,9 @@ pub mod board;
 pub mod histogram;
 pub mod journal;
 pub mod prometheus;
+pub mod view;
 
-pub use board::{Board, CallView, Latency, ProviderNames, Quality, Totals};
+pub use board::Board;
 pub use histogram::{Distribution, Kind, Percentiles, Sample, Stage};
 pub use journal::{Entry, Journal, Record, What};
+pub use view::{CallState, CallView, Counter, Ended, Invited, Latency, ProviderNames, Quality, Totals, TurnView};
