@@ -86,8 +86,7 @@ impl Feeder {
                 break;
             }
             let len = self.queue.len().min(FRAME_8K);
-            let mut frame =
-                VoiceFrame { turn: self.turn, pcm: [0; FRAME_8K], len: len as u16, last, made: self.made };
+            let mut frame = VoiceFrame { turn: self.turn, pcm: [0; FRAME_8K], len: len as u16, last, made: self.made };
             for (to, from) in frame.pcm.iter_mut().zip(self.queue.drain(..len)) {
                 *to = from;
             }

@@ -1,6 +1,13 @@
 //! A user agent server (RFC 3261), signalling only: datagrams and deadlines in; datagrams, deadlines and call events out.
 
+mod counters;
+
+pub use counters::{COUNTED_METHODS, Counters, Discard};
+
+use crate::config;
 use crate::ids::CallId;
+use crate::time::{Deadline, Instant};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 /// What happens to the user agent.
@@ -11,6 +18,8 @@ pub enum Input<'a> {
     Datagram { source: SocketAddr, local: SocketAddr, bytes: &'a [u8] },
     /// The engine wants something done.
     Command(Command),
+    /// A datagram to `to` could not be sent, and will not be: what waits for its answer is told (RFC 3261 §18.4).
+    Unreachable { to: SocketAddr },
 }
 
 /// What the engine wants done about a call.
@@ -100,4 +109,105 @@ pub enum EndedBy {
     Agent,
     /// The engine: a time-out, a fault, a stop.
     Engine,
+}
+
+impl EndedBy {
+    /// Returns the word that the control API shows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Agent => "agent",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// What `handle_timeout` is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// A timer of a transaction (RFC 3261 Table 4).
+    Transaction,
+    /// A 200 without its ACK, or a call that rings too long.
+    Session,
+    /// The end of a registration.
+    Binding,
+}
+
+/// A user agent server over UDP (RFC 3261): registrar, and callee of every call.
+///
+/// After each `handle_*` drain [`Self::poll_output`] to `None`, then wait until [`Self::poll_timeout`] or the next input.
+#[derive(Debug)]
+pub struct UserAgent {
+    settings: config::Sip,
+    product: String,
+    rng: fastrand::Rng,
+    counters: Counters,
+    outputs: VecDeque<Output>,
+}
+
+impl UserAgent {
+    /// Makes a user agent that calls itself `product` (`name/version`, RFC 3261 §20.35 and §20.41). `rng` makes tags and
+    /// branches: seed it from the system, or tags can be guessed.
+    #[must_use]
+    pub fn new(settings: &config::Sip, product: &str, rng: fastrand::Rng) -> Self {
+        Self {
+            settings: settings.clone(),
+            product: product.to_owned(),
+            rng,
+            counters: Counters::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input. Afterwards drain [`Self::poll_output`] to `None` before the next input.
+    pub fn handle_input(&mut self, _input: Input<'_>, _now: Instant) {
+        self.counters.datagrams_received += 1;
+    }
+
+    /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
+    pub fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// Returns the next thing to be done, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when `handle_timeout` is due, and what for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
+        None
+    }
+
+    /// Returns what was counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Returns the number of calls that are not over: ringing, answered, confirmed.
+    #[must_use]
+    pub fn live_calls(&self) -> usize {
+        0
+    }
+
+    /// Returns every registered contact, by user.
+    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
+        [].iter()
+    }
+}
+
+/// A registered contact (RFC 3261 §10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The address-of-record, `sip:user@host`.
+    pub aor: String,
+    /// The contact's URI, as the user agent wrote it.
+    pub contact: String,
+    /// Where its latest REGISTER came from: where requests to it go.
+    pub source: SocketAddr,
+    /// When it ends unless refreshed.
+    pub expires_at: Instant,
+    /// Its User-Agent header, cut to 128 characters.
+    pub user_agent: String,
 }

@@ -1,0 +1,1 @@
+//! One function per route, pure: request in, reply out.

@@ -1,0 +1,1 @@
+//! Cuts a stream of frames into turns.

@@ -1,0 +1,1 @@
+//! Whether what was said is a whole turn, by Smart Turn.
