@@ -15,6 +15,8 @@ pub struct Stats {
     pub packets_duplicated: u64,
     /// Packets that were overtaken on their way, and still came in time.
     pub packets_reordered: u64,
+    /// Packets that waited behind a gap when the stream went on too far ahead of them.
+    pub packets_overrun: u64,
     /// Samples that were made up for lost packets, at 8 kHz.
     pub concealed_samples: u64,
     /// Times that concealing began.
