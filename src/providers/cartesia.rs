@@ -208,13 +208,7 @@ impl<'a> Session<'a> {
             }
             VoiceCommand::Play { turn, text, pcm } => {
                 self.drop_speech();
-                self.feeder.begin(turn);
-                self.feeder.push(&pcm, now);
-                self.feeder.finish(now);
-                let length = Duration::from_micros(pcm.len() as u64 * 125);
-                self.events.send_at(now, (turn, VoiceEvent::FirstAudio));
-                self.events.send_at(now, (turn, VoiceEvent::Spoken { text, end: length }));
-                self.events.send_at(now, (turn, VoiceEvent::Done { length }));
+                self.feeder.play(turn, text, &pcm, now, &self.events);
             }
             VoiceCommand::Cancel(turn) => {
                 if self.speech.as_ref().is_some_and(|speech| speech.turn == turn) {
