@@ -246,6 +246,12 @@ impl Listener {
         Ok((bell.clone(), Self { poll, events: mio::Events::with_capacity(16), bell }))
     }
 
+    /// Returns its bell, for a thread that works for this one.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
     /// Where a session registers its sockets.
     #[must_use]
     pub fn registry(&self) -> &mio::Registry {

@@ -8,6 +8,8 @@ pub mod models;
 pub mod moonshine;
 pub mod segmenter;
 pub mod smart_turn;
+pub mod wording;
+pub mod work;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
