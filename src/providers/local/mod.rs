@@ -14,6 +14,8 @@ pub mod smart_turn;
 pub mod speech;
 pub mod vocoder;
 pub mod voice;
+pub mod wording;
+pub mod work;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
