@@ -42,6 +42,8 @@ struct Place {
     letters: bool,
     /// Whether a pause follows: punctuation, or the end.
     pause: bool,
+    /// The sign of that pause, for the tagger.
+    sign: &'static str,
 }
 
 impl Reader {
@@ -95,7 +97,7 @@ impl Reader {
                 None => pieces.push(&place.text),
             }
             if place.pause {
-                pieces.push(",");
+                pieces.push(place.sign);
             }
         }
         let tags = self.tagger.tag(&pieces);
@@ -169,10 +171,10 @@ fn places(tokens: &[Token]) -> Vec<Place> {
         for word in &token.words {
             match word {
                 Word::Plain(text) => {
-                    places.push(Place { token: i, text: text.clone(), letters: false, pause: false });
+                    places.push(Place { token: i, text: text.clone(), letters: false, pause: false, sign: "," });
                 }
                 Word::Letters(text) => {
-                    places.push(Place { token: i, text: text.clone(), letters: true, pause: false });
+                    places.push(Place { token: i, text: text.clone(), letters: true, pause: false, sign: "," });
                 }
                 Word::Pause => {
                     if let Some(last) = places.last_mut() {
@@ -185,6 +187,13 @@ fn places(tokens: &[Token]) -> Vec<Place> {
             && (token.tail.contains(['.', ',', ';', ':', '!', '?', '—', '…']) || i + 1 == tokens.len())
         {
             last.pause = true;
+            last.sign = match token.tail.chars().find(|c| !"”)".contains(*c)) {
+                Some('!') => "!",
+                Some('?') => "?",
+                Some(':' | ';' | '—') => ":",
+                Some(',') => ",",
+                _ => ".",
+            };
         }
     }
     places

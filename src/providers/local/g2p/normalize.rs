@@ -36,6 +36,8 @@ struct Around<'a> {
     after: &'a str,
     /// Whether punctuation ends this stretch.
     breaks: bool,
+    /// Whether more than a full stop does.
+    breaks_for_sure: bool,
 }
 
 type Reader = fn(&str, &Around<'_>) -> Option<Vec<Word>>;
@@ -67,11 +69,13 @@ pub fn normalize(text: &str) -> Vec<Token> {
             broken: before.is_none_or(|chunk| !chunk.3.is_empty()),
             after: after.map_or("", |chunk| chunk.1),
             breaks: !tail.is_empty(),
+            breaks_for_sure: !tail.is_empty() && tail != ".",
         };
         let words = READERS.iter().find_map(|reader| reader(core, &around)).unwrap_or_else(|| plain(core));
         let mut tail = tail.clone();
         let short = dot_belongs_to_it(core) || (words != plain(core) && !core.contains(|c: char| c.is_ascii_digit()));
-        if tail.starts_with('.') && short && after.is_some_and(|next| !ends_sentence(core, next.1)) {
+        let more = tail.len() > 1;
+        if tail.starts_with('.') && short && (more || after.is_some_and(|next| !ends_sentence(core, next.1))) {
             tail.remove(0);
         }
         let mut lead = lead.clone();
@@ -758,11 +762,12 @@ fn ends_sentence(core: &str, after: &str) -> bool {
 
 fn abbreviation(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
     let lower = core.to_ascii_lowercase();
-    let before_name = is_capitalized(around.after) && !around.after.is_empty();
+    let before_name = is_capitalized(around.after) && !around.breaks_for_sure;
+    let behind_name = is_capitalized(around.before) || around.before.starts_with(|c: char| c.is_ascii_digit());
     match lower.as_str() {
         // "Dr. Smith", but "12 Oak Dr."; "St. Mary", but "12 Oak St.".
         "dr" => return Some(words(&[if before_name { "doctor" } else { "drive" }])),
-        "st" if is_capitalized(core) => return Some(words(&[if before_name { "saint" } else { "street" }])),
+        "st" if is_capitalized(core) => return Some(words(&[if before_name && !behind_name { "saint" } else { "street" }])),
         "no" if !all_digits(around.after) || !around.breaks => return None,
         _ => {}
     }
@@ -924,6 +929,7 @@ mod tests {
             ("No. That is all.", "No. That is all."),
             ("No. 5", "number five"),
             ("Sat down in the sun.", "Sat down in the sun."),
+            ("on 5th St.? At 5 p.m., yes", "on fifth street? At five P.M, yes"),
             ("e.g. Tues. at 4", "for example tuesday at four"),
         ];
         for (text, words) in table {
