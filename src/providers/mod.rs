@@ -263,12 +263,6 @@ impl Listener {
         self.bell.clone()
     }
 
-    /// Returns its bell, for a thread that works for this one.
-    #[must_use]
-    pub fn bell(&self) -> Bell {
-        self.bell.clone()
-    }
-
     /// Where a session registers its sockets.
     #[must_use]
     pub fn registry(&self) -> &mio::Registry {
