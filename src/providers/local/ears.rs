@@ -38,6 +38,10 @@ const RESULTS_MAX: usize = 16;
 /// How long the call's thread sleeps when nobody rings: frames come every 20 ms while the call lives.
 const NAP: Duration = Duration::from_millis(200);
 
+/// How long an opinion may wait for a thread: it takes 0.2 s to be made, and one that comes later than some 0.4 s into a
+/// pause changes nothing.
+const OPINION_WAIT_MAX: Duration = Duration::from_millis(100);
+
 /// Decodes that may fail one after another before the ears are given up. A sane model never fails.
 const FAILURES_MAX: u32 = 3;
 
@@ -196,10 +200,13 @@ impl Session<'_> {
 
     fn judge(&mut self, id: u32, from: u64, to: u64) {
         let pcm = self.audio.stretch(from, to);
-        let networks = self.ears.networks.clone();
+        let (networks, clock) = (self.ears.networks.clone(), self.clock.clone());
         let (results, bell) = (self.results_in.clone(), self.bell.clone());
+        let asked = clock.now();
         let job = move |pool: &Arc<ThreadPool>| {
-            let complete = networks.smart_turn.as_ref().and_then(|network| network.completeness(&pcm, pool).ok());
+            let late = clock.now().since(asked) > OPINION_WAIT_MAX;
+            let network = networks.smart_turn.as_ref().filter(|_| !late);
+            let complete = network.as_ref().and_then(|network| network.completeness(&pcm, pool).ok());
             let _ = results.try_send(Done::Judged { id, complete });
             bell.ring();
         };

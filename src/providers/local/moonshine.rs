@@ -263,7 +263,8 @@ impl Pieces {
     /// Reads `tokenizer.json`: pieces of a SentencePiece kind, `▁` for a space, `<0x41>` for a byte.
     fn parse(json: &[u8]) -> Result<Self, String> {
         let json: serde_json::Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-        let vocabulary = json.pointer("/model/vocab").and_then(|vocab| vocab.as_object()).ok_or("it has no vocabulary")?;
+        let vocabulary =
+            json.pointer("/model/vocab").and_then(|vocab| vocab.as_object()).ok_or("it has no vocabulary")?;
         let mut pieces = Vec::new();
         let mut put = |id: u64, piece: Piece| {
             // The model has 32768 tokens; a larger id would only waste memory.
@@ -300,5 +301,59 @@ impl Pieces {
             }
         }
         String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces() -> Pieces {
+        let json = r#"{
+            "model": {"vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "<0xE2>": 3, "<0x82>": 4, "<0xAC>": 5,
+                                "▁I": 6, "'": 7, "d": 8, "▁like": 9, "▁5": 10, "<0xFF>": 11}},
+            "added_tokens": [{"id": 0, "special": true}, {"id": 1, "special": true}, {"id": 2, "special": true},
+                             {"id": 14, "special": true}]
+        }"#;
+        Pieces::parse(json.as_bytes()).expect("a vocabulary")
+    }
+
+    #[test]
+    fn pieces_join_to_words() {
+        assert_eq!(pieces().text(&[6, 7, 8, 9]), "I'd like");
+    }
+
+    #[test]
+    fn bytes_that_the_vocabulary_lacks_join_to_a_character() {
+        assert_eq!(pieces().text(&[10, 3, 4, 5]), "5€");
+        assert_eq!(pieces().text(&[10, 11]), "5\u{fffd}");
+    }
+
+    #[test]
+    fn special_and_unknown_tokens_write_nothing() {
+        assert_eq!(pieces().text(&[1, 6, 14, 12, 13, 60_000, u32::MAX, 2]), "I");
+        assert_eq!(pieces().text(&[]), "");
+    }
+
+    #[test]
+    fn a_file_that_is_no_vocabulary_is_refused() {
+        for json in ["", "[]", "{}", r#"{"model":{"vocab":{"a":-1}}}"#, r#"{"model":{"vocab":{"a":999999999999}}}"#] {
+            assert!(Pieces::parse(json.as_bytes()).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_most_likely_token_is_the_first_of_equals_and_never_a_nan() {
+        assert_eq!(most_likely([0.0, 2.0, f32::NAN, 2.0].into_iter()), 1);
+        assert_eq!(most_likely([].into_iter()), 0);
+    }
+
+    #[test]
+    fn a_cache_is_cut_along_its_third_axis() {
+        let value = Value::from(NdTensor::<f32, 4>::from_data([1, 2, 3, 1], vec![1., 2., 3., 4., 5., 6.]));
+        let cut: NdTensor<f32, 4> = shortened(&value, 2).expect("long enough").try_into().expect("four axes");
+        assert_eq!(cut.shape(), [1, 2, 2, 1]);
+        assert_eq!(cut.to_vec(), [1., 2., 4., 5.]);
+        assert!(shortened(&value, 4).is_none());
     }
 }

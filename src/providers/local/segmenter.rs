@@ -272,7 +272,8 @@ impl Segmenter {
             let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX / LOOK_COST);
             turn.look_due = self.next + LOOK_INTERVAL.max(took.saturating_mul(LOOK_COST) / FRAME_MS);
             if let Some(text) = plausible {
-                let trusted = turn.told.is_none() || turn.end - turn.from >= BABBLE_MAX || wording::agree(&turn.seen, text);
+                let trusted =
+                    turn.told.is_none() || turn.end - turn.from >= BABBLE_MAX || wording::agree(&turn.seen, text);
                 text.clone_into(&mut turn.seen);
                 if trusted {
                     tell(turn, &mut self.outputs);
@@ -397,12 +398,12 @@ fn patience(wording: Wording, opinion: Opinion) -> u64 {
     let ms = match (wording, opinion) {
         (Wording::Closed, Opinion::Complete(p)) if p >= LIKELY => 280,
         (Wording::Closed, Opinion::Complete(p)) if p < DOUBTFUL => 600,
-        (Wording::Closed, _) => 340,
+        (Wording::Closed, _) => 320,
         (Wording::Finished, Opinion::Complete(p)) if p >= SURE => 300,
         (Wording::Finished, Opinion::Complete(p)) if p >= LIKELY => 400,
         (Wording::Finished, Opinion::Complete(p)) if p < DOUBTFUL => 1000,
         (Wording::Finished, Opinion::Complete(_)) => 700,
-        (Wording::Finished, _) => 440,
+        (Wording::Finished, _) => 380,
         (Wording::Open, Opinion::Complete(p)) if p >= LIKELY => 500,
         (Wording::Open, Opinion::Complete(_)) => 1000,
         (Wording::Open, _) => 640,
@@ -410,4 +411,256 @@ fn patience(wording: Wording, opinion: Opinion) -> u64 {
         (Wording::Unfinished, _) => 1200,
     };
     frames(ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A caller whose speech is a timetable, and a recogniser that answers from a script.
+    struct World {
+        segmenter: Segmenter,
+        frame: u64,
+        /// What is said from which frame on; a decode hears the words that begin inside its stretch.
+        words: Vec<(u64, &'static str)>,
+        decode_ms: u64,
+        opinion: Option<f32>,
+        opinion_ms: u64,
+        due: Vec<(u64, u32, Result<String, Option<f32>>)>,
+        events: Vec<(u64, EarsEvent)>,
+        decodes: Vec<(u64, u64, bool)>,
+        cancelled: Vec<u32>,
+    }
+
+    impl World {
+        fn saying(words: &[(u64, &'static str)]) -> Self {
+            Self {
+                segmenter: Segmenter::new(),
+                frame: 0,
+                words: words.iter().map(|&(ms, word)| (frames(ms), word)).collect(),
+                decode_ms: 80,
+                opinion: None,
+                opinion_ms: 200,
+                due: Vec::new(),
+                events: Vec::new(),
+                decodes: Vec::new(),
+                cancelled: Vec::new(),
+            }
+        }
+
+        /// Lets `ms` pass with the caller speaking or silent; times are in milliseconds since the beginning.
+        fn hear(&mut self, speech: bool, ms: u64) -> &mut Self {
+            for _ in 0..frames(ms) {
+                self.frame += 1;
+                let now = Instant::from_millis(self.frame * FRAME_MS);
+                self.segmenter.handle_input(Input::Frame { speech, arrived: now }, now);
+                self.carry_out();
+                let (due, later) = std::mem::take(&mut self.due).into_iter().partition(|(at, ..)| *at <= self.frame);
+                self.due = later;
+                for (_, id, result) in due {
+                    let took = Duration::from_millis(self.decode_ms);
+                    let input = match &result {
+                        Ok(text) => Input::Decoded { id, text: Some(text), took },
+                        Err(complete) => Input::Opinion { id, complete: *complete },
+                    };
+                    self.segmenter.handle_input(input, now);
+                    self.carry_out();
+                }
+            }
+            self
+        }
+
+        fn carry_out(&mut self) {
+            while let Some(output) = self.segmenter.poll_output() {
+                match output {
+                    Output::Event(event) => self.events.push((self.frame * FRAME_MS, event)),
+                    Output::Cancel { id } => {
+                        self.due.retain(|(_, due, result)| *due != id || result.is_err());
+                        self.cancelled.push(id);
+                    }
+                    Output::Judge { id, .. } => {
+                        self.due.push((self.frame + frames(self.opinion_ms), id, Err(self.opinion)));
+                    }
+                    Output::Decode { id, from, to, last } => {
+                        assert!(from < to && to <= self.frame, "{from}..{to} at {}", self.frame);
+                        self.decodes.push((from, to, last));
+                        let heard = self.words.iter().filter(|(at, _)| (from..to).contains(at));
+                        let text = heard.map(|(_, word)| *word).collect::<Vec<_>>().join(" ");
+                        self.due.push((self.frame + frames(self.decode_ms), id, Ok(text)));
+                    }
+                }
+            }
+        }
+
+        fn end(&self) -> Option<(u64, &str)> {
+            let ends = self.events.iter().filter_map(|(at, event)| match event {
+                EarsEvent::EndOfTurn { transcript, .. } => Some((*at, transcript.as_str())),
+                _ => None,
+            });
+            assert!(ends.clone().count() <= 1, "{:?}", self.events);
+            ends.last()
+        }
+    }
+
+    #[test]
+    fn a_sentence_starts_with_its_first_words_grows_and_ends() {
+        let mut world = World::saying(&[(1000, "I'd"), (1300, "like"), (1600, "a"), (1900, "table.")]);
+        world.hear(false, 1000).hear(true, 1200).hear(false, 1000);
+        let (at, EarsEvent::StartOfTurn { transcript }) = &world.events[0] else { panic!("{:?}", world.events) };
+        assert_eq!((*at, transcript.as_str()), (1440, "I'd like"));
+        assert!(world.events.iter().any(|(_, event)| matches!(event, EarsEvent::Update { .. })));
+        assert_eq!(world.end(), Some((2580, "I'd like a table.")));
+        let EarsEvent::EndOfTurn { speech, .. } = &world.events.last().expect("an end").1 else { panic!() };
+        assert_eq!(speech.arrived, Instant::from_millis(2200));
+    }
+
+    #[test]
+    fn a_turn_that_sounds_whole_ends_sooner_and_one_that_does_not_later() {
+        let end_with = |opinion| {
+            let mut world = World::saying(&[(1000, "I'd like a table.")]);
+            world.opinion = opinion;
+            world.opinion_ms = 100;
+            world.hear(false, 1000).hear(true, 1000).hear(false, 2000);
+            world.end().expect("an end").0 - 2000
+        };
+        assert_eq!(end_with(Some(0.95)), 300);
+        assert_eq!(end_with(None), 380);
+        assert_eq!(end_with(Some(0.4)), 700);
+        assert_eq!(end_with(Some(0.05)), 1000);
+    }
+
+    #[test]
+    fn a_number_in_the_middle_is_waited_for() {
+        let mut world = World::saying(&[(1000, "My number is 555"), (2900, "271"), (4300, "8346.")]);
+        world.hear(false, 1000).hear(true, 1000).hear(false, 900).hear(true, 600).hear(false, 800).hear(true, 600);
+        assert_eq!(world.end(), None);
+        world.hear(false, 1000);
+        assert_eq!(world.end(), Some((5280, "My number is 555 271 8346.")));
+    }
+
+    #[test]
+    fn speech_that_goes_on_takes_the_hint_of_an_end_back() {
+        let mut world = World::saying(&[(1000, "Yes."), (1740, "I want to cancel.")]);
+        world.opinion = Some(0.4);
+        world.hear(false, 1000).hear(true, 500).hear(false, 240).hear(true, 700).hear(false, 1000);
+        let kinds: Vec<&EarsEvent> = world.events.iter().map(|(_, event)| event).collect();
+        let eager = kinds.iter().position(|event| matches!(event, EarsEvent::EagerEndOfTurn { .. }));
+        let resumed = kinds.iter().position(|event| matches!(event, EarsEvent::TurnResumed { .. }));
+        assert!(eager.is_some() && eager < resumed, "{kinds:?}");
+        assert_eq!(world.end().expect("an end").1, "Yes. I want to cancel.");
+    }
+
+    #[test]
+    fn every_hint_is_followed_by_the_end_with_the_same_text_or_taken_back() {
+        let mut world = World::saying(&[(1000, "Good."), (1900, "Fine."), (2800, "Great.")]);
+        world.opinion = Some(0.3);
+        world.hear(false, 1000);
+        for _ in 0..3 {
+            world.hear(true, 500).hear(false, 400);
+        }
+        world.hear(false, 1500);
+        let mut hint: Option<String> = None;
+        for (_, event) in &world.events {
+            match event {
+                EarsEvent::EagerEndOfTurn { transcript } => assert_eq!(hint.replace(transcript.clone()), None),
+                EarsEvent::TurnResumed { .. } => assert!(hint.take().is_some()),
+                EarsEvent::EndOfTurn { transcript, .. } => assert_eq!(hint.take().as_ref(), Some(transcript)),
+                _ => {}
+            }
+        }
+        assert_eq!(world.end().expect("an end").1, "Good. Fine. Great.");
+    }
+
+    #[test]
+    fn a_short_word_is_heard_without_any_look() {
+        let mut world = World::saying(&[(1000, "Stop.")]);
+        world.hear(false, 1000).hear(true, 240).hear(false, 800);
+        assert_eq!(world.decodes.len(), 1, "{:?}", world.decodes);
+        let (at, EarsEvent::StartOfTurn { .. }) = &world.events[0] else { panic!("{:?}", world.events) };
+        assert_eq!(*at, 1240 + 120 + 80);
+        assert_eq!(world.end().expect("an end").1, "Stop.");
+    }
+
+    #[test]
+    fn clicks_and_noise_without_words_say_nothing() {
+        let mut world = World::saying(&[]);
+        world.hear(false, 500).hear(true, 40).hear(false, 500);
+        assert!(world.decodes.is_empty(), "a click of 40 ms is not looked at");
+        world.hear(true, 80).hear(false, 500);
+        assert!(world.decodes.is_empty(), "80 ms are no word");
+        world.hear(true, 1500).hear(false, 3000);
+        assert!(!world.decodes.is_empty() && world.events.is_empty(), "{:?}", world.events);
+        world.words = vec![(world.frame, "Hello.")];
+        world.hear(true, 500).hear(false, 1000);
+        assert_eq!(world.end().expect("words after noise are a turn").1, "Hello.");
+    }
+
+    #[test]
+    fn babble_about_the_first_second_is_not_shown_unless_two_looks_agree() {
+        let mut world = World::saying(&[]);
+        world.decode_ms = 20;
+        let mut turn = |words: &'static str| {
+            world.words = vec![(0, words)];
+            world.hear(true, 400);
+        };
+        turn("He might eat");
+        turn("Yes, yes");
+        assert_eq!(world.events.len(), 1, "{:?}", world.events);
+        world.words = vec![(0, "Yes, yes I")];
+        world.hear(true, 400);
+        assert_eq!(world.events[1].1, EarsEvent::Update { transcript: "Yes, yes I".into() });
+    }
+
+    #[test]
+    fn a_slow_machine_looks_less_often() {
+        let looks = |decode_ms| {
+            let mut world = World::saying(&[(0, "Word")]);
+            world.decode_ms = decode_ms;
+            world.hear(true, 8000);
+            world.decodes.len()
+        };
+        assert!(looks(20) >= 17, "{}", looks(20));
+        assert!(looks(400) <= 6, "{}", looks(400));
+    }
+
+    #[test]
+    fn a_long_turn_is_closed_at_a_pause_and_its_texts_are_joined() {
+        let mut world = World::saying(&[(1000, "First."), (15_000, "Second."), (20_000, "Third.")]);
+        world.opinion = Some(0.0);
+        world.hear(false, 1000).hear(true, 13_600).hear(false, 400).hear(true, 1000).hear(false, 300);
+        world.hear(true, 6000).hear(false, 1500);
+        assert_eq!(world.end().expect("an end").1, "First. Second. Third.");
+        let longest = world.decodes.iter().map(|(from, to, _)| to - from).max().expect("decodes");
+        assert!(longest <= frames(14_000), "{longest}");
+    }
+
+    #[test]
+    fn endless_speech_is_closed_without_a_pause_and_decodes_stay_bounded() {
+        let mut world = World::saying(&[(100, "Bla"), (25_000, "bli"), (50_000, "blu")]);
+        world.hear(true, 60_000).hear(false, 1500);
+        assert_eq!(world.end().expect("an end").1, "Bla bli blu");
+        let longest = world.decodes.iter().map(|(from, to, _)| to - from).max().expect("decodes");
+        assert!(longest <= STRETCH_HARD_MAX + 20, "{longest}");
+    }
+
+    #[test]
+    fn a_text_that_never_comes_ends_the_turn_with_what_was_seen() {
+        let mut world = World::saying(&[(1000, "Hello")]);
+        world.hear(false, 1000).hear(true, 1000);
+        world.decode_ms = 60_000;
+        world.hear(false, 5000);
+        assert_eq!(world.end(), Some((6000, "Hello")));
+    }
+
+    #[test]
+    fn a_caller_cannot_make_the_machine_grow() {
+        let mut world = World::saying(&[(0, "Bla.")]);
+        world.opinion = Some(0.0);
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..2000 {
+            world.hear(random.bool(), random.u64(1..40) * FRAME_MS);
+            assert!(world.due.len() <= 8, "{:?}", world.due);
+        }
+        assert!(world.segmenter.outputs.is_empty());
+    }
 }

@@ -86,7 +86,13 @@ impl LogMel {
         // Frames are centred on multiples of the hop: the edges see the wave mirrored about its first and last sample.
         let sample = |index: isize| -> f32 {
             let last = WINDOW_SAMPLES as isize - 1;
-            let mirrored = if index < 0 { -index } else if index > last { 2 * last - index } else { index };
+            let mirrored = if index < 0 {
+                -index
+            } else if index > last {
+                2 * last - index
+            } else {
+                index
+            };
             wave[mirrored as usize]
         };
         let mut block = self.fft.make_input_vec();

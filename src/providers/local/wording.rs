@@ -3,9 +3,9 @@
 /// How finished a text reads, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wording {
-    /// It asks for more: it ends on "and", "my number is", a comma, or in the middle of a number.
+    /// It asks for more: it ends on "and", on "my number is", or in the middle of a number.
     Unfinished,
-    /// It says nothing either way.
+    /// It says nothing either way: a comma, or no mark at all.
     Open,
     /// It ends as a sentence does.
     Finished,
@@ -24,16 +24,71 @@ const LEADING_ON: &[&str] = &[
 
 /// Ends that belong to [`LEADING_ON`] by their last word, and yet end sentences.
 const ENDING_ALL_THE_SAME: &[&str] = &[
-    "yes please", "no please", "please", "is it", "i am", "it is", "you are", "so", "if i can", "i would", "i will", "i can", "we can",
-    "i could", "i think so", "come in", "go on", "hold on", "right on", "log in", "log on", "what is this about",
-    "can you hear me please", "help me please", "again please", "one moment please",
+    "yes please",
+    "no please",
+    "please",
+    "is it",
+    "i am",
+    "it is",
+    "you are",
+    "so",
+    "if i can",
+    "i would",
+    "i will",
+    "i can",
+    "we can",
+    "i could",
+    "i think so",
+    "come in",
+    "go on",
+    "hold on",
+    "right on",
+    "log in",
+    "log on",
+    "what is this about",
+    "can you hear me please",
+    "help me please",
+    "again please",
+    "one moment please",
 ];
 
 /// Whole texts that need nothing more.
 const STANDING_ALONE: &[&str] = &[
-    "yes", "yeah", "yep", "yes please", "no", "nope", "no thanks", "no thank you", "okay", "ok", "sure", "alright", "all right",
-    "correct", "thats right", "right", "exactly", "thanks", "thank you", "thank you very much", "goodbye", "good bye", "bye",
-    "bye bye", "hello", "hi", "stop", "wait", "help", "yes it is", "yes i do", "no i dont", "thats all", "thats it", "nothing else",
+    "yes",
+    "yeah",
+    "yep",
+    "yes please",
+    "no",
+    "nope",
+    "no thanks",
+    "no thank you",
+    "okay",
+    "ok",
+    "sure",
+    "alright",
+    "all right",
+    "correct",
+    "thats right",
+    "right",
+    "exactly",
+    "thanks",
+    "thank you",
+    "thank you very much",
+    "goodbye",
+    "good bye",
+    "bye",
+    "bye bye",
+    "hello",
+    "hi",
+    "stop",
+    "wait",
+    "help",
+    "yes it is",
+    "yes i do",
+    "no i dont",
+    "thats all",
+    "thats it",
+    "nothing else",
 ];
 
 /// Counts of digits at which a number that is dictated in groups has a group to come: 555 / 555 271 / 0 49 30 12.
@@ -49,7 +104,7 @@ pub fn of(text: &str) -> Wording {
         return Wording::Closed;
     }
     let trimmed = text.trim_end();
-    if trimmed.ends_with([',', '-', '–', '—', ':', ';', '…']) || trimmed.ends_with("...") {
+    if trimmed.ends_with(['-', '–', '—', ':', '…']) || trimmed.ends_with("...") {
         return Wording::Unfinished;
     }
     if DIGITS_WITH_MORE_TO_COME.contains(&digits_at_the_end(&words)) {
@@ -108,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_sentence_that_leads_on_is_unfinished_whatever_its_full_stop() {
-        for text in ["I'd like to book a table and.", "My number is", "Well,", "It's the", "I would like to", "For..."] {
+        for text in ["I'd like to book a table and.", "My number is", "Well,", "It's the", "I would like to", "For..."]
+        {
             assert_eq!(of(text), Wording::Unfinished, "{text}");
         }
     }

@@ -17,7 +17,7 @@ pub enum Urgency {
     Final,
     /// A look at a turn that goes on.
     Partial,
-    /// A second opinion that is worth having only at once.
+    /// A second opinion that is worth having only soon.
     Opinion,
 }
 
@@ -103,12 +103,12 @@ impl Work {
     }
 
     /// Puts `job` in the queue; it gets the thread's own pool to run networks on. Returns whether it was taken: an opinion only
-    /// if a thread is free for it at once, and nothing when the queue is full.
+    /// where a second core makes it, and if it would be the next to be made; nothing when the queue is full.
     pub fn submit(&self, urgency: Urgency, job: impl FnOnce(&Arc<ThreadPool>) + Send + 'static) -> bool {
         let mut queue = self.shared.queue.lock();
-        let idle = queue.threads.saturating_sub(queue.busy);
-        let free = idle > queue.waiting.len() && queue.busy_in_background < queue.background_max();
-        if queue.waiting.len() >= WAITING_MAX || (urgency == Urgency::Opinion && !free) {
+        let background = |key: &(Urgency, u64)| key.0 != Urgency::Final;
+        let crowded = queue.threads < 2 || queue.waiting.keys().any(background);
+        if queue.waiting.len() >= WAITING_MAX || (urgency == Urgency::Opinion && crowded) {
             return false;
         }
         let number = queue.next;
@@ -157,5 +157,97 @@ fn work(shared: &Shared) {
         queue.done(urgency);
         // What was held back for this thread's sake may go on in another one that sleeps.
         shared.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{Receiver, Sender, bounded};
+
+    /// A pool whose threads are all held up by a final text; they go on when the sender is dropped.
+    fn held_up(threads: usize) -> (Work, Sender<()>) {
+        let work = Work::with_threads(threads);
+        let (go, wait) = bounded::<()>(0);
+        let (there, arrived) = bounded(threads);
+        for _ in 0..threads {
+            let (wait, there): (Receiver<()>, Sender<()>) = (wait.clone(), there.clone());
+            work.submit(Urgency::Final, move |_| {
+                let _ = there.send(());
+                let _ = wait.recv();
+            });
+        }
+        for _ in 0..threads {
+            arrived.recv().expect("a thread that waits");
+        }
+        (work, go)
+    }
+
+    fn told(work: &Work, urgency: Urgency, name: &'static str, to: &Sender<&'static str>) -> bool {
+        let to = to.clone();
+        work.submit(urgency, move |_| {
+            let _ = to.send(name);
+        })
+    }
+
+    #[test]
+    fn final_texts_overtake_looks_and_keep_their_order() {
+        let (work, go) = held_up(1);
+        let (to, done) = bounded(8);
+        told(&work, Urgency::Partial, "look", &to);
+        told(&work, Urgency::Final, "first", &to);
+        told(&work, Urgency::Final, "second", &to);
+        drop((go, to));
+        assert_eq!(done.iter().collect::<Vec<_>>(), ["first", "second", "look"]);
+    }
+
+    #[test]
+    fn an_opinion_is_refused_on_one_core_and_behind_other_looks() {
+        let (to, _done) = bounded(8);
+        let (one, _go) = held_up(1);
+        assert!(!told(&one, Urgency::Opinion, "opinion", &to));
+        let (two, _go) = held_up(2);
+        assert!(told(&two, Urgency::Opinion, "opinion", &to));
+        assert!(!told(&two, Urgency::Opinion, "another", &to));
+    }
+
+    #[test]
+    fn looks_leave_one_thread_of_two_to_final_texts() {
+        let work = Work::with_threads(2);
+        let (go, wait) = bounded::<()>(0);
+        let (to, done) = bounded(8);
+        for _ in 0..2 {
+            let (wait, to) = (wait.clone(), to.clone());
+            work.submit(Urgency::Partial, move |_| {
+                let _ = wait.recv();
+                let _ = to.send("look");
+            });
+        }
+        told(&work, Urgency::Final, "final", &to);
+        assert_eq!(done.recv(), Ok("final"));
+        drop((go, to));
+        assert_eq!(done.iter().collect::<Vec<_>>(), ["look", "look"]);
+    }
+
+    #[test]
+    fn work_that_panics_takes_no_thread_with_it() {
+        let work = Work::with_threads(1);
+        let (to, done) = bounded(1);
+        work.submit(Urgency::Final, |_| panic!("a panic that the test wants"));
+        told(&work, Urgency::Final, "after", &to);
+        assert_eq!(done.recv(), Ok("after"));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_forgotten_at_the_end() {
+        let (work, go) = held_up(1);
+        let (to, done) = bounded(1);
+        let taken = (0..2 * WAITING_MAX).filter(|_| told(&work, Urgency::Partial, "look", &to)).count();
+        assert_eq!(taken, WAITING_MAX);
+        drop(to);
+        work.shared.queue.lock().ended = true;
+        drop(go);
+        drop(work);
+        assert!(done.iter().count() <= 1);
     }
 }
