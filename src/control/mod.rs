@@ -2,9 +2,14 @@
 //!
 //! [`server`] moves bytes between sockets and [`routes`], which decides; what the engine can do stands in [`Bridge`].
 
+mod bodies;
+mod guard;
+#[cfg(test)]
+mod pretend;
 pub mod routes;
 pub mod server;
 
+use crate::ids::CallId;
 use crate::metrics::{Board, ProviderNames};
 use crate::time::Instant;
 use crossbeam_channel::Receiver;
@@ -32,9 +37,9 @@ pub trait Bridge: Send + Sync {
     fn board(&self) -> &Board;
     /// Returns the present, on the engine's clock.
     fn now(&self) -> Instant;
-    /// Hangs up; `false`: there is no such live call.
-    fn hang_up(&self, call_id: &str) -> bool;
-    /// Returns frames of both sides of the call from here on; the channel closes when the call ends. It is bounded, and
+    /// Hangs up; returns once the BYE is on its way. `false`: there is no such live call.
+    fn hang_up(&self, call: CallId) -> bool;
+    /// Returns frames of both sides of the live call with this Call-ID from here on; the channel closes when the call ends. It is bounded, and
     /// whoever fills it drops frames rather than wait.
     ///
     /// # Errors
@@ -91,7 +96,7 @@ pub struct About {
 }
 
 /// What the system granted to the media workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Realtime {
     /// Each worker is pinned to a core.
     pub pinned: bool,
