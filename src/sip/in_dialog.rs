@@ -355,7 +355,8 @@ mod tests {
     #[test]
     fn an_update_without_an_offer_refreshes_the_target() {
         let (mut rig, mut caller, call) = established();
-        let update = caller.request("UPDATE", "Contact: <sip:new@192.0.2.9>\r\nSession-Expires: 1800;refresher=uac\r\n", "");
+        let update =
+            caller.request("UPDATE", "Contact: <sip:new@192.0.2.9>\r\nSession-Expires: 1800;refresher=uac\r\n", "");
         assert_eq!(rig.say(&update), ["200 OK"]);
         assert_eq!(rig.events(), []);
         assert_eq!(rig.command(Command::HangUp { call, reason: "x".into() }), ["BYE sip:new@192.0.2.9"]);
@@ -364,7 +365,9 @@ mod tests {
     #[test]
     fn digits_come_by_info() {
         let (mut rig, mut caller, call) = established();
-        let with = |caller: &mut Caller, kind: &str, body: &str| caller.request("INFO", "", body).replace("application/sdp", kind);
+        let with = |caller: &mut Caller, kind: &str, body: &str| {
+            caller.request("INFO", "", body).replace("application/sdp", kind)
+        };
         assert_eq!(rig.say(&with(&mut caller, "application/dtmf-relay", "Signal=5\r\nDuration=160")), ["200 OK"]);
         assert_eq!(rig.events(), [Event::Digit { call, digit: '5', duration_ms: 160 }]);
         assert_eq!(rig.say(&with(&mut caller, "text/plain", "hi")), ["415 Unsupported Media Type"]);

@@ -131,14 +131,18 @@ mod tests {
     fn an_invite_gets_100_180_and_200_with_all_that_a_dialog_needs() {
         let mut rig = Rig::new();
         let mut caller = Caller::new("a");
-        caller.headers += "Timestamp: 54\r\nRecord-Route: <sip:p1;lr>\r\nRecord-Route: <sip:p2;lr>\r\nSession-Expires: 1800\r\n";
+        caller.headers +=
+            "Timestamp: 54\r\nRecord-Route: <sip:p1;lr>\r\nRecord-Route: <sip:p2;lr>\r\nSession-Expires: 1800\r\n";
         assert_eq!(rig.say(&caller.invite()), ["100 Trying"]);
         assert_eq!((rig.last().header("Timestamp"), rig.last().header("To")), (Some("54"), Some("sip:1000@127.0.0.1")));
         let events = rig.events();
         let [Event::Invited(invitation)] = events.as_slice() else { panic!("{events:?}") };
         let call = invitation.call;
         assert_eq!((invitation.call_id.as_str(), invitation.offer.as_deref()), ("a", Some(&b"v=0 theirs"[..])));
-        assert_eq!((invitation.from.as_str(), invitation.local.to_string()), ("<sip:a@127.0.0.1>;tag=from-a", "127.0.0.1".into()));
+        assert_eq!(
+            (invitation.from.as_str(), invitation.local.to_string()),
+            ("<sip:a@127.0.0.1>;tag=from-a", "127.0.0.1".into())
+        );
 
         assert_eq!(rig.command(Command::Ring { call }), ["180 Ringing"]);
         let to = rig.last().header("To").map(str::to_owned);
@@ -150,7 +154,10 @@ mod tests {
         assert_eq!(ok.header("Session-Expires"), None);
         assert!(ok.header("Allow").is_some_and(|allow| allow.contains("UPDATE")));
         assert!(ok.text.contains("Record-Route: <sip:p1;lr>\r\nRecord-Route: <sip:p2;lr>\r\n"));
-        assert!(ok.text.ends_with("Content-Type: application/sdp\r\nServer: Offhook/0\r\nContent-Length: 8\r\n\r\nv=0 ours"));
+        assert!(
+            ok.text
+                .ends_with("Content-Type: application/sdp\r\nServer: Offhook/0\r\nContent-Length: 8\r\n\r\nv=0 ours")
+        );
         assert_eq!(rig.ua.live_calls(), 1);
     }
 
@@ -250,9 +257,19 @@ mod tests {
     #[test]
     fn an_invite_that_cannot_be_served_is_refused_with_the_reason() {
         for (headers, body, answer, header) in [
-            ("Contact: <sip:a@b>\r\nRequire: 100rel\r\nRequire: timer, foo\r\n", "v=0", "420 Bad Extension", Some(("Unsupported", "100rel, timer, foo"))),
+            (
+                "Contact: <sip:a@b>\r\nRequire: 100rel\r\nRequire: timer, foo\r\n",
+                "v=0",
+                "420 Bad Extension",
+                Some(("Unsupported", "100rel, timer, foo")),
+            ),
             ("", "v=0", "400 Missing Contact", None),
-            ("Contact: <sip:a@b>\r\nContent-Encoding: gzip\r\n", "v=0", "415 Unsupported Media Type", Some(("Accept-Encoding", "identity"))),
+            (
+                "Contact: <sip:a@b>\r\nContent-Encoding: gzip\r\n",
+                "v=0",
+                "415 Unsupported Media Type",
+                Some(("Accept-Encoding", "identity")),
+            ),
             ("Contact: <sip:a@b>\r\nAccept: text/html\r\n", "v=0", "406 Not Acceptable", None),
             ("Contact: *\r\n", "v=0", "400 Missing Contact", None),
             ("Contact: <sip:a@b>\r\nRecord-Route: <bad\r\n", "v=0", "400 Bad Record-Route", None),
@@ -285,7 +302,8 @@ mod tests {
         let mut rig = Rig::new();
         let mut caller = Caller::new("a");
         let call = rig.invite(&caller);
-        let refused = Refusal { status: 488, warning: Some((304, "no \"common\" codec\r\nX: y".into())), retry_after_s: Some(7) };
+        let refused =
+            Refusal { status: 488, warning: Some((304, "no \"common\" codec\r\nX: y".into())), retry_after_s: Some(7) };
         assert_eq!(rig.command(Command::Refuse { call, refusal: refused }), ["488 Not Acceptable Here"]);
         assert_eq!(rig.last().header("Warning"), Some("304 127.0.0.1 \"no \\\"common\\\" codecX: y\""));
         assert_eq!(rig.last().header("Retry-After"), Some("7"));
@@ -324,7 +342,10 @@ mod tests {
         assert_eq!(rig.say(&ack), NOTHING);
         assert_eq!(rig.events(), [Event::Confirmed { call: invitation.call, answer: None }]);
         // The one route is strict: it takes the Request-URI, and From is the target.
-        assert_eq!(rig.command(Command::HangUp { call: invitation.call, reason: "x".into() }), ["BYE sip:UserB@example.com;maddr=ss1.example.com"]);
+        assert_eq!(
+            rig.command(Command::HangUp { call: invitation.call, reason: "x".into() }),
+            ["BYE sip:UserB@example.com;maddr=ss1.example.com"]
+        );
         assert_eq!(rig.last().header("Route"), Some("<sip:+13035551111@ift.client.example.net;user=phone>"));
     }
 }

@@ -458,7 +458,10 @@ mod tests {
         assert!(ok.header("Accept").is_some_and(|accept| accept.starts_with("application/sdp")));
         assert_eq!(ok.header("Supported"), Some(""));
         assert_eq!(ok.header("Server"), Some("Offhook/0"));
-        assert_eq!(ok.header("Via"), Some("SIP/2.0/UDP 127.0.0.1:40000;rport=40000;branch=z9hG4bK1;received=127.0.0.1"));
+        assert_eq!(
+            ok.header("Via"),
+            Some("SIP/2.0/UDP 127.0.0.1:40000;rport=40000;branch=z9hG4bK1;received=127.0.0.1")
+        );
         // A stateless answer is the same each time.
         assert_eq!(rig.receive(OPTIONS.as_bytes())[0].text, ok.text);
         assert_eq!(rig.ua.transactions(), (0, 0));
@@ -501,7 +504,8 @@ mod tests {
                 .replace("OPTIONS", "REGISTER")
                 .replace("\r\n\r\n", &format!("\r\n{headers}\r\n\r\n"))
         };
-        let first = register(1, "Contact: <sip:a@192.168.1.9:4444;ob>\r\nExpires: 300\r\nAuthorization: NoOneKnows x=y");
+        let first =
+            register(1, "Contact: <sip:a@192.168.1.9:4444;ob>\r\nExpires: 300\r\nAuthorization: NoOneKnows x=y");
         assert_eq!(rig.say(&first), ["200 OK"]);
         assert_eq!(rig.last().header("Contact"), Some("<sip:a@192.168.1.9:4444;ob>;expires=300"));
         let contact = "sip:a@192.168.1.9:4444;ob".to_owned();

@@ -45,7 +45,13 @@ impl Rig {
 
     pub(super) fn with(settings: &config::Sip) -> Self {
         let ua = UserAgent::new(settings, "Offhook/0", fastrand::Rng::with_seed(7));
-        Self { ua, now: Instant::ZERO, source: PHONE.parse().expect("an address"), sent: Vec::new(), events: Vec::new() }
+        Self {
+            ua,
+            now: Instant::ZERO,
+            source: PHONE.parse().expect("an address"),
+            sent: Vec::new(),
+            events: Vec::new(),
+        }
     }
 
     /// Hands a datagram in, and returns what was sent because of it.

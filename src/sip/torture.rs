@@ -108,25 +108,61 @@ fn valid_messages_of_rfc_4475_are_served() {
     let odd = "!interesting-Method0123456789_*+`.%indeed'~";
     let legal = message(odd).from("\"token1~` token2'+_ \u{1f937} \\\x07 \\\x00 \\\x7f\" <sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com>;tag=1");
     check("3.1.1.2 every legal character, unknown method", &legal.line(&format!("{odd} sip:x@y SIP/2.0")), 501);
-    check("3.1.1.3 escapes in the user", &message("INVITE").line("INVITE sip:sips%3Auser%40example.com@example.net SIP/2.0"), 100);
-    check("3.1.1.4 NUL escaped", &message("REGISTER").more("Contact: <sip:%00@host5.example.com>\r\nContact: <sip:%00%00@host5.example.com>\r\n"), 200);
+    check(
+        "3.1.1.3 escapes in the user",
+        &message("INVITE").line("INVITE sip:sips%3Auser%40example.com@example.net SIP/2.0"),
+        100,
+    );
+    check(
+        "3.1.1.4 NUL escaped",
+        &message("REGISTER")
+            .more("Contact: <sip:%00@host5.example.com>\r\nContact: <sip:%00%00@host5.example.com>\r\n"),
+        200,
+    );
     check("3.1.1.5 an escaped method is another one", &message("RE%47IST%45R"), 501);
-    check("3.1.1.6 no space before the bracket", &message("OPTIONS").from("caller<sip:caller@example.com>;tag=323"), 200);
-    let long = message("INVITE").to(&format!("\"I have a user name of {}\" <sip:user@example.com>", "extreme ".repeat(100)))
+    check(
+        "3.1.1.6 no space before the bracket",
+        &message("OPTIONS").from("caller<sip:caller@example.com>;tag=323"),
+        200,
+    );
+    let long = message("INVITE")
+        .to(&format!("\"I have a user name of {}\" <sip:user@example.com>", "extreme ".repeat(100)))
         .via(&format!("SIP/2.0/UDP sip33.example.com\r\nv: {}", ["SIP/2.0/TCP sip.example.com"; 33].join("\r\nVia: ")))
         .add(&format!("NewHeader: {}\r\n", "long ".repeat(300)));
     check("3.1.1.7 long values", &long, 100);
-    check("3.1.1.8 octets beyond the body", &message("REGISTER").more("Content-Length: 0\r\n").body(b"\r\nINVITE sip:joe@example.com SIP/2.0\r\n"), 200);
-    check("3.1.1.9 semicolon in the user", &message("OPTIONS").line("OPTIONS sip:user;par=u%40example.net@example.com SIP/2.0"), 200);
+    check(
+        "3.1.1.8 octets beyond the body",
+        &message("REGISTER").more("Content-Length: 0\r\n").body(b"\r\nINVITE sip:joe@example.com SIP/2.0\r\n"),
+        200,
+    );
+    check(
+        "3.1.1.9 semicolon in the user",
+        &message("OPTIONS").line("OPTIONS sip:user;par=u%40example.net@example.com SIP/2.0"),
+        200,
+    );
     let transports = "SIP/2.0/UDP t1.example.com;branch=z9hG4bKkdjuw\r\nVia: SIP/2.0/SCTP t2.example.com;branch=z9hG4bKklasjdhf\r\nVia: SIP/2.0/UNKNOWN t4.example.com;branch=z9hG4bKkwjdkl";
     check("3.1.1.10 unknown transports", &message("OPTIONS").via(transports), 200);
-    check("3.1.1.11 a binary body", &message("MESSAGE").more("Content-Type: multipart/mixed;boundary=7a9cbec02ceef655\r\n").body(&[0, 255, 13, 10, 128]), 405);
+    check(
+        "3.1.1.11 a binary body",
+        &message("MESSAGE")
+            .more("Content-Type: multipart/mixed;boundary=7a9cbec02ceef655\r\n")
+            .body(&[0, 255, 13, 10, 128]),
+        405,
+    );
 }
 
 #[test]
 fn responses_of_rfc_4475_are_never_answered() {
-    for line in ["SIP/2.0 200 = 2**3 * 5**2 но сто девяносто девять", "SIP/2.0 100 ", "SIP/2.0 4294967301 better not break the receiver", "SIP/2.0 200 OK"] {
-        let odd = message("INVITE").line(line).via("SIP/2.0/UDP 255.255.255.255;branch=z9hG4bK1324923").cseq("9292394834772304023312 OPTIONS");
+    for line in [
+        "SIP/2.0 200 = 2**3 * 5**2 но сто девяносто девять",
+        "SIP/2.0 100 ",
+        "SIP/2.0 4294967301 better not break the receiver",
+        "SIP/2.0 200 OK",
+    ] {
+        let odd = message("INVITE")
+            .line(line)
+            .via("SIP/2.0/UDP 255.255.255.255;branch=z9hG4bK1324923")
+            .cseq("9292394834772304023312 OPTIONS");
         assert_eq!(answer(&odd.bytes()), None, "{line}");
     }
 }
@@ -134,26 +170,76 @@ fn responses_of_rfc_4475_are_never_answered() {
 #[test]
 fn invalid_messages_of_rfc_4475_are_refused() {
     check("3.1.2.1 separators too many in Via", &message("INVITE").via("SIP/2.0/UDP 192.0.2.15;;,;,,"), 400);
-    check("3.1.2.1 separators too many in Contact", &message("INVITE").more("Contact: \"Joe\" <sip:joe@example.org>;;;;\r\n"), 400);
+    check(
+        "3.1.2.1 separators too many in Contact",
+        &message("INVITE").more("Contact: \"Joe\" <sip:joe@example.org>;;;;\r\n"),
+        400,
+    );
     check("3.1.2.2 Content-Length beyond the body", &message("INVITE").add("Content-Length: 9999\r\n"), 400);
     check("3.1.2.3 negative Content-Length", &message("INVITE").add("Content-Length: -999\r\n"), 400);
-    check("3.1.2.4 CSeq too large", &message("REGISTER").cseq("36893488147419103232 REGISTER").more("Max-Forwards: 300\r\nExpires: 10000000000000000000000\r\n"), 400);
-    check("3.1.2.4 Expires alone too large", &message("REGISTER").more("Max-Forwards: 300\r\nExpires: 10000000000000000000000\r\nContact: <sip:u@h>;expires=280297596632815\r\n"), 200);
+    check(
+        "3.1.2.4 CSeq too large",
+        &message("REGISTER")
+            .cseq("36893488147419103232 REGISTER")
+            .more("Max-Forwards: 300\r\nExpires: 10000000000000000000000\r\n"),
+        400,
+    );
+    check(
+        "3.1.2.4 Expires alone too large",
+        &message("REGISTER").more(
+            "Max-Forwards: 300\r\nExpires: 10000000000000000000000\r\nContact: <sip:u@h>;expires=280297596632815\r\n",
+        ),
+        200,
+    );
     check("3.1.2.4 CSeq just too large", &message("REGISTER").cseq("2147483648 REGISTER"), 400);
     check("3.1.2.4 CSeq just not too large", &message("REGISTER").cseq("2147483647 REGISTER"), 200);
     check("3.1.2.6 unbalanced quote", &message("INVITE").to("\"Mr. J. User <sip:j.user@example.com>"), 400);
-    check("3.1.2.7 brackets round the Request-URI", &message("INVITE").line("INVITE <sip:user@example.com> SIP/2.0"), 400);
+    check(
+        "3.1.2.7 brackets round the Request-URI",
+        &message("INVITE").line("INVITE <sip:user@example.com> SIP/2.0"),
+        400,
+    );
     check("3.1.2.8 spaces in the Request-URI", &message("INVITE").line("INVITE sip:user@example.com; lr SIP/2.0"), 400);
-    check("3.1.2.9 more than one space in the request line", &message("INVITE").line("INVITE  sip:user@example.com  SIP/2.0"), 400);
-    check("3.1.2.10 spaces at the end of the request line", &message("OPTIONS").line("OPTIONS sip:remote-target@example.com SIP/2.0  "), 400);
+    check(
+        "3.1.2.9 more than one space in the request line",
+        &message("INVITE").line("INVITE  sip:user@example.com  SIP/2.0"),
+        400,
+    );
+    check(
+        "3.1.2.10 spaces at the end of the request line",
+        &message("OPTIONS").line("OPTIONS sip:remote-target@example.com SIP/2.0  "),
+        400,
+    );
     check("3.1.2.12 a date that is none", &message("INVITE").add("Date: Fri, 01 Jan 2010 16:00:00 EST\r\n"), 100);
-    check("3.1.2.13 headers in a Contact without brackets", &message("REGISTER").more("Contact: sip:user@example.com?Route=%3Csip:sip.example.com%3E\r\n"), 400);
-    check("3.1.2.14 spaces within brackets", &message("OPTIONS").to("\"Watson, Thomas\" < sip:t.watson@example.org >"), 400);
-    check("3.1.2.15 a comma outside of quotes", &message("OPTIONS").from("Bell, Alexander <sip:a.g.bell@example.com>;tag=43"), 400);
-    check("3.1.2.16 unknown version", &message("OPTIONS").line("OPTIONS sip:t.watson@example.org SIP/7.0").via("SIP/7.0/UDP c.example.com;branch=z9hG4bKkdjuw"), 505);
+    check(
+        "3.1.2.13 headers in a Contact without brackets",
+        &message("REGISTER").more("Contact: sip:user@example.com?Route=%3Csip:sip.example.com%3E\r\n"),
+        400,
+    );
+    check(
+        "3.1.2.14 spaces within brackets",
+        &message("OPTIONS").to("\"Watson, Thomas\" < sip:t.watson@example.org >"),
+        400,
+    );
+    check(
+        "3.1.2.15 a comma outside of quotes",
+        &message("OPTIONS").from("Bell, Alexander <sip:a.g.bell@example.com>;tag=43"),
+        400,
+    );
+    check(
+        "3.1.2.16 unknown version",
+        &message("OPTIONS")
+            .line("OPTIONS sip:t.watson@example.org SIP/7.0")
+            .via("SIP/7.0/UDP c.example.com;branch=z9hG4bKkdjuw"),
+        505,
+    );
     check("3.1.2.17 CSeq of another method", &message("OPTIONS").cseq("8 INVITE"), 400);
     check("3.1.2.18 CSeq of another method, unknown", &message("NEWMETHOD").cseq("8 INVITE"), 501);
-    check("3.2.1 a branch of nothing but the cookie", &message("OPTIONS").via("SIP/2.0/UDP 127.0.0.1:40000;branch=z9hG4bK"), 200);
+    check(
+        "3.2.1 a branch of nothing but the cookie",
+        &message("OPTIONS").via("SIP/2.0/UDP 127.0.0.1:40000;branch=z9hG4bK"),
+        200,
+    );
 }
 
 #[test]
@@ -166,17 +252,48 @@ fn headers_in_a_request_uri_are_ignored() {
 fn application_conditions_of_rfc_4475_are_answered() {
     let insufficient = b"INVITE sip:user@example.com SIP/2.0\r\nCSeq: 193942 INVITE\r\nVia: SIP/2.0/UDP 192.0.2.95;branch=z9hG4bKkdj\r\n\r\n";
     assert_eq!(answer(insufficient), None, "3.3.1: there is nothing to copy into a 400");
-    check("3.3.2 unknown scheme", &message("OPTIONS").line("OPTIONS nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0"), 416);
+    check(
+        "3.3.2 unknown scheme",
+        &message("OPTIONS").line("OPTIONS nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0"),
+        416,
+    );
     check("3.3.3 registered scheme", &message("OPTIONS").line("OPTIONS soap.beep://192.0.2.103:3002 SIP/2.0"), 416);
-    let schemes = message("REGISTER").to("isbn:2983792873").from("<http://www.example.com>;tag=3").more("Contact: <name:John_Smith>\r\n");
+    let schemes = message("REGISTER")
+        .to("isbn:2983792873")
+        .from("<http://www.example.com>;tag=3")
+        .more("Contact: <name:John_Smith>\r\n");
     check("3.3.4 other schemes in headers", &schemes, 404);
-    check("3.3.5 unknown extensions", &message("OPTIONS").more("Require: nothingSupportsThis, nothingSupportsThisEither\r\nProxy-Require: noProxiesSupportThis\r\n"), 420);
-    check("3.3.6 unknown body", &message("INVITE").more("Contact: <sip:a@b>\r\nContent-Type: application/unknownformat\r\n").body(b"<audio/>"), 415);
-    check("3.3.7 unknown credentials", &message("REGISTER").more("Authorization: NoOneKnowsThisScheme opaque-data=here\r\n"), 200);
-    for twice in ["To: <sip:x@y>", "From: <sip:x@y>;tag=2", "Call-ID: 2", "CSeq: 2 INVITE", "Max-Forwards: 1\r\nMax-Forwards: 2", "Content-Type: text/x"] {
+    check(
+        "3.3.5 unknown extensions",
+        &message("OPTIONS")
+            .more("Require: nothingSupportsThis, nothingSupportsThisEither\r\nProxy-Require: noProxiesSupportThis\r\n"),
+        420,
+    );
+    check(
+        "3.3.6 unknown body",
+        &message("INVITE").more("Contact: <sip:a@b>\r\nContent-Type: application/unknownformat\r\n").body(b"<audio/>"),
+        415,
+    );
+    check(
+        "3.3.7 unknown credentials",
+        &message("REGISTER").more("Authorization: NoOneKnowsThisScheme opaque-data=here\r\n"),
+        200,
+    );
+    for twice in [
+        "To: <sip:x@y>",
+        "From: <sip:x@y>;tag=2",
+        "Call-ID: 2",
+        "CSeq: 2 INVITE",
+        "Max-Forwards: 1\r\nMax-Forwards: 2",
+        "Content-Type: text/x",
+    ] {
         check("3.3.8 repeated single headers", &message("INVITE").add(&format!("{twice}\r\n")), 400);
     }
-    check("3.3.9 Content-Length twice", &message("OPTIONS").more("Content-Length: 2\r\nContent-Length: 2\r\n").body(b"ab"), 400);
+    check(
+        "3.3.9 Content-Length twice",
+        &message("OPTIONS").more("Content-Length: 2\r\nContent-Length: 2\r\n").body(b"ab"),
+        400,
+    );
     check("3.3.11 Max-Forwards 0", &message("OPTIONS").more("Max-Forwards: 0\r\n"), 200);
     check("3.3.15 the answer is not acceptable", &message("INVITE").add("Accept: text/nobodyKnowsThis\r\n"), 406);
 }
@@ -184,9 +301,18 @@ fn application_conditions_of_rfc_4475_are_answered() {
 #[test]
 fn contacts_of_rfc_4475_are_kept_as_they_are() {
     for (contact, listed) in [
-        ("sip:+19725552222@gw1.example.net;unknownparam", "<sip:+19725552222@gw1.example.net>;unknownparam;expires=300"),
-        ("<sip:+19725552222@gw1.example.net;unknownparam>", "<sip:+19725552222@gw1.example.net;unknownparam>;expires=300"),
-        ("<sip:user@example.com?Route=%3Csip:sip.example.com%3E>", "<sip:user@example.com?Route=%3Csip:sip.example.com%3E>;expires=300"),
+        (
+            "sip:+19725552222@gw1.example.net;unknownparam",
+            "<sip:+19725552222@gw1.example.net>;unknownparam;expires=300",
+        ),
+        (
+            "<sip:+19725552222@gw1.example.net;unknownparam>",
+            "<sip:+19725552222@gw1.example.net;unknownparam>;expires=300",
+        ),
+        (
+            "<sip:user@example.com?Route=%3Csip:sip.example.com%3E>",
+            "<sip:user@example.com?Route=%3Csip:sip.example.com%3E>;expires=300",
+        ),
     ] {
         let mut rig = Rig::new();
         rig.receive(&message("REGISTER").more(&format!("Contact: {contact}\r\n")).bytes());
@@ -196,15 +322,37 @@ fn contacts_of_rfc_4475_are_kept_as_they_are() {
 
 #[test]
 fn ipv6_of_rfc_5118_is_read() {
-    let register = |target: &str| message("REGISTER").line(&format!("REGISTER {target} SIP/2.0")).more("Contact: \"C\" <sip:caller@[2001:db8::1]>\r\n");
-    check("4.1 in brackets", &register("sip:[2001:db8::10]").via("SIP/2.0/UDP [2001:db8::9:1];branch=z9hG4bKas3-111"), 200);
+    let register = |target: &str| {
+        message("REGISTER")
+            .line(&format!("REGISTER {target} SIP/2.0"))
+            .more("Contact: \"C\" <sip:caller@[2001:db8::1]>\r\n")
+    };
+    check(
+        "4.1 in brackets",
+        &register("sip:[2001:db8::10]").via("SIP/2.0/UDP [2001:db8::9:1];branch=z9hG4bKas3-111"),
+        200,
+    );
     check("4.2 without brackets", &register("sip:2001:db8::10"), 400);
     check("4.3 what looks like a port is none", &register("sip:[2001:db8::10:5070]"), 200);
     check("4.4 a port", &register("sip:[2001:db8::10]:5070"), 200);
-    check("4.5 received with brackets", &message("OPTIONS").via("SIP/2.0/UDP [2001:db8::9:1];received=[2001:db8::9:255];branch=z9hG4bKas3-111"), 200);
-    check("4.5 received without brackets", &message("OPTIONS").via("SIP/2.0/UDP [2001:db8::9:1];received=2001:db8::9:255;branch=z9hG4bKas3"), 200);
+    check(
+        "4.5 received with brackets",
+        &message("OPTIONS").via("SIP/2.0/UDP [2001:db8::9:1];received=[2001:db8::9:255];branch=z9hG4bKas3-111"),
+        200,
+    );
+    check(
+        "4.5 received without brackets",
+        &message("OPTIONS").via("SIP/2.0/UDP [2001:db8::9:1];received=2001:db8::9:255;branch=z9hG4bKas3"),
+        200,
+    );
     check("4.7 several addresses", &message("OPTIONS").via("SIP/2.0/UDP [2001:db8::9:1]:6050;branch=z9hG4bKas3-111\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKjhja8781hjuaij65144\r\nVia: SIP/2.0/TCP [2001:db8::9:255];branch=z9hG4bK451jj;received=192.0.2.200"), 200);
-    check("4.9 IPv4 in IPv6", &message("INVITE").via("SIP/2.0/UDP [::ffff:192.0.2.10]:19823;branch=z9hG4bKbh19").more("Contact: \"T\" <sip:user@[::ffff:192.0.2.10]:19823>\r\nContent-Type: application/sdp\r\n"), 100);
+    check(
+        "4.9 IPv4 in IPv6",
+        &message("INVITE")
+            .via("SIP/2.0/UDP [::ffff:192.0.2.10]:19823;branch=z9hG4bKbh19")
+            .more("Contact: \"T\" <sip:user@[::ffff:192.0.2.10]:19823>\r\nContent-Type: application/sdp\r\n"),
+        100,
+    );
     check("4.10 three colons", &message("OPTIONS").line("OPTIONS sip:user@[2001:db8:::192.0.2.1] SIP/2.0"), 200);
     check("4.10 two colons", &message("OPTIONS").line("OPTIONS sip:user@[2001:db8::192.0.2.1] SIP/2.0"), 200);
 }
@@ -250,7 +398,8 @@ fn multipart_bodies_reach_the_engine_byte_for_byte() {
     let mut rig = Rig::new();
     let sdp = [b"v=0\r\n".as_slice(), &[0, 255, 254]].concat();
     let body = [b"--b\r\nContent-Type: application/sdp\r\n\r\n".as_slice(), &sdp, b"\r\n--b--\r\n"].concat();
-    let mixed = message("INVITE").more("Contact: <sip:a@b>\r\nContent-Type: multipart/mixed;boundary=b\r\n").body(&body);
+    let mixed =
+        message("INVITE").more("Contact: <sip:a@b>\r\nContent-Type: multipart/mixed;boundary=b\r\n").body(&body);
     rig.receive(&mixed.bytes());
     let Some(Event::Invited(invitation)) = rig.events().pop() else { panic!("no invitation") };
     assert_eq!(invitation.offer, Some(sdp.clone()));
