@@ -168,8 +168,7 @@ impl Activity {
     fn measure(&mut self, powers: &[f32; PARTS], level_db: f32) -> u32 {
         let floor_db = self.floor.push(level_db).min(FLOOR_MAX_DB);
         self.peak_db = (self.peak_db - PEAK_DECAY_DB).max(level_db);
-        let threshold =
-            (floor_db + ACTIVE_OVER_FLOOR_DB).max(self.peak_db - ACTIVE_BELOW_PEAK_DB).max(ACTIVE_MIN_DB);
+        let threshold = (floor_db + ACTIVE_OVER_FLOOR_DB).max(self.peak_db - ACTIVE_BELOW_PEAK_DB).max(ACTIVE_MIN_DB);
         for &power in powers {
             self.active = self.active << 1 | u64::from(db(power) > threshold);
         }
@@ -276,7 +275,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// The tones of the telephone, in Hz: DTMF (ITU-T Q.23), then call progress and fax tones (ITU-T E.180, T.30).
 const TONES_HZ: [f32; 16] = [
-    697.0, 770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0, 1633.0, 350.0, 400.0, 430.0, 480.0, 620.0, 1000.0, 1100.0, 2100.0,
+    697.0, 770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0, 1633.0, 350.0, 400.0, 430.0, 480.0, 620.0, 1000.0, 1100.0,
+    2100.0,
 ];
 
 /// Returns the share of the frame's power that lies in its two strongest telephone tones, by Goertzel's recursion.
