@@ -4,10 +4,16 @@
 //! cent only, and costs a third more work (`RTEN_NUM_THREADS` is not touched, a pool is handed to every run).
 
 pub mod ears;
+pub mod g2p;
+pub mod hibari;
 pub mod models;
 pub mod moonshine;
+pub mod receptionist;
 pub mod segmenter;
 pub mod smart_turn;
+pub mod speech;
+pub mod vocoder;
+pub mod voice;
 pub mod wording;
 pub mod work;
 
