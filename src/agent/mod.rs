@@ -185,3 +185,60 @@ pub struct TurnRecord {
     /// Whether the caller cut the reply.
     pub interrupted: bool,
 }
+
+/// What the agent waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The greeting, which is being rendered.
+    Greeting,
+    /// The end of a clause that comes slowly.
+    Clause,
+    /// The next sign of life of a reply.
+    Reply,
+    /// More digits.
+    Digits,
+    /// The end of the caller's turn, long after its last word.
+    CallerTurn,
+    /// The caller, in mutual silence.
+    Silence,
+    /// The longest call.
+    CallMax,
+}
+
+/// The agent of one call.
+pub struct Agent {
+    outputs: std::collections::VecDeque<Output>,
+}
+
+impl Agent {
+    /// Makes the agent of a call that is not answered yet.
+    #[must_use]
+    pub fn new(settings: &crate::config::Agent) -> Self {
+        let _ = settings;
+        Self { outputs: std::collections::VecDeque::new() }
+    }
+
+    /// Takes one input. Afterwards drain [`Self::poll_output`] to `None` before the next input.
+    pub fn handle_input(&mut self, input: Input, now: Instant) {
+        let _ = (input, now);
+    }
+
+    /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// Returns the next thing to be done, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when `handle_timeout` is due, and which timer wants it.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<crate::time::Deadline<Timer>> {
+        None
+    }
+}
+pub mod clauses;
+pub mod spoken;
+pub mod timers;
