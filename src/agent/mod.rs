@@ -367,7 +367,7 @@ mod tests {
         let mut scene = Scene::ringing();
         scene.tell(Input::Answered);
         assert_eq!(scene.pass(499), []);
-        assert_eq!(scene.pass(1), [speak(0, 0, "Hello, this is Offhook.", true)]);
+        assert_eq!(scene.pass(1), [speak(0, 0, "Hello, this is Offhook. ", true)]);
         assert_eq!(scene.tell(Input::PhraseReady(Phrase::Greeting)), [], "it is said once");
     }
 

@@ -21,7 +21,7 @@ impl Agent {
 
     /// Says a phrase as the whole speech of the reply, and hangs up where nothing is left to say it with.
     pub(super) fn say(&mut self, phrase: Phrase, then: Then, now: Instant) {
-        let text = self.text(phrase).trim().to_owned();
+        let text = speakable(self.text(phrase));
         let Some(reply) = self.reply.as_mut() else { return };
         self.timers.set(Timer::Reply, now + FIRST_PACKET_MAX);
         if text.is_empty() {
@@ -36,7 +36,7 @@ impl Agent {
             self.outputs.push_back(Output::Play { turn: reply.turn.id, phrase });
         } else if self.voice_failures < VOICE_FAILURES_MAX {
             reply.then = then;
-            self.speak(&speakable(&text), true);
+            self.speak_last(&clauses_of(&text));
         } else {
             self.hang_up(match then {
                 Then::HangUp { reason, .. } => reason,
@@ -81,8 +81,8 @@ impl Agent {
         } else {
             // The voice is in the middle of this turn, and can say it in one breath.
             reply.then = then;
-            let text = speakable(self.text(phrase));
-            self.speak(&text, true);
+            let clauses = clauses_of(self.text(phrase));
+            self.speak_last(&clauses);
         }
     }
 
@@ -135,6 +135,13 @@ impl Agent {
     }
 }
 
+/// Returns a phrase as it is given to a live voice.
+fn clauses_of(text: &str) -> Vec<String> {
+    let mut clauses = Clauses::default();
+    clauses.push(text);
+    std::iter::from_fn(|| clauses.last_clause()).collect()
+}
+
 /// How many failures one counts for: a request that is refused will be refused again.
 fn weight(failure: &Failure) -> u32 {
     if failure.kind == FailureKind::Refused { 2 } else { 1 }
@@ -168,7 +175,7 @@ mod tests {
         scene.token(1, "We open at nine. And we cl");
         assert_eq!(
             scene.mind(1, MindEvent::Failed(failure(FailureKind::Stalled))),
-            [speak(1, 1, "Sorry, say it again.", true)]
+            [speak(1, 1, "Sorry, say it again. ", true)]
         );
         scene.on_air(1);
         scene.voice(1, VoiceEvent::Done { length: ms(2000) });
@@ -182,7 +189,7 @@ mod tests {
         scene.end("Hi?");
         assert_eq!(
             scene.mind(1, MindEvent::Failed(failure(FailureKind::Dropped))),
-            [speak(1, 0, "Sorry, say it again.", true)]
+            [speak(1, 0, "Sorry, say it again. ", true)]
         );
     }
 
@@ -337,7 +344,7 @@ mod tests {
         scene.on_air(1);
         scene.voice(1, spoken("We open at nine.", 1500));
         assert_eq!(scene.pass(9999), []);
-        assert_eq!(scene.pass(1), [cancel_ask(1), speak(1, 1, "Sorry, say it again.", true)]);
+        assert_eq!(scene.pass(1), [cancel_ask(1), speak(1, 1, "Sorry, say it again. ", true)]);
     }
 
     #[test]

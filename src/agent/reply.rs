@@ -164,7 +164,7 @@ impl Agent {
 
     /// Sends the clauses that are whole, and sees to it that one under way does not wait too long.
     fn speak_clauses(&mut self, now: Instant) {
-        while let Some(reply) = self.reply.as_mut() {
+        while let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.speech.sent().len() <= REPLY_MAX) {
             let late = reply.late;
             let clauses = &mut reply.clauses;
             let Some(text) = clauses.next_clause().or_else(|| late.then(|| clauses.hurried()).flatten()) else { break };
@@ -190,7 +190,7 @@ impl Agent {
     }
 
     /// Sends a clause of the reply to the voice.
-    pub(super) fn speak(&mut self, text: &str, last: bool) {
+    fn speak(&mut self, text: &str, last: bool) {
         let Some(reply) = self.reply.as_mut() else { return };
         self.timers.clear(Timer::Clause);
         reply.turn.speech.send(text);
@@ -206,7 +206,7 @@ impl Agent {
         let Some(reply) = self.reply.as_mut() else { return };
         reply.asking = false;
         let uses = std::mem::take(&mut reply.uses);
-        let mut left: Vec<String> = std::iter::from_fn(|| reply.clauses.last_clause()).collect();
+        let left: Vec<String> = std::iter::from_fn(|| reply.clauses.last_clause()).collect();
         let hangs_up = uses.iter().any(ToolUse::hangs_up);
         let says_nothing = left.is_empty() && reply.turn.speech.is_empty();
         if !uses.is_empty() && !hangs_up {
@@ -225,12 +225,17 @@ impl Agent {
         } else {
             reply.then = then;
             self.mind_failures = 0;
-            let last = left.pop().unwrap_or_default();
-            for clause in left {
-                self.speak(&clause, false);
-            }
-            self.speak(&last, true);
+            self.speak_last(&left);
         }
+    }
+
+    /// Sends the last clauses of the reply to the voice; without any, it is told that there are none.
+    pub(super) fn speak_last(&mut self, clauses: &[String]) {
+        let (last, before) = clauses.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
+        for clause in before {
+            self.speak(clause, false);
+        }
+        self.speak(last, true);
     }
 
     /// Tells the model that a tool it called is not there, and lets it go on.
@@ -496,5 +501,9 @@ mod tests {
         }
         assert_eq!(outputs[outputs.len() - 2..], [cancel_ask(1), speak(1, outputs.len() as u16 - 2, "", true)]);
         assert!(outputs.len() < 200, "{}", outputs.len());
+
+        let mut scene = Scene::asked();
+        let outputs = scene.token(1, &"This is a sentence. ".repeat(100_000));
+        assert!(outputs.contains(&cancel_ask(1)) && outputs.len() < 200, "nor is one long token");
     }
 }
