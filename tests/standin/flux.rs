@@ -271,8 +271,11 @@ impl Session<'_> {
 
     fn silence_was_long(&mut self) {
         self.last_speech = None;
+        if self.silent || matches!(self.fault, Some(Fault::NoEnd)) {
+            return;
+        }
         self.speech = Duration::ZERO;
-        if self.open && !matches!(self.fault, Some(Fault::NoEnd)) {
+        if self.open {
             self.end("model");
         }
     }
