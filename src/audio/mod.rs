@@ -1,1 +1,5 @@
-//! One mono frame at a time.
+//! One mono frame at a time: codec, sample rates, and whether anyone speaks in it.
+
+pub mod activity;
+pub mod g711;
+pub mod resample;

@@ -1,0 +1,608 @@
+//! Agent to caller, by the clock: one packet in each slot, silence too, and never two at once.
+
+use super::playout::{Playout, Taken};
+use crate::audio::g711::Codec;
+use crate::rtp::rtcp::{self, Report, ReportBlock, Schedule, SenderInfo};
+use crate::rtp::sender::Sender;
+use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, Ssrc, packet};
+use crate::sdp::{Agreed, Encoding};
+use crate::time::Instant;
+use std::time::Duration;
+
+/// The least time between two packets: enough to be two packets to every receiver and not a burst, and little enough to be
+/// no delay to the first word of a reply.
+const SPACING_MIN: Duration = Duration::from_millis(2);
+/// How far talkspurts may have moved the grid forward in all: one packet, which every jitter buffer takes in its stride.
+const DEBT_MAX: Duration = Duration::from_millis(20);
+/// How much of that a silent slot gives back: 5 %, within the wander of a softphone's own clock.
+const REPAYMENT: Duration = Duration::from_millis(1);
+/// Samples of the longest packet, 60 ms.
+const PACKET_SAMPLES_MAX: usize = 480;
+/// Samples in a millisecond.
+const SAMPLES_PER_MS: u32 = CLOCK_RATE / 1000;
+
+/// What is known when a call's egress begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// What the offer and answer agreed upon.
+    pub agreed: &'a Agreed,
+    /// The first slot; one that is asked for later begins then.
+    pub at: Instant,
+    /// NTP time (32.32 seconds since 1900) at [`Instant::ZERO`], for sender reports.
+    pub ntp_at_zero: u64,
+    /// The name in our SDES (RFC 3550 §6.5.1), at most 32 bytes of ASCII.
+    pub cname: &'a str,
+}
+
+/// An RTP packet that is due, written into the caller's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes of it.
+    pub len: usize,
+    /// What it holds.
+    pub taken: Taken,
+    /// How late its slot was served: the pacing error against our own grid.
+    pub late: Duration,
+}
+
+/// Counts of a call's egress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// RTP packets sent.
+    pub packets_sent: u64,
+    /// Payload bytes sent.
+    pub bytes_sent: u64,
+    /// Slots served later than half a slot.
+    pub slots_late: u64,
+    /// Slots that passed without a packet since the worker came too late for them.
+    pub slots_missed: u64,
+    /// Talkspurts that moved the grid forward.
+    pub pulled_forward: u64,
+}
+
+/// The sending side of one call.
+///
+/// The grid stands at absolute times, so that a late wake-up delays one packet and no other; slots that passed are skipped,
+/// timestamps too, and never made up for by a burst. Only the first packet of a talkspurt may leave before its slot: it takes the
+/// grid along, and silent slots give the time back.
+pub struct Egress {
+    sender: Sender,
+    codec: Codec,
+    payload_type: PayloadType,
+    sending: bool,
+    packet_samples: usize,
+    next_slot: Instant,
+    last_sent: Option<Instant>,
+    talking: bool,
+    /// How far the grid stands before the media clock.
+    debt: Duration,
+    schedule: Schedule,
+    ntp_at_zero: u64,
+    cname: [u8; rtcp::CNAME_LEN_MAX],
+    cname_len: usize,
+    packets_reported: u32,
+    round_trip: Option<Duration>,
+    remote_fraction_lost: Option<u8>,
+    counts: Counts,
+    rng: fastrand::Rng,
+}
+
+impl Egress {
+    /// Begins at a random SSRC, sequence number and timestamp (RFC 3550 §5.1).
+    #[must_use]
+    pub fn new(start: Start<'_>, rng: &mut fastrand::Rng) -> Self {
+        let mut cname = [0; rtcp::CNAME_LEN_MAX];
+        let cname_len = start.cname.len().min(cname.len());
+        cname[..cname_len].copy_from_slice(&start.cname.as_bytes()[..cname_len]);
+        let mut egress = Self {
+            sender: Sender::new(rng),
+            codec: codec(start.agreed.encoding),
+            payload_type: PayloadType(start.agreed.payload_type_sent),
+            sending: false,
+            packet_samples: 0,
+            next_slot: start.at,
+            last_sent: None,
+            talking: false,
+            debt: Duration::ZERO,
+            schedule: Schedule::new(start.at, rng),
+            ntp_at_zero: start.ntp_at_zero,
+            cname,
+            cname_len,
+            packets_reported: 0,
+            round_trip: None,
+            remote_fraction_lost: None,
+            counts: Counts::default(),
+            rng: rng.fork(),
+        };
+        egress.set_agreed(start.agreed);
+        egress
+    }
+
+    /// Takes what a re-offer agreed upon; the stream's SSRC, sequence and timestamps go on.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn set_agreed(&mut self, agreed: &Agreed) {
+        self.codec = codec(agreed.encoding);
+        self.payload_type = PayloadType(agreed.payload_type_sent);
+        self.sending = agreed.direction.sends();
+        let samples = usize::from(agreed.ptime_ms) * SAMPLES_PER_MS as usize;
+        self.packet_samples = samples.clamp(10 * SAMPLES_PER_MS as usize, PACKET_SAMPLES_MAX);
+    }
+
+    /// Returns our SSRC.
+    #[must_use]
+    pub const fn ssrc(&self) -> Ssrc {
+        self.sender.ssrc()
+    }
+
+    /// Takes another SSRC where the peer's is ours, too (RFC 3550 §8.2).
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn avoid_ssrc(&mut self, theirs: Ssrc) {
+        if theirs == self.sender.ssrc() {
+            self.sender.change_ssrc(&mut self.rng);
+            self.packets_reported = 0;
+        }
+    }
+
+    /// Returns when there is something to do: the next slot, the next report, or at once for the first packet of a talkspurt.
+    ///
+    /// # Real-time
+    /// Constant time.
+    #[must_use]
+    pub fn poll_timeout(&self, playout: &Playout) -> Instant {
+        self.due(playout).min(self.schedule.next())
+    }
+
+    /// Writes the packet that is due into `out` (at least [`packet::SENT_LEN_MAX`] bytes), if one is. The agreed direction may
+    /// forbid it: then time passes without a packet, and the agent's speech waits.
+    ///
+    /// # Real-time
+    /// Bounded by one packet.
+    pub fn poll_packet(&mut self, now: Instant, playout: &mut Playout, out: &mut [u8]) -> Option<Sent> {
+        if now < self.due(playout) {
+            return None;
+        }
+        let slot = self.slot();
+        if self.last_sent.is_none() && self.counts.packets_sent == 0 {
+            self.next_slot = self.next_slot.max(now);
+        }
+        if now < self.next_slot {
+            self.debt += self.next_slot.since(now);
+            self.next_slot = now;
+            self.counts.pulled_forward += 1;
+        }
+        let late = now.since(self.next_slot);
+        self.skip_slots(late.as_nanos() / slot.as_nanos());
+        if !self.sending {
+            self.skip_slots(1);
+            return None;
+        }
+        let mut pcm = [0; PACKET_SAMPLES_MAX];
+        let pcm = pcm.get_mut(..self.packet_samples)?;
+        let taken = playout.take(pcm);
+        let len = self.write(pcm, taken.samples > 0, out)?;
+        self.counts.slots_late += u64::from(late > slot / 2);
+        self.advance(now, slot);
+        Some(Sent { len, taken, late })
+    }
+
+    /// Whether a report is due.
+    ///
+    /// # Real-time
+    /// Constant time.
+    #[must_use]
+    pub fn rtcp_due(&self, now: Instant) -> bool {
+        now >= self.schedule.next()
+    }
+
+    /// Writes the RTCP compound packet that is due into `out` (at least [`rtcp::SENT_LEN_MAX`] bytes), if one is: SR or RR with
+    /// `report` about the peer, and SDES. Returns its length.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn poll_rtcp(&mut self, now: Instant, report: Option<ReportBlock>, out: &mut [u8]) -> Option<usize> {
+        self.schedule.take_due(now).then(|| self.report(now, report, false, out))?
+    }
+
+    /// Writes the last RTCP packet of the call, with a BYE. Returns its length.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn bye(&mut self, now: Instant, report: Option<ReportBlock>, out: &mut [u8]) -> usize {
+        self.report(now, report, true, out).unwrap_or(0)
+    }
+
+    /// Takes the peer's report about our stream: gives the round-trip time.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn handle_report(&mut self, report: &ReportBlock, now: Instant) {
+        self.remote_fraction_lost = Some(report.fraction_lost);
+        self.round_trip = rtcp::round_trip(report, rtcp::ntp_time(self.ntp_at_zero, now)).or(self.round_trip);
+    }
+
+    /// Returns the last round-trip time that RTCP measured.
+    #[must_use]
+    pub const fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// Returns the fraction lost of our packets that the peer reported last, in 1/256.
+    #[must_use]
+    pub const fn remote_fraction_lost(&self) -> Option<u8> {
+        self.remote_fraction_lost
+    }
+
+    /// Returns the counts.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn slot(&self) -> Duration {
+        Duration::from_millis(self.packet_samples as u64 / u64::from(SAMPLES_PER_MS))
+    }
+
+    /// When the next packet is due: in its slot, or earlier where it begins a talkspurt, as far as the debt allows.
+    fn due(&self, playout: &Playout) -> Instant {
+        if self.talking || !self.sending || !playout.ready() {
+            return self.next_slot;
+        }
+        let earliest = self.next_slot - DEBT_MAX.saturating_sub(self.debt);
+        let spaced = self.last_sent.map_or(earliest, |sent| earliest.max(sent + SPACING_MIN));
+        spaced.min(self.next_slot)
+    }
+
+    /// Lets slots pass without a packet.
+    fn skip_slots(&mut self, slots: u128) {
+        let slots = u32::try_from(slots).unwrap_or(u32::MAX);
+        if slots > 0 {
+            self.next_slot += self.slot().saturating_mul(slots);
+            self.sender.skip(slots.wrapping_mul(self.packet_samples as u32));
+            self.counts.slots_missed += if self.sending { u64::from(slots) } else { 0 };
+        }
+    }
+
+    fn write(&mut self, pcm: &[i16], talk: bool, out: &mut [u8]) -> Option<usize> {
+        let len = packet::HEADER_LEN + pcm.len();
+        let packet = out.get_mut(..len)?;
+        let header = self.sender.next(self.payload_type, pcm.len() as u16, talk);
+        header.write(packet);
+        let payload = packet.get_mut(packet::HEADER_LEN..)?;
+        self.codec.encode(pcm, payload);
+        self.talking = talk;
+        self.counts.packets_sent += 1;
+        self.counts.bytes_sent += payload.len() as u64;
+        Some(len)
+    }
+
+    /// Moves on to the next slot.
+    fn advance(&mut self, now: Instant, slot: Duration) {
+        self.last_sent = Some(now);
+        self.next_slot += slot;
+        if !self.talking {
+            let repaid = self.debt.min(REPAYMENT);
+            self.debt -= repaid;
+            self.next_slot += repaid;
+        }
+        if self.next_slot < now + SPACING_MIN {
+            self.skip_slots(1);
+        }
+    }
+
+    fn report(&mut self, now: Instant, block: Option<ReportBlock>, bye: bool, out: &mut [u8]) -> Option<usize> {
+        let sent = self.sender.packets() != self.packets_reported;
+        self.packets_reported = self.sender.packets();
+        let info = SenderInfo {
+            ntp: rtcp::ntp_time(self.ntp_at_zero, now),
+            timestamp: self.timestamp_at(now),
+            packets: self.sender.packets(),
+            octets: self.sender.octets(),
+        };
+        let cname = self.cname.get(..self.cname_len).unwrap_or_default();
+        let cname = std::str::from_utf8(cname).unwrap_or_default();
+        Report { ssrc: self.sender.ssrc(), sender: sent.then_some(info), block, cname, bye }.write(out)
+    }
+
+    /// The timestamp of the media clock at `now`. The next packet's belongs to its slot, less what the grid stands before.
+    fn timestamp_at(&self, now: Instant) -> RtpTimestamp {
+        let slot = self.next_slot + self.debt;
+        let samples = |time: Duration| (time.as_micros() * u128::from(SAMPLES_PER_MS) / 1000) as u32;
+        let next = self.sender.timestamp().0;
+        RtpTimestamp(next.wrapping_sub(samples(slot.since(now))).wrapping_add(samples(now.since(slot))))
+    }
+}
+
+/// The codec of an encoding.
+#[must_use]
+pub const fn codec(encoding: Encoding) -> Codec {
+    match encoding {
+        Encoding::Pcmu => Codec::Pcmu,
+        Encoding::Pcma => Codec::Pcma,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FRAME_8K, VoiceFrame};
+    use super::*;
+    use crate::ids::TurnId;
+    use crate::rtp::packet::{Packet, SENT_LEN_MAX};
+    use crate::sdp::{Direction, RemoteAddress};
+
+    const AGREED: Agreed = Agreed {
+        encoding: Encoding::Pcma,
+        payload_type_sent: 8,
+        payload_types_received: [None, Some(8)],
+        telephone_event_sent: None,
+        telephone_event_received: None,
+        direction: Direction::SendRecv,
+        held: false,
+        remote: RemoteAddress::Learned { port: 4000 },
+        remote_rtcp: RemoteAddress::Learned { port: 4001 },
+        rtcp_mux: false,
+        ptime_ms: 20,
+    };
+
+    struct World {
+        egress: Egress,
+        playout: Playout,
+        now: Instant,
+    }
+
+    /// One packet on the wire.
+    #[derive(Clone, Copy, Debug)]
+    struct Wire {
+        at_us: u64,
+        sequence: u16,
+        timestamp: u32,
+        marker: bool,
+        talk: bool,
+    }
+
+    impl World {
+        fn new(agreed: Agreed) -> Self {
+            let start = Start { agreed: &agreed, at: Instant::from_millis(1000), ntp_at_zero: 0, cname: "agent" };
+            let egress = Egress::new(start, &mut fastrand::Rng::with_seed(1));
+            Self { egress, playout: Playout::new(), now: Instant::from_millis(1000) }
+        }
+
+        fn poll(&mut self) -> Option<Wire> {
+            let mut out = [0; SENT_LEN_MAX];
+            let sent = self.egress.poll_packet(self.now, &mut self.playout, &mut out)?;
+            let packet = Packet::parse(&out[..sent.len]).expect("it is RTP");
+            Some(Wire {
+                at_us: self.now.as_nanos() / 1000,
+                sequence: packet.header.sequence.0,
+                timestamp: packet.header.timestamp.0,
+                marker: packet.header.marker,
+                talk: sent.taken.samples > 0,
+            })
+        }
+
+        /// Wakes `late` after each deadline until `until_ms`; returns the packets.
+        fn run(&mut self, until_ms: u64, late: Duration) -> Vec<Wire> {
+            let mut packets = Vec::new();
+            loop {
+                let due = self.egress.poll_timeout(&self.playout).max(self.now) + late;
+                if due >= Instant::from_millis(until_ms) {
+                    self.now = Instant::from_millis(until_ms);
+                    return packets;
+                }
+                self.now = due;
+                packets.extend(self.poll());
+                let _ = self.egress.poll_rtcp(self.now, None, &mut [0; rtcp::SENT_LEN_MAX]);
+            }
+        }
+
+        fn speak(&mut self, turn: u32, frames: usize) {
+            self.playout.grant(TurnId(turn));
+            for n in 0..frames {
+                let last = n + 1 == frames;
+                let frame = VoiceFrame { turn: TurnId(turn), pcm: [900; FRAME_8K], len: 160, last, made: self.now };
+                assert!(self.playout.push(&frame));
+            }
+        }
+    }
+
+    fn gaps_us(packets: &[Wire]) -> Vec<u64> {
+        packets.windows(2).map(|pair| pair[1].at_us - pair[0].at_us).collect()
+    }
+
+    #[test]
+    fn silence_has_a_packet_in_every_slot() {
+        let mut world = World::new(AGREED);
+        let packets = world.run(11_000, Duration::ZERO);
+        assert_eq!(packets.len(), 500);
+        assert!(gaps_us(&packets).iter().all(|gap| *gap == 20_000));
+        assert!(packets.windows(2).all(|pair| pair[1].timestamp.wrapping_sub(pair[0].timestamp) == 160));
+        assert!(packets[0].marker && packets[1..].iter().all(|packet| !packet.marker));
+    }
+
+    #[test]
+    fn silence_is_the_codec_s_own() {
+        let mut world = World::new(AGREED);
+        let mut out = [0; SENT_LEN_MAX];
+        let sent = world.egress.poll_packet(world.now, &mut world.playout, &mut out).expect("the first slot");
+        assert_eq!(Packet::parse(&out[..sent.len]).expect("it is RTP").payload, [Codec::Pcma.silence(); 160]);
+    }
+
+    #[test]
+    fn a_talkspurt_leaves_at_once_and_the_time_is_given_back() {
+        let mut world = World::new(AGREED);
+        let before = world.run(1507, Duration::ZERO);
+        world.speak(1, 30);
+        let talk = world.run(2107, Duration::ZERO);
+        assert_eq!(talk[0].at_us, 1_507_000, "7 ms after a silent packet");
+        assert!(talk[0].talk && talk[0].marker);
+        assert_eq!(talk[0].timestamp.wrapping_sub(before.last().expect("there are some").timestamp), 160);
+        assert_eq!(world.egress.debt, Duration::from_millis(13));
+        assert!(gaps_us(&talk).iter().all(|gap| *gap == 20_000));
+        let silence = world.run(4000, Duration::ZERO);
+        let gaps = gaps_us(&silence);
+        assert_eq!(gaps[..11], [21_000; 11]);
+        assert!(gaps[14..].iter().all(|gap| *gap == 20_000), "{gaps:?}");
+        assert_eq!(world.egress.debt, Duration::ZERO);
+        assert_eq!(silence.last().expect("there are some").at_us % 20_000, 0, "the old grid");
+    }
+
+    #[test]
+    fn the_grid_never_stands_more_than_a_packet_before_the_media_clock() {
+        let mut world = World::new(AGREED);
+        let mut rng = fastrand::Rng::with_seed(2);
+        let mut packets = Vec::new();
+        for turn in 1..300 {
+            let frames = rng.usize(1..5);
+            world.speak(turn, frames);
+            let until = world.now.as_nanos() / 1_000_000 + rng.u64(1..200);
+            packets.extend(world.run(until, Duration::ZERO));
+            assert!(world.egress.debt <= DEBT_MAX);
+        }
+        assert!(gaps_us(&packets).iter().all(|gap| (2_000..=21_000).contains(gap)));
+        for packet in &packets {
+            let media = packet.timestamp.wrapping_sub(packets[0].timestamp) / 8;
+            let wall = (packet.at_us - packets[0].at_us) / 1000;
+            assert!((0..=20).contains(&(i64::from(media) - wall as i64)), "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn late_wake_ups_delay_one_packet_and_no_other() {
+        let mut world = World::new(AGREED);
+        let mut packets = world.run(2000, Duration::ZERO);
+        world.now = Instant::from_millis(2008);
+        packets.extend(world.poll());
+        packets.extend(world.run(2100, Duration::ZERO));
+        let gaps = gaps_us(&packets);
+        assert_eq!(gaps[48..52], [20_000, 28_000, 12_000, 20_000]);
+        assert_eq!(world.egress.counts().slots_missed, 0);
+    }
+
+    #[test]
+    fn a_stall_is_skipped_and_never_made_up_by_a_burst() {
+        let mut world = World::new(AGREED);
+        let before = world.run(2000, Duration::ZERO);
+        world.now = Instant::from_millis(2107);
+        let after = world.poll().expect("a packet is due");
+        assert!(world.poll().is_none(), "one");
+        let last = before.last().expect("there are some");
+        assert_eq!(after.sequence.wrapping_sub(last.sequence), 1);
+        assert_eq!(after.timestamp.wrapping_sub(last.timestamp), 6 * 160, "slots 2000 to 2080 are gone");
+        assert!(after.marker);
+        assert_eq!(world.egress.counts().slots_missed, 5);
+        assert_eq!(world.run(2121, Duration::ZERO)[0].at_us, 2_120_000);
+    }
+
+    #[test]
+    fn two_packets_are_never_closer_than_the_spacing() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut world = World::new(AGREED);
+        let mut packets = Vec::new();
+        let mut turn = 0;
+        for _ in 0..5000 {
+            if rng.u8(..20) == 0 {
+                turn += 1;
+                world.speak(turn, rng.usize(1..8));
+            }
+            world.now += Duration::from_micros(rng.u64(..40_000));
+            packets.extend(world.poll());
+            assert!(world.poll().is_none());
+        }
+        assert!(gaps_us(&packets).iter().all(|gap| *gap >= 2_000));
+    }
+
+    #[test]
+    fn a_direction_that_forbids_sends_nothing_and_keeps_the_speech() {
+        let mut world = World::new(AGREED);
+        let before = world.run(1200, Duration::ZERO);
+        world.speak(1, 5);
+        world.egress.set_agreed(&Agreed { direction: Direction::RecvOnly, held: true, ..AGREED });
+        assert!(world.run(2200, Duration::ZERO).is_empty());
+        world.egress.set_agreed(&AGREED);
+        let after = world.run(2400, Duration::ZERO);
+        assert!(after[0].marker && after[0].talk);
+        let last = before.last().expect("there are some");
+        assert_eq!(after[0].sequence.wrapping_sub(last.sequence), 1);
+        let media = after[0].timestamp.wrapping_sub(last.timestamp) / 8;
+        assert!(u64::from(media).abs_diff((after[0].at_us - last.at_us) / 1000) <= 20, "time went on: {media} ms");
+        assert_eq!(world.playout.heard(TurnId(1)), 800);
+        assert_eq!(world.egress.counts().slots_missed, 0);
+    }
+
+    #[test]
+    fn the_agreed_packet_time_is_kept() {
+        for ptime_ms in [10, 30, 60] {
+            let mut world = World::new(Agreed { ptime_ms, ..AGREED });
+            let packets = world.run(2200, Duration::ZERO);
+            assert!(gaps_us(&packets).iter().all(|gap| *gap == u64::from(ptime_ms) * 1000));
+            assert_eq!(packets.len(), 1200 / usize::from(ptime_ms));
+        }
+    }
+
+    #[test]
+    fn a_codec_switch_goes_on_in_the_same_stream() {
+        let mut world = World::new(AGREED);
+        let before = world.run(1100, Duration::ZERO);
+        world.egress.set_agreed(&Agreed { encoding: Encoding::Pcmu, payload_type_sent: 0, ..AGREED });
+        let mut out = [0; SENT_LEN_MAX];
+        world.now = Instant::from_millis(1100);
+        let sent = world.egress.poll_packet(world.now, &mut world.playout, &mut out).expect("a slot");
+        let packet = Packet::parse(&out[..sent.len]).expect("it is RTP");
+        assert_eq!((packet.header.payload_type, packet.payload[0]), (PayloadType(0), Codec::Pcmu.silence()));
+        let last = before.last().expect("there are some");
+        assert_eq!(packet.header.timestamp.0.wrapping_sub(last.timestamp), 160);
+    }
+
+    #[test]
+    fn reports_tell_what_was_sent_and_at_which_timestamp() {
+        let mut world = World::new(AGREED);
+        let packets = world.run(2500, Duration::ZERO);
+        let mut out = [0; rtcp::SENT_LEN_MAX];
+        let mut sent = None;
+        while sent.is_none() {
+            world.now += Duration::from_millis(1);
+            let _ = world.poll();
+            sent = world.egress.poll_rtcp(world.now, None, &mut out);
+        }
+        let mut compound = rtcp::Compound::parse(&out[..sent.expect("the loop ends with it")]).expect("it is whole");
+        let Some(rtcp::Packet::SenderReport { info, .. }) = compound.next() else { panic!("it begins with SR") };
+        assert_eq!(u64::from(info.packets), world.egress.counts().packets_sent);
+        assert_eq!(u64::from(info.octets), world.egress.counts().bytes_sent);
+        let media = info.timestamp.0.wrapping_sub(packets[0].timestamp) / 8;
+        assert_eq!(u64::from(media), world.now.since(Instant::from_millis(1000)).as_millis() as u64);
+    }
+
+    #[test]
+    fn without_packets_since_the_last_report_it_is_a_receiver_report() {
+        let mut world = World::new(Agreed { direction: Direction::Inactive, held: true, ..AGREED });
+        let mut out = [0; rtcp::SENT_LEN_MAX];
+        let len = world.egress.bye(world.now, None, &mut out);
+        let mut compound = rtcp::Compound::parse(&out[..len]).expect("it is whole");
+        assert!(matches!(compound.next(), Some(rtcp::Packet::ReceiverReport { .. })));
+        assert_eq!(compound.last(), Some(rtcp::Packet::Bye));
+    }
+
+    #[test]
+    fn the_peer_s_report_gives_the_round_trip() {
+        let mut world = World::new(AGREED);
+        let sent = rtcp::ntp_middle(rtcp::ntp_time(0, Instant::from_millis(5000)));
+        let block = ReportBlock { last_sr: sent, delay_since_last_sr: 65_536, fraction_lost: 3, ..Default::default() };
+        world.egress.handle_report(&block, Instant::from_millis(6030));
+        let trip = world.egress.round_trip().expect("there is one");
+        assert!(trip.abs_diff(Duration::from_millis(30)) < Duration::from_millis(1), "{trip:?}");
+        assert_eq!(world.egress.remote_fraction_lost(), Some(3));
+    }
+
+    #[test]
+    fn an_ssrc_of_the_peer_s_is_given_up() {
+        let mut world = World::new(AGREED);
+        let ours = world.egress.ssrc();
+        world.egress.avoid_ssrc(Ssrc(ours.0.wrapping_add(1)));
+        assert_eq!(world.egress.ssrc(), ours);
+        world.egress.avoid_ssrc(ours);
+        assert_ne!(world.egress.ssrc(), ours);
+    }
+}

@@ -1,0 +1,417 @@
+//! Which address this call's media come from and go to: learned from the description, the signalling and the packets.
+//!
+//! Whoever can make us send to them hears the call (RTP Bleed), and whoever can make us listen speaks to the agent (RTP
+//! Inject). So only hosts that the signalling names may send, the best of them wins, and once one is confirmed it stays.
+
+use super::packet::Header;
+use super::{Discard, SequenceNumber, Ssrc};
+use crate::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// For this long after the first confirmation a better candidate may still take over: early media from one address and then
+/// the phone's own come within a few seconds, if at all.
+const LEARNING: Duration = Duration::from_secs(5);
+/// Packets in sequence that confirm a candidate which the description does not name.
+const CONFIRMING_PACKETS: u8 = 4;
+/// And the least time from the first of them to the last, so that a burst of guesses confirms nothing. Four packets of
+/// 10 ms take 30.
+const CONFIRMING_TIME: Duration = Duration::from_millis(20);
+/// A candidate that is quiet for longer gives way to another.
+const CANDIDATE_QUIET: Duration = Duration::from_millis(200);
+/// The old address must be silent for this long before the same stream may go on from another port of the same host, as after
+/// a NAT's rebinding.
+const MOVE_QUIET: Duration = Duration::from_millis(1500);
+/// Ports below belong to services of the host: a description that names one is out to abuse us.
+const PORT_MIN: u16 = 1024;
+
+/// What the signalling says about where media come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The address in the description; `None` where it is a host name.
+    pub ip: Option<IpAddr>,
+    /// The port in the description.
+    pub port: u16,
+    /// Where the RTCP port is, by the description.
+    pub rtcp_port: u16,
+    /// Where the peer's SIP comes from.
+    pub signalling: IpAddr,
+}
+
+/// How good a source is, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Address and port of the description.
+    Described,
+    /// Its address, another port.
+    DescribedHost,
+    /// The host that the signalling comes from, any port.
+    SignallingHost,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Confirmed {
+    source: SocketAddr,
+    rank: Rank,
+    ssrc: Ssrc,
+    heard: Instant,
+    learning_ends: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    source: SocketAddr,
+    rank: Rank,
+    ssrc: Ssrc,
+    next: SequenceNumber,
+    packets: u8,
+    since: Instant,
+    heard: Instant,
+}
+
+/// Guards a call's media port.
+#[derive(Clone, Debug)]
+pub struct Latch {
+    expected: Expected,
+    confirmed: Option<Confirmed>,
+    candidate: Option<Candidate>,
+    rtcp: Option<SocketAddr>,
+}
+
+impl Latch {
+    /// Expects media as the signalling says.
+    #[must_use]
+    pub fn new(expected: Expected) -> Self {
+        Self { expected: expected.checked(), confirmed: None, candidate: None, rtcp: None }
+    }
+
+    /// Expects something else, after a re-offer. Where it is the same, what is confirmed stays.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn expect(&mut self, expected: Expected) {
+        if self.expected != expected.checked() {
+            *self = Self::new(expected);
+        }
+    }
+
+    /// Lets an RTP packet in, or not. `header` is its own, read before.
+    ///
+    /// # Errors
+    /// [`Discard::Foreign`] for a source that is not this call's, [`Discard::Unconfirmed`] for one that may yet be.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn admit(&mut self, source: SocketAddr, header: &Header, now: Instant) -> Result<(), Discard> {
+        let source = canonical(source);
+        let rank = self.expected.rank(source);
+        if let Some(confirmed) = &mut self.confirmed {
+            if confirmed.source == source {
+                confirmed.heard = now;
+                confirmed.ssrc = header.ssrc;
+                return Ok(());
+            }
+            let same_stream = confirmed.source.ip() == source.ip() && confirmed.ssrc == header.ssrc;
+            if same_stream && now.since(confirmed.heard) > MOVE_QUIET {
+                confirmed.source = source;
+                confirmed.heard = now;
+                return Ok(());
+            }
+            let better = now < confirmed.learning_ends && rank.is_some_and(|rank| rank < confirmed.rank);
+            if !better {
+                return Err(Discard::Foreign);
+            }
+        }
+        let rank = rank.ok_or(Discard::Foreign)?;
+        if rank != Rank::Described && !self.try_out(source, rank, header, now) {
+            return Err(Discard::Unconfirmed);
+        }
+        let learning_ends = self.confirmed.map_or(now + LEARNING, |confirmed| confirmed.learning_ends);
+        self.confirmed = Some(Confirmed { source, rank, ssrc: header.ssrc, heard: now, learning_ends });
+        self.candidate = None;
+        Ok(())
+    }
+
+    /// Counts a packet for a candidate; true once it is confirmed.
+    fn try_out(&mut self, source: SocketAddr, rank: Rank, header: &Header, now: Instant) -> bool {
+        let next = SequenceNumber(header.sequence.0.wrapping_add(1));
+        match &mut self.candidate {
+            Some(known) if (known.source, known.ssrc, known.next) == (source, header.ssrc, header.sequence) => {
+                known.next = next;
+                known.packets = known.packets.saturating_add(1);
+                known.heard = now;
+                known.packets >= CONFIRMING_PACKETS && now.since(known.since) >= CONFIRMING_TIME
+            }
+            // Another source does not push a candidate out, unless it is better or the candidate has gone quiet.
+            Some(known)
+                if known.source != source && known.rank <= rank && now.since(known.heard) <= CANDIDATE_QUIET =>
+            {
+                false
+            }
+            candidate => {
+                *candidate =
+                    Some(Candidate { source, rank, ssrc: header.ssrc, next, packets: 1, since: now, heard: now });
+                false
+            }
+        }
+    }
+
+    /// Lets an RTCP datagram in, or not: it must come from the host that RTP comes from, whatever the port.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn admit_rtcp(&mut self, source: SocketAddr) -> Result<(), Discard> {
+        let source = canonical(source);
+        let admitted = match &self.confirmed {
+            Some(confirmed) => confirmed.source.ip() == source.ip(),
+            None => self.expected.rank(source).is_some(),
+        };
+        if !admitted {
+            return Err(Discard::Foreign);
+        }
+        self.rtcp = Some(source);
+        Ok(())
+    }
+
+    /// Returns where RTP goes: to where it comes from, and until then to where the signalling lets us guess.
+    #[must_use]
+    pub fn destination(&self) -> Option<SocketAddr> {
+        match &self.confirmed {
+            Some(confirmed) => Some(confirmed.source),
+            None => self.expected.guess(self.expected.port),
+        }
+    }
+
+    /// Returns where RTCP goes, for a peer that has it on a port of its own.
+    #[must_use]
+    pub fn rtcp_destination(&self) -> Option<SocketAddr> {
+        match (&self.confirmed, self.rtcp) {
+            (Some(confirmed), Some(rtcp)) if rtcp.ip() == confirmed.source.ip() => Some(rtcp),
+            (Some(confirmed), _) => Some(SocketAddr::new(confirmed.source.ip(), self.expected.rtcp_port)),
+            (None, Some(rtcp)) => Some(rtcp),
+            (None, None) => self.expected.guess(self.expected.rtcp_port),
+        }
+    }
+
+    /// Whether a source is confirmed.
+    #[must_use]
+    pub const fn is_confirmed(&self) -> bool {
+        self.confirmed.is_some()
+    }
+}
+
+impl Expected {
+    /// Takes out what no honest description says.
+    fn checked(self) -> Self {
+        let ip = self.ip.map(|ip| ip.to_canonical()).filter(|ip| is_sendable(*ip, self.signalling.to_canonical()));
+        Self { ip, signalling: self.signalling.to_canonical(), ..self }
+    }
+
+    fn rank(&self, source: SocketAddr) -> Option<Rank> {
+        if Some(source.ip()) == self.ip {
+            Some(if source.port() == self.port { Rank::Described } else { Rank::DescribedHost })
+        } else if source.ip() == self.signalling {
+            Some(Rank::SignallingHost)
+        } else {
+            None
+        }
+    }
+
+    /// The best guess before anything came. An address that the peer itself can hardly be reached at (behind a NAT, or on this
+    /// very machine) gives way to the one that its signalling comes from.
+    fn guess(&self, port: u16) -> Option<SocketAddr> {
+        if port < PORT_MIN {
+            return None;
+        }
+        let ip = match self.ip {
+            Some(ip) if !(self.signalling.is_loopback() || is_private(ip) && !is_private(self.signalling)) => ip,
+            _ => self.signalling,
+        };
+        Some(SocketAddr::new(ip, port))
+    }
+}
+
+fn canonical(source: SocketAddr) -> SocketAddr {
+    SocketAddr::new(source.ip().to_canonical(), source.port())
+}
+
+/// Whether a peer that signals from `signalling` may name `ip`: our own machine's services, a whole network or nobody are not
+/// to be sent to.
+fn is_sendable(ip: IpAddr, signalling: IpAddr) -> bool {
+    let special = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(ip.is_unspecified() || ip.is_multicast() || special) && (!ip.is_loopback() || signalling.is_loopback())
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        // RFC 1918, and RFC 6598 for the NATs of providers (100.64.0.0/10).
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || v4.is_loopback() || (a == 100 && b & 0xc0 == 64)
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{PayloadType, RtpTimestamp};
+    use super::*;
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn latch(described: &str, signalling: &str) -> Latch {
+        let described = addr(described);
+        Latch::new(Expected {
+            ip: Some(described.ip()),
+            port: described.port(),
+            rtcp_port: described.port() + 1,
+            signalling: signalling.parse().expect("an address"),
+        })
+    }
+
+    /// Sends packets `numbers` of stream `ssrc`, 20 ms apart from `ms` on; returns what became of the last one.
+    fn send(latch: &mut Latch, from: &str, ssrc: u32, numbers: std::ops::Range<u16>, ms: u64) -> Result<(), Discard> {
+        let mut last = Err(Discard::Foreign);
+        for (n, sequence) in numbers.enumerate() {
+            let header = Header {
+                marker: false,
+                payload_type: PayloadType(8),
+                sequence: SequenceNumber(sequence),
+                timestamp: RtpTimestamp(0),
+                ssrc: Ssrc(ssrc),
+            };
+            last = latch.admit(addr(from), &header, Instant::from_millis(ms + 20 * n as u64));
+        }
+        last
+    }
+
+    #[test]
+    fn the_described_address_is_confirmed_by_its_first_packet() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")));
+        assert_eq!(latch.rtcp_destination(), Some(addr("198.51.100.1:4001")));
+        assert_eq!(send(&mut latch, "198.51.100.1:4000", 1, 0..1, 0), Ok(()));
+        assert!(latch.is_confirmed());
+    }
+
+    #[test]
+    fn the_signalling_host_is_confirmed_by_four_packets_in_sequence() {
+        let mut latch = latch("192.168.1.7:4000", "198.51.100.1");
+        assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")), "a private address behind a NAT");
+        assert_eq!(send(&mut latch, "198.51.100.1:31000", 1, 0..3, 0), Err(Discard::Unconfirmed));
+        assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")), "three are not enough");
+        assert_eq!(send(&mut latch, "198.51.100.1:31000", 1, 4..7, 80), Err(Discard::Unconfirmed), "one was lost");
+        assert_eq!(send(&mut latch, "198.51.100.1:31000", 1, 7..8, 140), Ok(()));
+        assert_eq!(latch.destination(), Some(addr("198.51.100.1:31000")));
+    }
+
+    #[test]
+    fn a_phone_on_this_machine_that_names_its_lan_address_is_heard() {
+        let mut latch = latch("192.0.2.2:4000", "127.0.0.1");
+        assert_eq!(latch.destination(), Some(addr("127.0.0.1:4000")));
+        assert_eq!(send(&mut latch, "127.0.0.1:4000", 1, 0..4, 0), Ok(()));
+        // And from the address that it named, within the time of learning, even better.
+        assert_eq!(send(&mut latch, "192.0.2.2:4000", 1, 4..5, 80), Ok(()));
+        assert_eq!(latch.destination(), Some(addr("192.0.2.2:4000")));
+    }
+
+    #[test]
+    fn anything_else_is_never_let_in() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        assert_eq!(send(&mut latch, "203.0.113.9:4000", 1, 0..200, 0), Err(Discard::Foreign));
+        assert_eq!(send(&mut latch, "198.51.100.1:4000", 1, 0..1, 0), Ok(()));
+        assert_eq!(send(&mut latch, "203.0.113.9:4000", 1, 0..200, 20), Err(Discard::Foreign));
+        assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")));
+    }
+
+    #[test]
+    fn a_burst_of_guesses_confirms_nothing() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        for sequence in 0..50u16 {
+            let at = Instant::from_nanos(u64::from(sequence) * 10_000);
+            let header = Header {
+                marker: false,
+                payload_type: PayloadType(0),
+                sequence: SequenceNumber(sequence),
+                timestamp: RtpTimestamp(0),
+                ssrc: Ssrc(9),
+            };
+            assert_eq!(latch.admit(addr("198.51.100.1:5555"), &header, at), Err(Discard::Unconfirmed));
+        }
+    }
+
+    #[test]
+    fn a_candidate_is_not_pushed_out_by_a_worse_or_equal_one() {
+        let mut latch = latch("198.51.100.1:4000", "203.0.113.1");
+        for n in 0..3u16 {
+            let _ = send(&mut latch, "198.51.100.1:4444", 1, n..n + 1, u64::from(n) * 20);
+            let _ = send(&mut latch, "203.0.113.1:7777", 2, n..n + 1, u64::from(n) * 20 + 1);
+        }
+        assert_eq!(send(&mut latch, "198.51.100.1:4444", 1, 3..4, 60), Ok(()));
+        assert_eq!(send(&mut latch, "203.0.113.1:7777", 2, 3..9, 61), Err(Discard::Foreign));
+    }
+
+    #[test]
+    fn the_same_stream_may_move_to_another_port_after_silence() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        assert_eq!(send(&mut latch, "198.51.100.1:4000", 1, 0..10, 0), Ok(()));
+        assert_eq!(send(&mut latch, "198.51.100.1:6000", 1, 10..11, 1000), Err(Discard::Foreign), "too soon");
+        assert_eq!(send(&mut latch, "198.51.100.1:6000", 2, 10..11, 2000), Err(Discard::Foreign), "another SSRC");
+        assert_eq!(send(&mut latch, "198.51.100.2:6000", 1, 10..11, 2000), Err(Discard::Foreign), "another host");
+        assert_eq!(send(&mut latch, "198.51.100.1:6000", 1, 10..11, 2000), Ok(()));
+        assert_eq!(send(&mut latch, "198.51.100.1:4000", 1, 11..12, 2020), Err(Discard::Foreign));
+    }
+
+    #[test]
+    fn a_better_source_takes_over_only_while_learning() {
+        for (ms, outcome) in [(4000, Ok(())), (6000, Err(Discard::Foreign))] {
+            let mut latch = latch("198.51.100.1:4000", "203.0.113.1");
+            assert_eq!(send(&mut latch, "203.0.113.1:7000", 1, 0..4, 0), Ok(()));
+            assert_eq!(send(&mut latch, "198.51.100.1:4000", 2, 0..1, ms), outcome);
+        }
+    }
+
+    #[test]
+    fn a_re_offer_learns_anew_only_where_the_address_changed() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        assert_eq!(send(&mut latch, "198.51.100.1:4000", 1, 0..1, 0), Ok(()));
+        let same = latch.expected;
+        latch.expect(same);
+        assert!(latch.is_confirmed());
+        latch.expect(Expected { port: 4010, rtcp_port: 4011, ..same });
+        assert!(!latch.is_confirmed());
+        assert_eq!(latch.destination(), Some(addr("198.51.100.1:4010")));
+    }
+
+    #[test]
+    fn our_own_services_are_not_to_be_sent_to() {
+        for described in ["127.0.0.1:4000", "0.0.0.0:4000", "224.0.0.1:4000", "169.254.1.1:4000", "[::1]:4000"] {
+            let latch = latch(described, "198.51.100.1");
+            assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")), "{described}");
+        }
+        assert_eq!(latch("198.51.100.1:53", "198.51.100.1").destination(), None);
+    }
+
+    #[test]
+    fn rtcp_comes_from_the_host_of_rtp_and_is_answered_there() {
+        let mut latch = latch("198.51.100.1:4000", "203.0.113.1");
+        assert_eq!(latch.admit_rtcp(addr("192.0.2.66:4001")), Err(Discard::Foreign));
+        assert_eq!(send(&mut latch, "198.51.100.1:4000", 1, 0..1, 0), Ok(()));
+        assert_eq!(latch.admit_rtcp(addr("203.0.113.1:4001")), Err(Discard::Foreign), "not RTP's host");
+        assert_eq!(latch.admit_rtcp(addr("198.51.100.1:9999")), Ok(()));
+        assert_eq!(latch.rtcp_destination(), Some(addr("198.51.100.1:9999")));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_address() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        assert_eq!(send(&mut latch, "[::ffff:198.51.100.1]:4000", 1, 0..1, 0), Ok(()));
+        assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")));
+    }
+}
