@@ -6,6 +6,7 @@
 pub mod ears;
 pub mod g2p;
 pub mod hibari;
+pub mod minilm;
 pub mod models;
 pub mod moonshine;
 pub mod receptionist;
@@ -15,6 +16,7 @@ pub mod speech;
 pub mod vocoder;
 pub mod voice;
 pub mod wording;
+pub mod wordpiece;
 pub mod work;
 
 use std::fmt;
@@ -90,4 +92,18 @@ pub fn on(pool: &std::sync::Arc<rten::ThreadPool>) -> Option<rten::RunOptions> {
 #[must_use]
 pub fn one_thread() -> std::sync::Arc<rten::ThreadPool> {
     std::sync::Arc::new(rten::ThreadPool::with_num_threads(1))
+}
+
+/// The folder of the model `set` for a test that needs it; where it is missing, the test says so and is skipped.
+#[cfg(test)]
+pub(crate) fn models_for_tests(set: &str) -> Option<std::path::PathBuf> {
+    let folder = std::env::var_os("OFFHOOK_MODELS")
+        .map(std::path::PathBuf::from)
+        .or_else(|| dirs::cache_dir().map(|cache| cache.join("offhook")))?
+        .join(set);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("SKIPPED: no {}; `offhook models` obtains it", folder.display());
+    None
 }
