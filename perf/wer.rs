@@ -15,7 +15,7 @@ use offhook::audio::g711::{decode_ulaw, encode_ulaw};
 use offhook::audio::resample::Up2;
 use offhook::call::{EarFrame, FRAME_8K, FRAME_16K};
 use offhook::ids::CallId;
-use offhook::providers::local::{ears::Ears, moonshine::Moonshine, one_thread};
+use offhook::providers::local::{ears::Ears, moonshine::Moonshine, one_thread, smart_turn::SmartTurn};
 use offhook::providers::{EarsIo, Events, Listener, Stamped, Stop, Transcriber};
 use offhook::time::{Clock, Instant};
 use std::io::Read;
@@ -34,6 +34,9 @@ struct Options {
     /// Take each N-th prompt only.
     #[arg(long, default_value_t = 1)]
     every: usize,
+    /// Give the text of the first two thirds as a draft of the whole.
+    #[arg(long)]
+    draft: bool,
     /// Print what was misheard.
     #[arg(long)]
     show: bool,
@@ -43,9 +46,9 @@ struct Options {
     /// Change of the prompts' level in dB before the codec.
     #[arg(long, default_value_t = -6.0, allow_negative_numbers = true)]
     level_db: f32,
-    /// Where the local models are.
-    #[arg(long, env = "OFFHOOK_MODELS")]
-    models: PathBuf,
+    /// Where the local models are; by default where the engine keeps them.
+    #[arg(long)]
+    models: Option<PathBuf>,
     #[arg(long, default_value = "/usr/share/asterisk/sounds/en_US_f_Allison")]
     sounds: PathBuf,
     #[arg(long, default_value = "/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")]
@@ -64,12 +67,19 @@ const SECONDS_MAX: usize = 15;
 
 /// Silence before and after each prompt, in frames: longer than any pause that ends a turn.
 const LEAD_FRAMES: usize = 40;
-const TAIL_FRAMES: usize = 90;
+const TAIL_FRAMES: usize = 150;
 
 fn main() {
     let options = Options::parse();
     let prompts = prompts(&options);
     if options.live { live(&options, &prompts) } else { offline(&options, &prompts) }
+}
+
+impl Options {
+    fn models(&self) -> PathBuf {
+        let named = self.models.clone().or_else(|| std::env::var_os("OFFHOOK_MODELS").map(Into::into));
+        named.unwrap_or_else(|| dirs::cache_dir().unwrap_or_default().join("offhook"))
+    }
 }
 
 fn prompts(options: &Options) -> Vec<Prompt> {
@@ -118,9 +128,10 @@ fn frames(prompt: &Prompt) -> Vec<EarFrame> {
 }
 
 fn offline(options: &Options, prompts: &[Prompt]) {
-    let model = Moonshine::load(&options.models.join("moonshine-tiny-en")).unwrap();
+    let model = Moonshine::load(&options.models().join("moonshine-tiny-en")).unwrap();
+    let judge = SmartTurn::load(&options.models().join("turn")).unwrap();
     let pool = one_thread();
-    let mut score = Score::default();
+    let (mut score, mut whole, mut cut, mut judging) = (Score::default(), Vec::new(), Vec::new(), Duration::ZERO);
     let (mut audio_s, mut decode) = (0.0, Duration::ZERO);
     for prompt in prompts {
         let frames = frames(prompt);
@@ -128,18 +139,38 @@ fn offline(options: &Options, prompts: &[Prompt]) {
         let last = frames.iter().rposition(|frame| frame.speech).unwrap_or(frames.len() - 1) + 6;
         let speech = frames[first..last.min(frames.len())].iter().flat_map(|frame| frame.pcm);
         let pcm: Vec<f32> = speech.map(|sample| f32::from(sample) / 32_768.0).collect();
+        let two_thirds = &pcm[..pcm.len() * 2 / 3];
+        let draft = match options.draft {
+            true => model.transcribe(two_thirds, &[], &pool, &|| false).unwrap().unwrap().tokens,
+            false => Vec::new(),
+        };
         let began = std::time::Instant::now();
-        let heard = model.transcribe(&pcm, &[], &pool, &|| false).unwrap().unwrap();
+        let heard = model.transcribe(&pcm, &draft, &pool, &|| false).unwrap().unwrap();
         decode += began.elapsed();
         audio_s += pcm.len() as f64 / 16_000.0;
         score.add(prompt, &heard.text, options.show);
+        let began = std::time::Instant::now();
+        whole.push(f64::from(judge.completeness(&pcm, &pool).unwrap()));
+        judging += began.elapsed();
+        cut.push(f64::from(judge.completeness(two_thirds, &pool).unwrap()));
     }
     println!("{score}, {audio_s:.0} s of speech, {:.0} ms per second", decode.as_secs_f64() * 1e3 / audio_s);
+    let share = |values: &[f64], least: f64| {
+        100.0 * values.iter().filter(|&&value| value >= least).count() as f64 / values.len() as f64
+    };
+    for least in [0.2, 0.5, 0.8] {
+        println!(
+            "judged whole by {least}: {:.0} % of prompts, {:.0} % of two thirds of them",
+            share(&whole, least),
+            share(&cut, least)
+        );
+    }
+    println!("{:.0} ms per judgement", judging.as_secs_f64() * 1e3 / prompts.len() as f64);
 }
 
 fn live(options: &Options, prompts: &[Prompt]) {
     let began = std::time::Instant::now();
-    let ears = Ears::load(&options.models).unwrap();
+    let ears = Ears::load(&options.models()).unwrap();
     println!("loaded in {:.0} ms", began.elapsed().as_secs_f64() * 1e3);
     let wall = Arc::new(Wall(std::time::Instant::now()));
     let began = cpu_seconds();

@@ -2,8 +2,7 @@
 
 use offhook::config::{Command, Config, LogLevel};
 use offhook::control::{Bridge, StartError, server::Server};
-use offhook::engine::{Engine, clock::SystemClock};
-use offhook::metrics::Journal;
+use offhook::engine::{Engine, clock::SystemClock, log};
 use offhook::providers::local::models;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -34,7 +33,10 @@ fn run(config: Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("cannot wait for signals: {error}")),
     };
-    let (journal, log) = Journal::start(clock.clone(), config.log);
+    let (journal, log) = match log::start(clock.clone(), config.log) {
+        Ok(started) => started,
+        Err(error) => return fail(&format!("cannot start a thread: {error}")),
+    };
     let engine = Arc::new(Engine::new(config.clone(), clock, journal.clone()));
     let mut server = match Server::start(&config.control, engine.clone()) {
         Ok(server) => server,

@@ -34,7 +34,7 @@ const ABBREVIATIONS: [&str; 25] = [
 /// Words that begin a part of a sentence.
 const JOINTS: [&str; 6] = ["and", "but", "because", "so", "or", "which"];
 
-/// The reply's text, cut into clauses. A clause ends with a space unless it is the last, since a voice joins them verbatim.
+/// The reply's text, cut into clauses. Each ends with a space, since a voice joins them verbatim.
 #[derive(Clone, Debug, Default)]
 pub struct Clauses {
     spoken: Spoken,

@@ -7,6 +7,7 @@
 //! tick   ─▶ Egress ◀─ Playout                         CallEvent ring ─▶ conductor
 //! ```
 
+mod ear;
 pub mod egress;
 pub mod ingress;
 pub mod lifecycle;

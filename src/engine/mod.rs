@@ -14,6 +14,7 @@ pub mod affinity;
 pub mod cast;
 pub mod clock;
 pub mod conductor;
+pub mod log;
 pub mod media;
 pub mod net;
 pub mod phrases;
@@ -30,6 +31,7 @@ use crate::engine::clock::SystemClock;
 use crate::engine::media::{Worker, WorkerCounters};
 use crate::engine::net::{Net, NetCommand, NetHandle, Parts, WorkerLink};
 use crate::engine::phrases::Phrases;
+use crate::ids::CallId;
 use crate::metrics::{Board, Journal, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
 use crate::sip::EndedBy;
@@ -274,8 +276,7 @@ impl Bridge for Engine {
         self.clock.now()
     }
 
-    fn hang_up(&self, call_id: &str) -> bool {
-        let Some(call) = self.board.find_live(call_id) else { return false };
+    fn hang_up(&self, call: CallId) -> bool {
         let bridge = self.bridge.lock();
         let Some(started) = &*bridge else { return false };
         let reason = "hung up by the control API".to_owned();

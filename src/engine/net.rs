@@ -14,8 +14,7 @@ use crate::engine::ports::Ports;
 use crate::engine::provider_threads::{Cast, Crew, Ends};
 use crate::engine::rings::{self, DATAGRAM_MAX, Datagram};
 use crate::ids::CallId;
-use crate::metrics::board::Invited;
-use crate::metrics::{Board, Journal, ProviderNames};
+use crate::metrics::{Board, Counter, Invited, Journal, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
 use crate::sdp::{Agreed, Negotiation};
 use crate::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
@@ -44,6 +43,10 @@ const DRAIN_MAX: Duration = Duration::from_millis(1200);
 
 /// Peers whose route is remembered.
 const ROUTES_MAX: usize = 1024;
+
+const RTP_RING_FULL: Counter =
+    Counter { name: "rtp_ring_full", help: "Media datagrams dropped because their call's ring was full" };
+const SIP_SEND_ERRORS: Counter = Counter { name: "sip_send_errors", help: "SIP messages that the kernel did not take" };
 
 /// What other threads want of net.
 pub enum NetCommand {
@@ -274,7 +277,7 @@ impl Net {
                     let len = u16::try_from(len).unwrap_or(0);
                     let arrived = self.parts.clock.now();
                     if call.packets.push(Datagram { rtcp, source, arrived, len, bytes }).is_err() {
-                        self.parts.board.count("rtp_ring_full", 1);
+                        self.parts.board.count(RTP_RING_FULL, 1);
                     }
                     self.parts.workers[call.worker].fed = true;
                 }
@@ -308,7 +311,7 @@ impl Net {
                 sip::Output::Transmit { to, bytes } => {
                     // What the kernel does not take is lost like a datagram on the way: the timers send it again.
                     if self.socket.send_to(&bytes, to).is_err() {
-                        self.parts.board.count("sip_send_errors", 1);
+                        self.parts.board.count(SIP_SEND_ERRORS, 1);
                     }
                 }
                 sip::Output::Event(event) => self.event(event, now),
@@ -421,7 +424,7 @@ impl Net {
             stop: handle.stop.clone(),
             clock: self.parts.clock.clone(),
         };
-        self.board_row(invitation, port, now);
+        self.board_row(invitation, port);
         let conductor = conductor::Seat {
             call: id,
             agent: Agent::new(&self.parts.config.agent),
@@ -468,7 +471,7 @@ impl Net {
         })
     }
 
-    fn board_row(&self, invitation: &Invitation, rtp_port: u16, now: Instant) {
+    fn board_row(&self, invitation: &Invitation, rtp_port: u16) {
         let Cast { ears, mind, voice } = &self.parts.cast;
         let row = Invited {
             call: invitation.call,
@@ -479,7 +482,7 @@ impl Net {
             rtp_port,
             providers: ProviderNames { stt: ears.name(), llm: mind.name(), tts: voice.name() },
         };
-        self.parts.board.invited(&row, now);
+        self.parts.board.invited(&row);
     }
 
     /// Opens a media socket, on the address that SIP is served on: it may be on all.

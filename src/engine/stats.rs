@@ -2,7 +2,7 @@
 
 use crate::engine::media::WorkerCounters;
 use crate::ids::CallId;
-use crate::metrics::{Board, Quality, Sample};
+use crate::metrics::{Board, Counter, Quality, Sample};
 use crate::providers::Stop;
 use rtrb::Consumer;
 use std::io;
@@ -51,14 +51,14 @@ fn empty(worker: &mut Ends, counted: &mut [u64; 4], board: &Board) {
         board.quality(call, quality);
     }
     let WorkerCounters { sent, send_errors, samples_dropped, panics } = &*worker.counters;
-    let named: [(&'static str, &AtomicU64); 4] = [
-        ("media_packets_sent", sent),
-        ("media_send_errors", send_errors),
-        ("media_samples_dropped", samples_dropped),
-        ("media_panics", panics),
+    let named: [(&'static str, &'static str, &AtomicU64); 4] = [
+        ("media_packets_sent", "RTP and RTCP packets sent", sent),
+        ("media_send_errors", "Media packets that the kernel did not take", send_errors),
+        ("media_samples_dropped", "Measurements dropped because their ring was full", samples_dropped),
+        ("media_panics", "Calls ended by a fault in the media path", panics),
     ];
-    for ((name, counter), counted) in named.into_iter().zip(counted) {
+    for ((name, help, counter), counted) in named.into_iter().zip(counted) {
         let count = counter.load(Ordering::Relaxed);
-        board.count(name, count - std::mem::replace(counted, count));
+        board.count(Counter { name, help }, count - std::mem::replace(counted, count));
     }
 }

@@ -156,3 +156,260 @@ impl UserAgent {
         self.respond(arrival, response.with("Supported", options::SUPPORTED), now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{Caller, Rig, refusal};
+    use super::super::{Command, EndedBy};
+    use super::*;
+    use std::time::Duration;
+
+    const NOTHING: [&str; 0] = [];
+    const GONE: &str = "481 Call/Transaction Does Not Exist";
+
+    fn established() -> (Rig, Caller, CallId) {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.establish(&mut caller);
+        (rig, caller, call)
+    }
+
+    fn accept(call: CallId) -> Command {
+        Command::AcceptReoffer { call, sdp: Some(b"v=0 again".to_vec()) }
+    }
+
+    fn offered(call: CallId) -> Event {
+        Event::Reoffered { call, offer: Some(b"v=0 theirs".to_vec()) }
+    }
+
+    #[test]
+    fn a_bye_ends_the_call_and_its_repetition_is_answered() {
+        let (mut rig, mut caller, call) = established();
+        let bye = caller.request("BYE", "Reason: SIP;cause=200;text=\"done\"\r\n", "");
+        assert_eq!(rig.say(&bye), ["200 OK"]);
+        let reason = "SIP;cause=200;text=\"done\"".into();
+        assert_eq!(rig.events(), [Event::Ended { call, by: EndedBy::Caller, reason }]);
+        assert_eq!(rig.say(&bye), ["200 OK"]);
+        assert_eq!(rig.say(&caller.request("BYE", "", "")), [GONE]);
+        assert_eq!(rig.command(Command::HangUp { call, reason: String::new() }), NOTHING);
+        assert_eq!(rig.events(), []);
+    }
+
+    #[test]
+    fn a_bye_before_the_answer_ends_the_invite_too() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.invite(&caller);
+        rig.command(Command::Ring { call });
+        caller.hear(&rig.last().clone());
+        assert_eq!(rig.say(&caller.request("BYE", "", "")), ["200 OK", "487 Request Terminated"]);
+        assert_eq!(rig.events().len(), 1);
+    }
+
+    #[test]
+    fn a_bye_before_the_ack_stops_the_200() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.invite(&caller);
+        rig.command(Command::Answer { call, sdp: b"v=0".to_vec() });
+        caller.hear(&rig.last().clone());
+        assert_eq!(rig.say(&caller.request("BYE", "", "")), ["200 OK"]);
+        assert_eq!(rig.run(Duration::from_secs(40)), []);
+    }
+
+    #[test]
+    fn byes_that_cross_are_both_answered() {
+        let (mut rig, mut caller, call) = established();
+        rig.command(Command::HangUp { call, reason: "x".into() });
+        assert_eq!(rig.say(&caller.request("BYE", "", "")), ["200 OK"]);
+        assert_eq!(rig.events().len(), 1);
+    }
+
+    #[test]
+    fn a_reinvite_is_answered_and_moves_the_call() {
+        let (mut rig, mut caller, call) = established();
+        caller.headers = "Contact: <sip:moved@192.0.2.9:1;ob>\r\n".into();
+        rig.source = "127.0.0.1:40001".parse().expect("an address");
+        assert_eq!(rig.say(&caller.reinvite()), ["100 Trying"]);
+        assert_eq!(rig.events(), [offered(call)]);
+        assert_eq!(rig.command(accept(call)), ["200 OK"]);
+        assert!(rig.last().text.ends_with("v=0 again") && rig.last().header("Contact").is_some());
+        assert_eq!(rig.run(Duration::from_millis(500)), [(500, "200 OK".into())]);
+        rig.say(&caller.ack(""));
+        assert_eq!(rig.run(Duration::from_secs(40)), []);
+        assert_eq!(rig.events(), []);
+        assert_eq!(rig.command(Command::HangUp { call, reason: "x".into() }), ["BYE sip:moved@192.0.2.9:1;ob"]);
+        assert_eq!(rig.last().to, rig.source);
+    }
+
+    #[test]
+    fn a_refused_reinvite_leaves_the_call_as_it_was() {
+        let (mut rig, mut caller, call) = established();
+        caller.headers = "Contact: <sip:moved@192.0.2.9:1;ob>\r\n".into();
+        rig.say(&caller.reinvite());
+        assert_eq!(rig.command(Command::RefuseReoffer { call, refusal: refusal(488) }), ["488 Not Acceptable Here"]);
+        assert_eq!(rig.say(&caller.ack_refusal()), NOTHING);
+        assert_eq!(rig.run(Duration::from_secs(40)), []);
+        assert_eq!(rig.command(Command::HangUp { call, reason: "x".into() }), ["BYE sip:a@127.0.0.1:40000;ob"]);
+    }
+
+    #[test]
+    fn one_offer_at_a_time() {
+        let (mut rig, mut caller, call) = established();
+        let headers = caller.headers.clone();
+        assert_eq!(rig.say(&caller.request("UPDATE", &headers, "v=0 theirs")), NOTHING);
+        assert_eq!(rig.events(), [offered(call)]);
+        assert_eq!(rig.say(&caller.request("UPDATE", &headers, "v=0 more")), ["500 Server Internal Error"]);
+        let seconds: u32 = rig.last().header("Retry-After").and_then(|text| text.parse().ok()).expect("seconds");
+        assert!(seconds <= 10);
+        assert_eq!(rig.say(&caller.request("INVITE", &headers, "v=0 more")), ["500 Server Internal Error"]);
+        assert_eq!(rig.command(accept(call)), ["200 OK"]);
+        assert_eq!(rig.last().header("CSeq"), Some("101 UPDATE"));
+        assert_eq!(rig.command(accept(call)), NOTHING);
+        assert_eq!(rig.run(Duration::from_secs(3)).iter().filter(|(_, what)| what == "200 OK").count(), 0);
+    }
+
+    #[test]
+    fn an_offer_that_meets_ours_is_refused() {
+        let (mut rig, mut caller, call) = established();
+        let headers = caller.headers.clone();
+        assert_eq!(rig.say(&caller.request("INVITE", &headers, "")), ["100 Trying"]);
+        assert_eq!(rig.events(), [Event::Reoffered { call, offer: None }]);
+        rig.command(accept(call));
+        assert_eq!(rig.say(&caller.request("UPDATE", &headers, "v=0 theirs")), ["491 Request Pending"]);
+        assert_eq!(rig.say(&caller.ack("v=0 answer")), NOTHING);
+        assert_eq!(rig.events(), [Event::Confirmed { call, answer: Some(b"v=0 answer".to_vec()) }]);
+    }
+
+    #[test]
+    fn an_offer_before_the_answer_has_to_wait() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.invite(&caller);
+        rig.command(Command::Ring { call });
+        caller.hear(&rig.last().clone());
+        let headers = caller.headers.clone();
+        assert_eq!(rig.say(&caller.request("UPDATE", &headers, "v=0")), ["500 Server Internal Error"]);
+        assert_eq!(rig.say(&caller.request("UPDATE", &headers, "")), ["200 OK"]);
+        assert_eq!(rig.events(), []);
+    }
+
+    #[test]
+    fn a_reinvite_stands_for_an_ack_that_was_lost() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.invite(&caller);
+        rig.command(Command::Answer { call, sdp: b"v=0".to_vec() });
+        caller.hear(&rig.last().clone());
+        assert_eq!(rig.say(&caller.reinvite()), ["100 Trying"]);
+        assert_eq!(rig.events(), [Event::Confirmed { call, answer: None }, offered(call)]);
+        rig.command(accept(call));
+        rig.say(&caller.ack(""));
+        assert_eq!(rig.run(Duration::from_secs(40)), []);
+        assert_eq!(rig.ua.live_calls(), 1);
+    }
+
+    #[test]
+    fn an_offer_that_the_engine_leaves_open_is_refused_in_time() {
+        let (mut rig, mut caller, call) = established();
+        rig.say(&caller.reinvite());
+        assert_eq!(rig.run(REOFFER_MAX).first(), Some(&(10_000, "500 Server Internal Error".to_owned())));
+        assert_eq!(rig.command(accept(call)), NOTHING);
+        assert_eq!(rig.ua.live_calls(), 1);
+    }
+
+    #[test]
+    fn a_cancelled_reinvite_leaves_the_call() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.establish(&mut caller);
+        let headers = caller.headers.clone();
+        let reinvite = caller.request("INVITE", &headers, "v=0 theirs");
+        rig.say(&reinvite);
+        let cancel = reinvite.split("Contact").next().expect("a head").replace("INVITE", "CANCEL") + "\r\n";
+        assert_eq!(rig.say(&cancel), ["200 OK", "487 Request Terminated"]);
+        assert_eq!(rig.events(), [offered(call)]);
+        assert_eq!((rig.command(accept(call)).len(), rig.ua.live_calls()), (0, 1));
+    }
+
+    #[test]
+    fn hanging_up_ends_an_open_offer() {
+        let (mut rig, mut caller, call) = established();
+        rig.say(&caller.reinvite());
+        assert_eq!(
+            rig.command(Command::HangUp { call, reason: "x".into() }),
+            ["487 Request Terminated", "BYE sip:a@127.0.0.1:40000;ob"]
+        );
+    }
+
+    #[test]
+    fn a_reinvite_without_its_ack_ends_the_call() {
+        let (mut rig, mut caller, call) = established();
+        rig.say(&caller.reinvite());
+        rig.command(accept(call));
+        rig.events();
+        assert!(rig.run(Duration::from_secs(32)).iter().any(|(at, what)| *at == 32_000 && what.starts_with("BYE")));
+        assert_eq!(rig.events(), [Event::Ended { call, by: EndedBy::Engine, reason: "no ACK".into() }]);
+    }
+
+    #[test]
+    fn an_update_without_an_offer_refreshes_the_target() {
+        let (mut rig, mut caller, call) = established();
+        let update =
+            caller.request("UPDATE", "Contact: <sip:new@192.0.2.9>\r\nSession-Expires: 1800;refresher=uac\r\n", "");
+        assert_eq!(rig.say(&update), ["200 OK"]);
+        assert_eq!(rig.events(), []);
+        assert_eq!(rig.command(Command::HangUp { call, reason: "x".into() }), ["BYE sip:new@192.0.2.9"]);
+    }
+
+    #[test]
+    fn digits_come_by_info() {
+        let (mut rig, mut caller, call) = established();
+        let with = |caller: &mut Caller, kind: &str, body: &str| {
+            caller.request("INFO", "", body).replace("application/sdp", kind)
+        };
+        assert_eq!(rig.say(&with(&mut caller, "application/dtmf-relay", "Signal=5\r\nDuration=160")), ["200 OK"]);
+        assert_eq!(rig.events(), [Event::Digit { call, digit: '5', duration_ms: 160 }]);
+        assert_eq!(rig.say(&with(&mut caller, "text/plain", "hi")), ["415 Unsupported Media Type"]);
+        assert!(rig.last().header("Accept").is_some());
+        assert_eq!(rig.say(&caller.request("INFO", "Info-Package: x\r\n", "")), ["469 Bad Info Package"]);
+        assert_eq!(rig.last().header("Recv-Info"), Some(""));
+        assert_eq!(rig.say(&with(&mut caller, "application/dtmf", "x")), ["400 Bad Digit"]);
+        assert_eq!(rig.say(&caller.request("INFO", "", "")), ["200 OK"]);
+        assert_eq!(rig.events(), []);
+    }
+
+    #[test]
+    fn other_requests_in_a_call_are_refused_by_kind() {
+        let (mut rig, mut caller, _) = established();
+        assert_eq!(rig.say(&caller.request("OPTIONS", "", "")), ["200 OK"]);
+        assert_eq!(rig.say(&caller.request("PRACK", "RAck: 1 1 INVITE\r\n", "")), [GONE]);
+        for method in ["REFER", "NOTIFY", "SUBSCRIBE", "MESSAGE"] {
+            assert_eq!(rig.say(&caller.request(method, "", "")), ["405 Method Not Allowed"]);
+        }
+        assert_eq!(rig.say(&caller.request("OPTIONS", "Require: gruu\r\n", "")), ["420 Bad Extension"]);
+        assert_eq!(rig.ua.live_calls(), 1);
+    }
+
+    #[test]
+    fn requests_out_of_order_or_of_no_dialog_are_refused() {
+        let (mut rig, mut caller, _) = established();
+        caller.cseq = 50;
+        assert_eq!(rig.say(&caller.request("OPTIONS", "", "")), ["500 CSeq Out Of Order"]);
+        caller.cseq = 1000;
+        caller.to_tag = ";tag=guessed".into();
+        for method in ["BYE", "INVITE", "OPTIONS", "INFO", "UPDATE"] {
+            assert_eq!(rig.say(&caller.request(method, "Contact: <sip:a@b>\r\n", "")), [GONE]);
+        }
+        assert_eq!(rig.say(&caller.ack("")), NOTHING);
+        assert_eq!(rig.ua.live_calls(), 1);
+    }
+
+    #[test]
+    fn binary_and_mixed_bodies_of_a_reinvite_are_judged() {
+        let (mut rig, mut caller, _) = established();
+        let headers = caller.headers.clone();
+        let odd = caller.request("INVITE", &headers, "v=0").replace("application/sdp", "application/octet-stream");
+        assert_eq!(rig.say(&odd), ["415 Unsupported Media Type"]);
+    }
+}

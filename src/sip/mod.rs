@@ -26,9 +26,13 @@ mod refusals;
 mod registrar;
 pub mod response;
 pub mod response_route;
+#[cfg(test)]
+mod rig;
 mod schedule;
 mod session;
 mod tags;
+#[cfg(test)]
+mod torture;
 pub mod transaction;
 pub mod uri;
 pub mod via;
@@ -395,4 +399,183 @@ fn is_served(source: SocketAddr) -> bool {
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     };
     served && source.port() != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rig::{Caller, Rig};
+    use super::*;
+
+    const OPTIONS: &str = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:40000;rport;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n";
+
+    #[test]
+    fn keep_alives_and_garbage_get_nothing() {
+        let mut rig = Rig::new();
+        let long = format!("{OPTIONS}{}", "x".repeat(DATAGRAM_BYTES_MAX));
+        for (bytes, reason) in [
+            (&b""[..], Discard::KeepAlive),
+            (b"\r\n", Discard::KeepAlive),
+            (b"\r\n\r\n", Discard::KeepAlive),
+            (b"\0", Discard::KeepAlive),
+            (b"\0\0\0\0", Discard::KeepAlive),
+            (b"OPTIONS sip:a@b", Discard::TooShort),
+            (long.as_bytes(), Discard::TooLong),
+            (b"this is not SIP, whatever else it may be", Discard::Unreadable),
+            (b"OPTIONS sip:a@b SIP/2.0\r\nTo: <sip:a@b>\r\n\r\n", Discard::Unreadable),
+            (b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nCSeq: 1 BYE\r\n\r\n", Discard::StrayResponse),
+            (b"SIP/2.0 200 OK\r\nCSeq: 1 BYE\r\n\r\n", Discard::StrayResponse),
+        ] {
+            let before = rig.ua.counters().discarded_for(reason);
+            assert!(rig.receive(bytes).is_empty(), "{reason:?}");
+            assert_eq!(rig.ua.counters().discarded_for(reason), before + 1, "{reason:?}");
+        }
+        assert_eq!(rig.ua.counters().datagrams_received, 11);
+        assert_eq!(rig.ua.poll_timeout(), None);
+    }
+
+    #[test]
+    fn only_loopback_and_private_sources_are_served() {
+        let mut rig = Rig::new();
+        for (source, served) in [
+            ("127.0.0.1:5060", true),
+            ("10.1.2.3:5060", true),
+            ("172.31.0.1:5060", true),
+            ("192.168.0.7:5060", true),
+            ("169.254.1.1:5060", true),
+            ("[::1]:5060", true),
+            ("[fd00::1]:5060", true),
+            ("[fe80::1]:5060", true),
+            ("[::ffff:192.168.0.7]:5060", true),
+            ("8.8.8.8:5060", false),
+            ("172.32.0.1:5060", false),
+            ("[2001:db8::1]:5060", false),
+            ("[::ffff:8.8.8.8]:5060", false),
+            ("0.0.0.0:5060", false),
+            ("255.255.255.255:5060", false),
+            ("224.0.0.1:5060", false),
+            ("127.0.0.1:0", false),
+        ] {
+            rig.source = source.parse().expect("an address");
+            assert_eq!(rig.say(OPTIONS).len(), usize::from(served), "{source}");
+        }
+        assert_eq!(rig.ua.counters().discarded_for(Discard::PublicSource), 8);
+    }
+
+    #[test]
+    fn options_says_what_is_served() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.say(OPTIONS), ["200 OK"]);
+        let ok = rig.last().clone();
+        assert_eq!(ok.header("Allow"), Some("INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE"));
+        assert!(ok.header("Accept").is_some_and(|accept| accept.starts_with("application/sdp")));
+        assert_eq!(ok.header("Supported"), Some(""));
+        assert_eq!(ok.header("Server"), Some("Offhook/0"));
+        assert_eq!(
+            ok.header("Via"),
+            Some("SIP/2.0/UDP 127.0.0.1:40000;rport=40000;branch=z9hG4bK1;received=127.0.0.1")
+        );
+        // A stateless answer is the same each time.
+        assert_eq!(rig.receive(OPTIONS.as_bytes())[0].text, ok.text);
+        assert_eq!(rig.ua.transactions(), (0, 0));
+    }
+
+    #[test]
+    fn methods_are_refused_by_kind() {
+        let mut rig = Rig::new();
+        for (method, answer) in [
+            ("SUBSCRIBE", "405 Method Not Allowed"),
+            ("NOTIFY", "405 Method Not Allowed"),
+            ("REFER", "405 Method Not Allowed"),
+            ("MESSAGE", "405 Method Not Allowed"),
+            ("PUBLISH", "405 Method Not Allowed"),
+            ("PRACK", "481 Call/Transaction Does Not Exist"),
+            ("BYE", "481 Call/Transaction Does Not Exist"),
+            ("INFO", "481 Call/Transaction Does Not Exist"),
+            ("UPDATE", "481 Call/Transaction Does Not Exist"),
+            ("CANCEL", "481 Call/Transaction Does Not Exist"),
+            ("options", "501 Not Implemented"),
+            ("NEWMETHOD", "501 Not Implemented"),
+        ] {
+            assert_eq!(rig.say(&OPTIONS.replace("OPTIONS", method)), [answer], "{method}");
+            if answer.starts_with("405") || answer.starts_with("501") {
+                assert!(rig.last().header("Allow").is_some(), "{method}");
+            }
+        }
+        assert_eq!(rig.say(&OPTIONS.replace("OPTIONS", "ACK")), [""; 0]);
+        assert_eq!(rig.ua.counters().discarded_for(Discard::StrayAck), 1);
+        assert_eq!(rig.ua.transactions(), (0, 0));
+    }
+
+    #[test]
+    fn registers_are_answered_and_said() {
+        let mut rig = Rig::new();
+        let register = |cseq: u32, headers: &str| {
+            OPTIONS
+                .replace("1 OPTIONS", &format!("{cseq} OPTIONS"))
+                .replace("z9hG4bK1", &format!("z9hG4bK{cseq}"))
+                .replace("OPTIONS", "REGISTER")
+                .replace("\r\n\r\n", &format!("\r\n{headers}\r\n\r\n"))
+        };
+        let first =
+            register(1, "Contact: <sip:a@192.168.1.9:4444;ob>\r\nExpires: 300\r\nAuthorization: NoOneKnows x=y");
+        assert_eq!(rig.say(&first), ["200 OK"]);
+        assert_eq!(rig.last().header("Contact"), Some("<sip:a@192.168.1.9:4444;ob>;expires=300"));
+        let contact = "sip:a@192.168.1.9:4444;ob".to_owned();
+        assert_eq!(
+            rig.events(),
+            [Event::Registered { aor: "sip:a@b".into(), contact, source: rig.source, expires_s: 300 }]
+        );
+        assert_eq!(rig.ua.bindings().count(), 1);
+        assert_eq!(rig.say(&first), ["200 OK"]);
+        assert_eq!(rig.ua.counters().retransmissions_absorbed, 1);
+        assert_eq!(rig.say(&register(2, "Contact: <sip:a@192.168.1.9:4444;ob>;expires=5")), ["423 Interval Too Brief"]);
+        assert_eq!(rig.last().header("Min-Expires"), Some("10"));
+        assert_eq!(rig.say(&register(3, "Contact: *\r\nExpires: 7")), ["400 Bad Contact"]);
+        assert_eq!(rig.say(&register(4, "Require: path")), ["420 Bad Extension"]);
+        assert_eq!(rig.last().header("Unsupported"), Some("path"));
+        assert_eq!(rig.events(), []);
+        rig.run(std::time::Duration::from_secs(300));
+        assert_eq!(rig.events(), [Event::Unregistered { aor: "sip:a@b".into() }]);
+        rig.command(Command::Drain);
+        assert_eq!(rig.say(&register(9, "")), ["503 Service Unavailable"]);
+    }
+
+    #[test]
+    fn an_idle_server_has_no_timer_and_no_memory() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        rig.establish(&mut caller);
+        rig.say(&caller.request("BYE", "", ""));
+        assert_eq!(rig.ua.live_calls(), 0);
+        rig.run(std::time::Duration::from_secs(64));
+        assert_eq!((rig.ua.poll_timeout(), rig.ua.transactions()), (None, (0, 0)));
+    }
+
+    #[test]
+    fn the_advertised_address_is_what_contact_says() {
+        let advertised_address = Some("192.168.7.7".parse().expect("an address"));
+        let mut rig = Rig::with(&config::Sip { advertised_address, ..config::Sip::default() });
+        assert_eq!(rig.say(&Caller::new("a").invite()), ["100 Trying"]);
+        let Some(Event::Invited(invitation)) = rig.events().pop() else { panic!("no invitation") };
+        assert_eq!(Some(invitation.local), advertised_address);
+        rig.command(Command::Answer { call: invitation.call, sdp: b"v=0".to_vec() });
+        assert_eq!(rig.last().header("Contact"), Some("<sip:192.168.7.7:5060>"));
+    }
+
+    #[test]
+    fn commands_for_calls_that_are_not_there_do_nothing() {
+        let mut rig = Rig::new();
+        let call = CallId(9);
+        for command in [
+            Command::Ring { call },
+            Command::Answer { call, sdp: Vec::new() },
+            Command::Refuse { call, refusal: rig::refusal(486) },
+            Command::AcceptReoffer { call, sdp: None },
+            Command::RefuseReoffer { call, refusal: rig::refusal(488) },
+            Command::HangUp { call, reason: String::new() },
+        ] {
+            assert_eq!(rig.command(command), [""; 0]);
+        }
+        assert_eq!(rig.events(), []);
+    }
 }

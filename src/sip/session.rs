@@ -353,3 +353,150 @@ fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bo
         offer_is_ours: pending.offer_is_ours,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Command;
+    use super::super::rig::{Caller, Rig};
+    use super::*;
+
+    const NOTHING: [&str; 0] = [];
+
+    fn hang_up(call: CallId) -> Command {
+        Command::HangUp { call, reason: "goodbye".into() }
+    }
+
+    fn ended(call: CallId, by: EndedBy, reason: &str) -> Event {
+        Event::Ended { call, by, reason: reason.into() }
+    }
+
+    #[test]
+    fn a_200_is_repeated_until_its_ack() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.invite(&caller);
+        rig.command(Command::Answer { call, sdp: b"v=0".to_vec() });
+        let first = rig.last().text.clone();
+        let times: Vec<u64> = rig.run(Duration::from_secs(10)).into_iter().map(|(at, _)| at).collect();
+        assert_eq!(times, [500, 1500, 3500, 7500]);
+        assert_eq!(rig.last().text, first);
+        caller.hear(&rig.last().clone());
+        rig.say(&caller.ack(""));
+        assert_eq!(rig.run(Duration::from_secs(60)), []);
+        assert_eq!(rig.ua.live_calls(), 1);
+    }
+
+    #[test]
+    fn without_an_ack_the_call_ends_by_bye() {
+        let mut rig = Rig::new();
+        let call = rig.invite(&Caller::new("a"));
+        rig.command(Command::Answer { call, sdp: b"v=0".to_vec() });
+        let sent = rig.run(Duration::from_millis(32_000));
+        assert_eq!(sent.last(), Some(&(32_000, "BYE sip:a@127.0.0.1:40000;ob".to_owned())));
+        assert_eq!(sent.iter().filter(|(_, what)| what == "200 OK").count(), 10);
+        assert_eq!(rig.events(), [ended(call, EndedBy::Engine, "no ACK")]);
+        assert_eq!((rig.ua.live_calls(), rig.ua.counters().acks_missed), (0, 1));
+    }
+
+    #[test]
+    fn our_bye_goes_where_the_caller_is_and_says_why() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        caller.headers = "Contact: <sip:a@192.0.2.2:4000;ob>\r\nRecord-Route: <sip:p1;lr>\r\n".into();
+        let call = rig.establish(&mut caller);
+        assert_eq!(rig.command(hang_up(call)), ["BYE sip:a@192.0.2.2:4000;ob"]);
+        let bye = rig.last().clone();
+        assert_eq!(bye.to, rig.source);
+        assert_eq!(bye.header("Reason"), Some("Q.850;cause=16;text=\"goodbye\""));
+        assert_eq!(bye.header("Route"), Some("<sip:p1;lr>"));
+        assert_eq!(bye.header("To"), Some("<sip:a@127.0.0.1>;tag=from-a"));
+        assert_eq!(bye.header("From").map(str::to_owned), Some(format!("sip:1000@127.0.0.1{}", caller.to_tag)));
+        assert_eq!(rig.events(), [ended(call, EndedBy::Agent, "goodbye")]);
+        assert_eq!(rig.ua.live_calls(), 0);
+        assert_eq!(rig.run(Duration::from_millis(500)).len(), 1);
+        assert_eq!(rig.last().text, bye.text);
+        let ok = format!("SIP/2.0 200 OK\r\nVia: {}\r\nCSeq: 1 BYE\r\n\r\n", bye.header("Via").expect("Via"));
+        assert_eq!(rig.say(&ok), NOTHING);
+        assert_eq!(rig.run(Duration::from_secs(40)), []);
+        assert_eq!(rig.ua.transactions(), (0, 0));
+        assert_eq!(rig.say(&caller.request("OPTIONS", "", "")), ["481 Call/Transaction Does Not Exist"]);
+    }
+
+    #[test]
+    fn a_bye_that_nobody_answers_is_given_up() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.establish(&mut caller);
+        rig.command(hang_up(call));
+        assert_eq!(rig.run(Duration::from_secs(40)).len(), 10);
+        assert_eq!((rig.ua.counters().requests_timed_out, rig.ua.transactions()), (1, (0, 0)));
+        assert_eq!(rig.say(&caller.request("OPTIONS", "", "")), ["481 Call/Transaction Does Not Exist"]);
+        assert_eq!(rig.events().len(), 1);
+    }
+
+    #[test]
+    fn a_bye_that_cannot_be_sent_ends_at_once() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.establish(&mut caller);
+        rig.command(hang_up(call));
+        let to = rig.source;
+        rig.ua.handle_input(super::super::Input::Unreachable { to }, rig.now);
+        assert_eq!(rig.run(Duration::from_secs(40)), []);
+        assert_eq!(rig.ua.transactions(), (0, 0));
+    }
+
+    #[test]
+    fn a_bye_waits_for_the_ack_of_the_200() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        let call = rig.invite(&caller);
+        rig.command(Command::Answer { call, sdp: b"v=0".to_vec() });
+        caller.hear(&rig.last().clone());
+        assert_eq!(rig.command(hang_up(call)), NOTHING);
+        assert_eq!(rig.command(hang_up(call)), NOTHING);
+        assert_eq!(rig.events(), [ended(call, EndedBy::Agent, "goodbye")]);
+        assert_eq!(rig.ua.live_calls(), 0);
+        assert_eq!(rig.run(Duration::from_millis(600)), [(500, "200 OK".into())]);
+        assert_eq!(rig.say(&caller.ack("")), ["BYE sip:a@127.0.0.1:40000;ob"]);
+        assert_eq!(rig.events(), []);
+    }
+
+    #[test]
+    fn a_bye_that_waits_goes_out_without_the_ack_in_the_end() {
+        let mut rig = Rig::new();
+        let call = rig.invite(&Caller::new("a"));
+        rig.command(Command::Answer { call, sdp: b"v=0".to_vec() });
+        rig.command(hang_up(call));
+        let sent = rig.run(Duration::from_secs(32));
+        assert_eq!(sent.last(), Some(&(32_000, "BYE sip:a@127.0.0.1:40000;ob".to_owned())));
+        assert_eq!(rig.events().len(), 1);
+        rig.run(Duration::from_secs(40));
+        assert_eq!((rig.ua.poll_timeout(), rig.ua.transactions()), (None, (0, 0)));
+    }
+
+    #[test]
+    fn hanging_up_before_the_answer_refuses_the_call() {
+        let mut rig = Rig::new();
+        let call = rig.invite(&Caller::new("a"));
+        assert_eq!(rig.command(hang_up(call)), ["480 Temporarily Unavailable"]);
+        assert_eq!(rig.events(), [ended(call, EndedBy::Agent, "goodbye")]);
+        let call = rig.invite(&Caller::new("b"));
+        rig.command(Command::Drain);
+        assert_eq!(rig.command(hang_up(call)), ["503 Service Unavailable"]);
+        assert!(rig.last().header("Retry-After").is_some());
+        assert_eq!(rig.ua.live_calls(), 0);
+    }
+
+    #[test]
+    fn calls_that_are_over_are_bounded() {
+        let mut rig = Rig::new();
+        for number in 0..LEAVING_MAX + 300 {
+            let mut caller = Caller::new(&format!("c{number}"));
+            let call = rig.establish(&mut caller);
+            rig.command(hang_up(call));
+        }
+        assert!(rig.ua.sessions.sessions.len() <= LEAVING_MAX);
+        assert_eq!(rig.ua.sessions.sessions.len(), rig.ua.sessions.by_dialog.len());
+    }
+}

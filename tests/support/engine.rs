@@ -3,8 +3,7 @@
 
 use offhook::config::Config;
 use offhook::control::Bridge;
-use offhook::engine::{Engine, clock::SystemClock};
-use offhook::metrics::Journal;
+use offhook::engine::{Engine, clock::SystemClock, log};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ pub fn start(args: &[&str], env: &[(&str, String)]) -> (Arc<Engine>, SocketAddr)
     let nowhere = tempfile::tempdir().expect("a temporary folder");
     let (config, _) = Config::load(&args, &lookup, nowhere.path()).expect("settings that are right");
     let clock = Arc::new(SystemClock::start());
-    let (journal, _log) = Journal::start(clock.clone(), config.log);
+    let (journal, _log) = log::start(clock.clone(), config.log).expect("a thread");
     let engine = Arc::new(Engine::new(config, clock, journal));
     engine.start("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let listen = engine.running().expect("it was just started").listen;

@@ -71,7 +71,7 @@ const BABBLE_MAX: u64 = frames(1000);
 const PAUSE: u64 = frames(120);
 
 /// A stretch longer than this is closed at the next pause: the cost of a look grows with its length.
-const STRETCH_SOFT_MAX: u64 = frames(12_000);
+const STRETCH_SOFT_MAX: u64 = frames(8_000);
 
 /// A stretch longer than this is closed in the middle of speech: the model was made for less than 30 s.
 pub const STRETCH_HARD_MAX: u64 = frames(24_000);
@@ -401,9 +401,10 @@ fn patience(wording: Wording, opinion: Opinion) -> u64 {
         (Wording::Closed, _) => 320,
         (Wording::Finished, Opinion::Complete(p)) if p >= SURE => 300,
         (Wording::Finished, Opinion::Complete(p)) if p >= LIKELY => 400,
-        (Wording::Finished, Opinion::Complete(p)) if p < DOUBTFUL => 1000,
-        (Wording::Finished, Opinion::Complete(_)) => 700,
-        (Wording::Finished, _) => 380,
+        (Wording::Finished, Opinion::Complete(p)) if p >= DOUBTFUL => 700,
+        (Wording::Finished, Opinion::Complete(_)) => 1000,
+        (Wording::Finished, Opinion::Awaited) => 440,
+        (Wording::Finished, Opinion::None) => 380,
         (Wording::Open, Opinion::Complete(p)) if p >= LIKELY => 500,
         (Wording::Open, Opinion::Complete(_)) => 1000,
         (Wording::Open, _) => 640,

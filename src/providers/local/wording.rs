@@ -9,7 +9,7 @@ pub enum Wording {
     Open,
     /// It ends as a sentence does.
     Finished,
-    /// It is a question or an answer that stands alone, such as "Yes." or "Thank you."
+    /// It is an answer that stands alone, such as "Yes." or "Thank you."
     Closed,
 }
 
@@ -110,14 +110,11 @@ pub fn of(text: &str) -> Wording {
     if DIGITS_WITH_MORE_TO_COME.contains(&digits_at_the_end(&words)) {
         return Wording::Unfinished;
     }
-    if trimmed.ends_with('?') {
-        return Wording::Closed;
-    }
     let leads_on = LEADING_ON.contains(&last.as_str());
     if leads_on && !ENDING_ALL_THE_SAME.iter().any(|end| whole.ends_with(end) && *end != "so") {
         return Wording::Unfinished;
     }
-    if trimmed.ends_with(['.', '!']) { Wording::Finished } else { Wording::Open }
+    if trimmed.ends_with(['.', '!', '?']) { Wording::Finished } else { Wording::Open }
 }
 
 /// Returns whether two looks at one turn say the same as far as the shorter goes.
@@ -180,11 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn a_question_and_a_short_answer_are_closed() {
-        for text in ["Yes.", "No, thank you.", "What are your hours?", "Goodbye!", "OK"] {
+    fn a_short_answer_is_closed() {
+        for text in ["Yes.", "No, thank you.", "Goodbye!", "OK"] {
             assert_eq!(of(text), Wording::Closed, "{text}");
         }
         assert_eq!(of("I want to cancel."), Wording::Finished);
+        assert_eq!(of("What are your hours?"), Wording::Finished);
         assert_eq!(of("I want two cancelled"), Wording::Open);
         assert_eq!(of("One moment, please."), Wording::Finished);
         assert_eq!(of(""), Wording::Open);
