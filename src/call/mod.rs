@@ -1,5 +1,6 @@
 //! One call: the machines wired, on the media path.
 
+mod ear;
 pub mod egress;
 pub mod ingress;
 pub mod playout;
