@@ -1,1 +1,92 @@
-fn main(){}
+//! Reads the settings, starts the engine, waits for a signal, stops; nothing else.
+
+use offhook::config::{Command, Config, LogLevel};
+use offhook::control::{Bridge, StartError, server::Server};
+use offhook::engine::{Engine, clock::SystemClock, log};
+use offhook::providers::local::models;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let cwd = std::env::current_dir().unwrap_or_default();
+    match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
+        Ok((config, Command::Run)) => run(config),
+        Ok((config, Command::Models)) => obtain_models(&config),
+        Ok((_, Command::Print(text))) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("offhook: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    let clock = Arc::new(SystemClock::start());
+    // Before any thread: each inherits that these signals are taken by the one below.
+    let mut signals = match Signals::new([SIGINT, SIGTERM]) {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("cannot wait for signals: {error}")),
+    };
+    let (journal, log) = match log::start(clock.clone(), config.log) {
+        Ok(started) => started,
+        Err(error) => return fail(&format!("cannot start a thread: {error}")),
+    };
+    let engine = Arc::new(Engine::new(config.clone(), clock, journal.clone()));
+    let mut server = match Server::start(&config.control, engine.clone()) {
+        Ok(server) => server,
+        Err(error) => {
+            return fail(&format!("the control API cannot listen on {} ({error}); try --api 127.0.0.1:8001", config.control.listen));
+        }
+    };
+    journal.line(LogLevel::Info, None, format_args!("control API on http://{}", server.local_addr()));
+    if config.start && let Err(error) = engine.start(config.sip.listen) {
+        return fail(&start_failure(&error, config.sip.listen));
+    }
+    if let Some(notice) = engine.about().notice {
+        journal.line(LogLevel::Warn, None, notice);
+    }
+    if let Some(running) = engine.running() {
+        let port = running.listen.port();
+        journal.line(LogLevel::Info, None, format_args!("SIP on udp {}; register a softphone to 127.0.0.1:{port} as agent001 with any password and dial 1000", running.listen));
+    }
+    signals.forever().next();
+    journal.line(LogLevel::Info, None, "stopping");
+    engine.stop();
+    server.stop();
+    drop((engine, journal));
+    log.end();
+    ExitCode::SUCCESS
+}
+
+fn start_failure(error: &StartError, listen: std::net::SocketAddr) -> String {
+    match error {
+        StartError::AlreadyRunning { port } => format!("the bridge runs already, on port {port}"),
+        StartError::Bind(error) => format!(
+            "cannot serve SIP on udp {listen} ({error}); a softphone without an account may hold the port: close it, or try --sip {}:{}",
+            listen.ip(),
+            listen.port().saturating_add(1)
+        ),
+        StartError::Other(text) => text.clone(),
+    }
+}
+
+fn obtain_models(config: &Config) -> ExitCode {
+    match models::obtain(&config.providers.models, &models::Set::ALL, &mut |line| println!("{line}")) {
+        Ok(()) => {
+            println!("the local models are in {}", config.providers.models.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(text: &str) -> ExitCode {
+    eprintln!("offhook: {text}");
+    ExitCode::FAILURE
+}

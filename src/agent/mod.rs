@@ -1,116 +1,35 @@
 //! What the agent understands and says: the text side of a turn, as a pure machine.
+//!
+//! The caller's words come in by [`caller`], which decides when it is the agent's turn; [`reply`] carries one turn from
+//! the question to the last sample, and says what is said when something fails. What was heard is kept by
+//! [`conversation`], [`clauses`] and [`spoken`] make text fit for a voice.
 
+mod caller;
+pub mod clauses;
+pub mod conversation;
+pub mod events;
+mod reply;
+#[cfg(test)]
+mod scene;
+pub mod speech;
+pub mod spoken;
+pub mod timers;
+pub mod tools;
+
+pub use conversation::Message;
+pub use events::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
+pub use timers::Timer;
+pub use tools::Tool;
+
+use crate::config;
 use crate::ids::TurnId;
-use crate::time::Instant;
+use crate::time::{Deadline, Instant};
+use caller::Caller;
+use conversation::Conversation;
+use reply::{Reply, Then, Turn};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
-
-/// When the caller's last speech before an end of turn came in, and when it was on its way to the recogniser.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SpeechMark {
-    /// Arrival of the last packet with caller speech: the turn's `t0`.
-    pub arrived: Instant,
-    /// When that packet's audio was handed to the recogniser (its socket, or its model).
-    pub handed: Instant,
-}
-
-/// What the recogniser says; the words are Deepgram Flux's (its state machine page), which every recogniser here follows.
-#[derive(Clone, Debug, PartialEq)]
-pub enum EarsEvent {
-    /// It listens.
-    Connected,
-    /// The caller has begun a turn; `transcript` is never empty.
-    StartOfTurn { transcript: String },
-    /// The whole turn's text so far.
-    Update { transcript: String },
-    /// The turn has probably ended; `TurnResumed` or an `EndOfTurn` with the same text follows.
-    EagerEndOfTurn { transcript: String },
-    /// The turn goes on after all.
-    TurnResumed { transcript: String },
-    /// The turn has ended; may come without a `StartOfTurn`, and may be empty.
-    EndOfTurn { transcript: String, speech: SpeechMark },
-    /// It is gone for good: its own retries are used up, or would be of no use.
-    Failed(Failure),
-}
-
-/// What the language model says of one turn's request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MindEvent {
-    /// The request is written.
-    Sent,
-    /// A piece of the reply, as it is to be spoken; never reasoning.
-    Token(String),
-    /// A tool is called; `arguments` is JSON as the model wrote it, possibly invalid.
-    ToolCall { id: String, name: String, arguments: String },
-    /// The reply is whole.
-    Done,
-    /// There will be no (more) reply; retries are used up, or something was already said.
-    Failed(Failure),
-}
-
-/// What the voice says of one turn's speech. Audio itself goes to the media path by ring.
-#[derive(Clone, Debug, PartialEq)]
-pub enum VoiceEvent {
-    /// A clause's text is written to the voice's socket (or its model has begun).
-    Sent { clause: u16 },
-    /// The first audio of the turn came out of the voice.
-    FirstAudio,
-    /// `text` (a clause, or a word where the voice tells word times) is spoken up to `end` from the start of the turn's audio.
-    Spoken { text: String, end: Duration },
-    /// All audio of the turn is made; `length` in all.
-    Done { length: Duration },
-    /// There will be no (more) audio for this turn.
-    Failed(Failure),
-}
-
-/// Why a provider failed, without any secret in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Whose fault, and whether it is of use to try again.
-    pub kind: FailureKind,
-    /// What to tell the operator: provider, cause and cure in one line.
-    pub text: String,
-}
-
-/// Kinds of failure, as far as the reaction to them differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// Key or request refused (4xx other than 408 and 429): trying again is of no use.
-    Refused,
-    /// Too many requests; worth trying after the time given.
-    RateLimited { retry_after: Option<Duration> },
-    /// Not reachable, or the connection broke.
-    Dropped,
-    /// Connected, but nothing (useful) came before the deadline.
-    Stalled,
-    /// It sent what cannot be understood.
-    Garbage,
-}
-
-/// One message of the conversation, as a language model sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// The instructions.
-    System(String),
-    /// What the caller said.
-    Caller(String),
-    /// What the caller heard of the agent.
-    Agent(String),
-    /// The model called a tool.
-    ToolCall { id: String, name: String, arguments: String },
-    /// What the tool gave back.
-    ToolResult { id: String, content: String },
-}
-
-/// A tool that the model may call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tool {
-    /// Its name, such as `hang_up`.
-    pub name: String,
-    /// What it does, for the model.
-    pub description: String,
-    /// The JSON schema of its arguments.
-    pub parameters: String,
-}
+use timers::Timers;
 
 /// A phrase that is rendered ahead and kept, so that it can be said without any provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,24 +67,26 @@ pub enum Input {
     Cut { turn: TurnId, heard: Duration },
     /// A digit was pressed.
     Digit(char),
-    /// A phrase is (not) to be had; said once per phrase before or while the call runs.
+    /// A phrase is to be had; said once per phrase, before or while the call runs.
     PhraseReady(Phrase),
 }
 
 /// What the agent wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Ask the model for `turn`'s reply.
+    /// Ask the model for `turn`'s reply; again for the same turn once a tool has given its result.
     Ask { turn: TurnId, messages: Vec<Message>, tools: Vec<Tool> },
     /// The model's reply to `turn` is not wanted any more.
     CancelAsk { turn: TurnId },
-    /// From here on only speech of `turn` may be played; what is queued of earlier turns is dropped.
+    /// From here on only speech of `turn` may be played; what is queued of earlier turns is dropped, and an
+    /// [`Input::Cut`] says how much of them was heard.
     Floor { turn: TurnId },
     /// Speak a clause; `text` is ready for a voice (no markdown, no emoji) and may be empty when `last`.
     Speak { turn: TurnId, clause: u16, text: String, last: bool },
     /// Play a kept phrase as the whole speech of `turn`.
     Play { turn: TurnId, phrase: Phrase },
-    /// `turn`'s speech is not wanted any more; nothing more of it may leave.
+    /// `turn` is over for the agent: nothing more of it is to be made, and nothing may leave. Where some of it had left
+    /// already, an [`Input::Cut`] is still to say how much.
     CancelSpeech { turn: TurnId },
     /// What is known of a turn has changed: what the caller said, what was heard of the reply.
     Turn(TurnRecord),
@@ -184,4 +105,345 @@ pub struct TurnRecord {
     pub agent: String,
     /// Whether the caller cut the reply.
     pub interrupted: bool,
+}
+
+/// How many turns are kept for late reports of what was heard; one is usual, and a report lags by milliseconds.
+const PAST_MAX: usize = 4;
+
+/// How long the greeting is waited for while it is rendered: after that a live voice would have been as quick.
+const GREETING_WAIT: Duration = Duration::from_millis(500);
+
+/// How far the call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Ringing,
+    Talking,
+    Ended,
+}
+
+/// The agent of one call.
+#[derive(Debug)]
+pub struct Agent {
+    settings: config::Agent,
+    stage: Stage,
+    outputs: VecDeque<Output>,
+    timers: Timers,
+    conversation: Conversation,
+    caller: Caller,
+    /// The reply that has the floor; without one the agent listens.
+    reply: Option<Reply>,
+    /// The last turns that are over, oldest first.
+    past: VecDeque<Turn>,
+    next_turn: TurnId,
+    /// Phrases that are to be had.
+    ready: BTreeSet<Phrase>,
+    mind_failures: u32,
+    voice_failures: u32,
+    /// Why the recogniser was lost before the call was answered.
+    deaf: Option<Failure>,
+}
+
+impl Agent {
+    /// Makes the agent of a call that is not answered yet.
+    #[must_use]
+    pub fn new(settings: &config::Agent) -> Self {
+        Self {
+            settings: settings.clone(),
+            stage: Stage::Ringing,
+            outputs: VecDeque::new(),
+            timers: Timers::default(),
+            conversation: Conversation::new(&settings.prompt),
+            caller: Caller::default(),
+            reply: None,
+            past: VecDeque::new(),
+            next_turn: TurnId::GREETING,
+            ready: BTreeSet::new(),
+            mind_failures: 0,
+            voice_failures: 0,
+            deaf: None,
+        }
+    }
+
+    /// Takes one input. Afterwards drain [`Self::poll_output`] to `None` before the next input.
+    pub fn handle_input(&mut self, input: Input, now: Instant) {
+        match (self.stage, input) {
+            (Stage::Ended, _) => {}
+            (_, Input::PhraseReady(phrase)) => self.phrase_ready(phrase, now),
+            (Stage::Ringing, Input::Answered) => self.answered(now),
+            (Stage::Ringing, Input::Ears(EarsEvent::Failed(failure))) => self.deaf = Some(failure),
+            // Nothing else happens before the answer, and a call is answered once.
+            (Stage::Ringing, _) | (Stage::Talking, Input::Answered) => {}
+            (Stage::Talking, Input::Ears(event)) => self.ears(event, now),
+            (Stage::Talking, Input::CallerSpeech { speaking }) => self.caller_speech(speaking, now),
+            (Stage::Talking, Input::Digit(digit)) => self.digit(digit, now),
+            (Stage::Talking, Input::Mind { turn, event }) => self.mind(turn, event, now),
+            (Stage::Talking, Input::Voice { turn, event }) => self.voice(turn, event, now),
+            (Stage::Talking, Input::FirstPacket { turn }) => self.first_packet(turn, now),
+            (Stage::Talking, Input::Played { turn, heard }) => self.played(turn, heard, now),
+            (Stage::Talking, Input::Cut { turn, heard }) => self.cut(turn, heard, now),
+        }
+    }
+
+    /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        // Each timer at most once a call: whatever a setting of zero does, it does not loop.
+        for _ in Timer::ALL {
+            let Some(due) = self.timers.next().filter(|due| due.at <= now) else { return };
+            self.timers.clear(due.timer);
+            match due.timer {
+                Timer::Greeting => self.say_greeting(now),
+                Timer::Clause => self.hurry_clause(now),
+                Timer::Reply => self.reply_stalled(now),
+                Timer::Digits => self.digits_whole(now),
+                Timer::CallerTurn => self.turn_stuck(now),
+                Timer::Silence => self.silence(now),
+                Timer::CallMax => self.call_max(now),
+            }
+        }
+    }
+
+    /// Returns the next thing to be done, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when `handle_timeout` is due, and which timer wants it.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
+        self.timers.next()
+    }
+
+    fn answered(&mut self, now: Instant) {
+        self.stage = Stage::Talking;
+        self.timers.set(Timer::CallMax, now + self.settings.call_max);
+        if let Some(failure) = self.deaf.take() {
+            self.ears_failed(&failure, now);
+        } else if self.settings.greeting.trim().is_empty() {
+            self.next_turn = TurnId::GREETING.next();
+            self.listen(now);
+        } else {
+            self.begin(None, now);
+            if self.ready.contains(&Phrase::Greeting) {
+                self.say(Phrase::Greeting, Then::Listen, now);
+            } else {
+                self.timers.set(Timer::Greeting, now + GREETING_WAIT);
+            }
+        }
+    }
+
+    fn phrase_ready(&mut self, phrase: Phrase, now: Instant) {
+        self.ready.insert(phrase);
+        if phrase == Phrase::Greeting && self.timers.runs(Timer::Greeting) {
+            self.timers.clear(Timer::Greeting);
+            self.say_greeting(now);
+        }
+    }
+
+    fn say_greeting(&mut self, now: Instant) {
+        self.say(Phrase::Greeting, Then::Listen, now);
+    }
+
+    /// Ends the call at its longest time, whatever is being said.
+    fn call_max(&mut self, now: Instant) {
+        let reason = "the call reached its longest time";
+        match self.reply.as_mut().map(|reply| &mut reply.then) {
+            Some(Then::HangUp { even_if_cut, .. }) => *even_if_cut = true,
+            _ => self.say_and_hang_up(Phrase::Goodbye, reason, true, now),
+        }
+    }
+
+    /// Gives the floor to a turn of the agent, in answer to `caller` or of its own accord.
+    fn begin(&mut self, caller: Option<&str>, now: Instant) {
+        self.withdraw(caller.is_some());
+        let id = self.next_turn;
+        self.next_turn = id.next();
+        self.timers.clear(Timer::Silence);
+        if let Some(text) = caller {
+            self.conversation.caller(text);
+        }
+        self.conversation.agent(id);
+        let reply = Reply::new(id, caller.unwrap_or_default());
+        self.outputs.push_back(Output::Floor { turn: id });
+        self.outputs.push_back(Output::Turn(reply.turn.record()));
+        self.reply = Some(reply);
+        self.timers.set(Timer::Reply, now + reply::FIRST_PACKET_MAX);
+    }
+
+    /// Takes the floor back from the reply that has it, if any.
+    fn withdraw(&mut self, by_caller: bool) {
+        if let Some(reply) = self.reply.take() {
+            self.cancel(&reply);
+            self.close(Turn { interrupted: by_caller, ..reply.turn });
+        }
+    }
+
+    /// Stops what is still being made of `reply`.
+    fn cancel(&mut self, reply: &Reply) {
+        let turn = reply.turn.id;
+        if reply.asking {
+            self.outputs.push_back(Output::CancelAsk { turn });
+        }
+        self.outputs.push_back(Output::CancelSpeech { turn });
+    }
+
+    /// Keeps what is known of a turn that is over.
+    fn close(&mut self, turn: Turn) {
+        for timer in [Timer::Greeting, Timer::Clause, Timer::Reply] {
+            self.timers.clear(timer);
+        }
+        self.conversation.heard(turn.id, turn.heard_text(), turn.interrupted);
+        self.outputs.push_back(Output::Turn(turn.record()));
+        self.past.push_back(turn);
+        if self.past.len() > PAST_MAX {
+            self.past.pop_front();
+        }
+    }
+
+    /// Takes a late report about a turn that is over.
+    fn amend(&mut self, id: TurnId, report: impl FnOnce(&mut Turn)) {
+        let Some(turn) = self.past.iter_mut().find(|turn| turn.id == id) else { return };
+        let before = turn.record();
+        report(turn);
+        let after = turn.record();
+        if after != before {
+            self.conversation.heard(id, turn.heard_text(), turn.interrupted);
+            self.outputs.push_back(Output::Turn(after));
+        }
+    }
+
+    /// Listens to the caller, for as long as silence is bearable.
+    fn listen(&mut self, now: Instant) {
+        if self.reply.is_none() && !self.caller.has_turn() {
+            self.timers.set(Timer::Silence, now + self.settings.reprompt_after);
+        }
+    }
+
+    /// Does what is to follow when a reply has ended.
+    fn after(&mut self, then: Then, was_cut: bool, now: Instant) {
+        match then {
+            Then::HangUp { reason, even_if_cut } if even_if_cut || !was_cut => self.hang_up(reason),
+            // A caller who speaks into the farewell wants to go on.
+            Then::HangUp { .. } | Then::Listen => self.listen(now),
+        }
+    }
+
+    fn hang_up(&mut self, reason: String) {
+        if let Some(reply) = self.reply.take() {
+            self.cancel(&reply);
+        }
+        self.outputs.push_back(Output::HangUp { reason });
+        self.stage = Stage::Ended;
+        self.timers = Timers::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scene::*;
+    use super::*;
+
+    #[test]
+    fn a_greeting_that_is_ready_is_played_with_the_answer() {
+        let mut scene = Scene::ringing();
+        scene.all_ready();
+        assert_eq!(
+            scene.tell(Input::Answered),
+            [floor(0), record(0, "", "", false), play(0, Phrase::Greeting)],
+            "nothing is waited for"
+        );
+        scene.on_air(0);
+        assert_eq!(scene.played(0, 1500), [record(0, "", "Hello, this is Offhook.", false)]);
+        assert_eq!(scene.history(1), [system(), agent("Hello, this is Offhook."), caller("What?")]);
+    }
+
+    #[test]
+    fn a_greeting_that_is_late_is_waited_for_and_then_spoken_live() {
+        let mut scene = Scene::ringing();
+        assert_eq!(scene.tell(Input::Answered), [floor(0), record(0, "", "", false)]);
+        scene.pass(300);
+        assert_eq!(scene.tell(Input::PhraseReady(Phrase::Greeting)), [play(0, Phrase::Greeting)]);
+
+        let mut scene = Scene::ringing();
+        scene.tell(Input::Answered);
+        assert_eq!(scene.pass(499), []);
+        assert_eq!(scene.pass(1), [speak(0, 0, "Hello, this is Offhook.", true)]);
+        assert_eq!(scene.tell(Input::PhraseReady(Phrase::Greeting)), [], "it is said once");
+    }
+
+    #[test]
+    fn a_greeting_can_be_cut_and_is_remembered_as_far_as_heard() {
+        let mut scene = Scene::ringing();
+        scene.all_ready();
+        scene.tell(Input::Answered);
+        scene.voice(0, VoiceEvent::Spoken { text: "Hello, this is Offhook.".into(), end: ms(2000) });
+        scene.on_air(0);
+        assert_eq!(scene.start("Hi"), [], "the floor cuts what is heard, and says how much was");
+        assert_eq!(scene.cut(0, 1200), [cancel_speech(0), record(0, "", "Hello, this", true)]);
+        assert_eq!(scene.history(1), [system(), agent("Hello, this…"), caller("What?")]);
+    }
+
+    #[test]
+    fn without_a_greeting_the_caller_speaks_first() {
+        let mut scene = Scene::listening();
+        let outputs = scene.end("Hi?");
+        assert_eq!(outputs[..2], [floor(1), record(1, "Hi?", "", false)]);
+        assert_eq!(asked(&outputs), Some(vec![system(), caller("Hi?")]));
+    }
+
+    #[test]
+    fn a_caller_who_speaks_before_the_greeting_is_not_greeted() {
+        let mut scene = Scene::ringing();
+        scene.tell(Input::Answered);
+        assert_eq!(scene.start("Hi"), [cancel_speech(0), record(0, "", "", true)]);
+        assert_eq!(scene.pass(2000), []);
+        let outputs = scene.end("Hi?");
+        assert_eq!(outputs[0], floor(1));
+        assert_eq!(asked(&outputs), Some(vec![system(), caller("Hi?")]));
+    }
+
+    #[test]
+    fn the_longest_call_ends_with_a_goodbye() {
+        let mut scene = Scene::answering();
+        let rest = scene.agent.settings.call_max.as_millis() as u64;
+        scene.pass(4000);
+        scene.played(1, 2000);
+        let mut outputs = Vec::new();
+        // Somebody coughs every ten seconds, so that nobody is asked whether he is there.
+        for _ in 0..rest / 10_000 {
+            scene.tell(Input::CallerSpeech { speaking: true });
+            outputs.extend(scene.pass(10_000));
+        }
+        assert_eq!(outputs, [floor(2), record(2, "", "", false), play(2, Phrase::Goodbye)]);
+        scene.on_air(2);
+        assert_eq!(
+            scene.cut(2, 100),
+            [cancel_speech(2), record(2, "", "", true), hang_up("the call reached its longest time")],
+            "that the caller speaks does not prolong it"
+        );
+        assert_eq!(scene.agent.poll_timeout(), None);
+        assert_eq!(scene.end("Wait!"), [], "it is over");
+    }
+
+    #[test]
+    fn nothing_before_the_answer_makes_the_agent_speak() {
+        let mut scene = Scene::ringing();
+        assert_eq!(scene.start("Hi"), []);
+        assert_eq!(scene.end("Hi"), []);
+        assert_eq!(scene.tell(Input::Digit('5')), []);
+        assert_eq!(scene.pass(100_000), []);
+    }
+
+    #[test]
+    fn a_recogniser_lost_while_ringing_is_told_after_the_answer() {
+        let mut scene = Scene::ringing();
+        scene.all_ready();
+        assert_eq!(scene.tell(Input::Ears(EarsEvent::Failed(failure(FailureKind::Refused)))), []);
+        assert_eq!(
+            scene.tell(Input::Answered),
+            [floor(0), record(0, "", "", false), play(0, Phrase::FarewellOnFailure)]
+        );
+        scene.on_air(0);
+        let outputs = scene.played(0, 900);
+        assert_eq!(outputs[1], hang_up("the recogniser failed: it broke"));
+    }
 }

@@ -1,12 +1,33 @@
-//! One call: the machines wired, on the media path.
+//! One call: the machines wired, on the media path. A packet or a tick goes in, and everything that it causes stands here
+//! in reading order.
+//!
+//! ```text
+//! packet ─▶ Ingress ─▶ EarFrame ring ─▶ ears          conductor ─ CallCommand ring ─▶ Floor, Playout
+//!             └─▶ Floor ─▶ pause, resume, cut ─▶ Playout ◀─ VoiceFrame ring ◀─ voice
+//! tick   ─▶ Egress ◀─ Playout                         CallEvent ring ─▶ conductor
+//! ```
 
 mod ear;
 pub mod egress;
 pub mod ingress;
+pub mod lifecycle;
 pub mod playout;
+pub mod tap;
 
-use crate::ids::TurnId;
+use crate::ids::{CallId, TurnId};
+use crate::jitter::Stats;
+use crate::rtp::packet::{self, Kind};
+use crate::rtp::{Discards, rtcp};
+use crate::sdp::Agreed;
 use crate::time::Instant;
+use crate::turn::{self, Floor};
+use egress::Egress;
+use ingress::Ingress;
+use playout::Playout;
+use rtrb::{Consumer, Producer};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tap::Tap;
 
 /// Samples of one 20 ms frame at 8 kHz.
 pub const FRAME_8K: usize = 160;
@@ -41,4 +62,416 @@ pub struct VoiceFrame {
     pub last: bool,
     /// When its audio came from the voice.
     pub made: Instant,
+}
+
+/// What the conductor wants of the media path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallCommand {
+    /// From here on only speech of `turn` may be played; what is queued of earlier turns is dropped.
+    Grant(TurnId),
+    /// Speech of `turn` is withdrawn by the agent itself.
+    Withdraw(TurnId),
+    /// The recogniser says something about the caller's turn.
+    Ears(Heard),
+}
+
+/// What the floor learns from the recogniser: that there are words, never which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The caller has begun a turn.
+    StartOfTurn,
+    /// There are (more) words.
+    Words,
+    /// The caller's turn has ended.
+    EndOfTurn,
+}
+
+/// What happened on the media path, told to the conductor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CallEvent {
+    /// The caller's voice began or stopped, by the local detector.
+    CallerSpeech { speaking: bool, at: Instant },
+    /// The first packet with speech of `turn` is handed to the kernel.
+    FirstPacket { turn: TurnId, at: Instant },
+    /// All speech of `turn` was played: `samples` at 8 kHz in all.
+    Played { turn: TurnId, samples: u64 },
+    /// The caller took the floor after `samples` of `turn`, at 8 kHz.
+    Cut { turn: TurnId, samples: u64, at: Instant },
+    /// A digit was pressed (RFC 4733).
+    Digit { digit: char },
+    /// Neither RTP nor RTCP has come for the configured time, and the call is not on hold.
+    Silent,
+}
+
+/// 20 ms of both sides, for somebody who listens to the call.
+#[derive(Clone, Copy)]
+pub struct TapFrame {
+    /// Caller and agent mixed: mono PCM at 16 kHz.
+    pub pcm: [i16; FRAME_16K],
+}
+
+/// Where a call's packets and measurements go.
+pub trait Wire {
+    /// Sends a packet from the call's RTP (or RTCP) port; returns the time just after, or `None` where it was not sent.
+    ///
+    /// # Real-time
+    /// One system call.
+    fn send(&mut self, rtcp: bool, to: SocketAddr, bytes: &[u8]) -> Option<Instant>;
+    /// Takes a measurement.
+    ///
+    /// # Real-time
+    /// No heap, no lock.
+    fn measure(&mut self, what: Measure, value: Duration);
+}
+
+/// What is measured on the media path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Interarrival jitter as it stands after a packet (RFC 3550 §6.4.1).
+    InterarrivalJitter,
+    /// How long a gap held the caller's speech back.
+    GapWait,
+    /// How late a packet's slot was served.
+    PacingError,
+}
+
+/// Which threads have something to look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wakes {
+    /// There are ear frames.
+    pub ears: bool,
+    /// There are events.
+    pub conductor: bool,
+}
+
+/// The media side's ends of a call's rings.
+pub struct Rings {
+    /// Caller audio, to the ears.
+    pub ears: Producer<EarFrame>,
+    /// Agent speech, from the voice.
+    pub voice: Consumer<VoiceFrame>,
+    /// Orders, from the conductor.
+    pub commands: Consumer<CallCommand>,
+    /// Events, to the conductor.
+    pub events: Producer<CallEvent>,
+}
+
+/// What a call is made of.
+pub struct Setup<'a> {
+    /// The engine's number for it.
+    pub id: CallId,
+    /// What the offer and answer agreed upon.
+    pub agreed: &'a Agreed,
+    /// Where the peer's signalling comes from.
+    pub signalling: IpAddr,
+    /// NTP time (32.32 seconds since 1900) at [`Instant::ZERO`], for sender reports.
+    pub ntp_at_zero: u64,
+    /// The name in our SDES (RFC 3550 §6.5.1), at most 32 bytes of ASCII.
+    pub cname: &'a str,
+    /// Silence on the wire after which the call is given up.
+    pub silence_max: Duration,
+    /// The rings.
+    pub rings: Rings,
+}
+
+/// One call on the media path.
+pub struct Call {
+    id: CallId,
+    ingress: Ingress,
+    egress: Egress,
+    playout: Playout,
+    floor: Floor,
+    links: Links,
+    tap: Tap,
+    silence_max: Duration,
+    started: Instant,
+    held: bool,
+    given_up: bool,
+    gap_wait: Duration,
+    packet: [u8; packet::SENT_LEN_MAX],
+}
+
+/// The rings, and who is to be woken for them.
+struct Links {
+    rings: Rings,
+    wakes: Wakes,
+    ear_frames_dropped: u64,
+    events_dropped: u64,
+}
+
+impl Links {
+    /// Pushes an event; one that finds the ring full is dropped and counted.
+    fn event(&mut self, event: CallEvent) {
+        self.wakes.conductor = true;
+        if self.rings.events.push(event).is_err() {
+            self.events_dropped += 1;
+        }
+    }
+
+    fn ears(&mut self, frame: &EarFrame) {
+        self.wakes.ears = true;
+        if self.rings.ears.push(*frame).is_err() {
+            self.ear_frames_dropped += 1;
+        }
+    }
+}
+
+impl Call {
+    /// Makes a call whose media begin when the worker calls [`Self::start`].
+    #[must_use]
+    pub fn new(setup: Setup<'_>, now: Instant, rng: &mut fastrand::Rng) -> Self {
+        let start =
+            egress::Start { agreed: setup.agreed, at: now, ntp_at_zero: setup.ntp_at_zero, cname: setup.cname };
+        Self {
+            id: setup.id,
+            ingress: Ingress::new(setup.agreed, setup.signalling, now),
+            egress: Egress::new(start, rng),
+            playout: Playout::new(),
+            floor: Floor::new(turn::barge_in::Settings::default()),
+            links: Links {
+                rings: setup.rings,
+                wakes: Wakes::default(),
+                ear_frames_dropped: 0,
+                events_dropped: 0,
+            },
+            tap: Tap::new(setup.agreed.encoding),
+            silence_max: setup.silence_max,
+            started: now,
+            held: setup.agreed.held,
+            given_up: false,
+            gap_wait: Duration::ZERO,
+            packet: [0; packet::SENT_LEN_MAX],
+        }
+    }
+
+    /// Returns the engine's number for the call.
+    #[must_use]
+    pub const fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// Takes a datagram from the RTP port, or from the RTCP port where `rtcp`.
+    ///
+    /// # Real-time
+    /// Bounded as [`Ingress::handle_packet`].
+    pub fn datagram(&mut self, rtcp: bool, source: SocketAddr, bytes: &[u8], arrived: Instant, wire: &mut impl Wire) {
+        if rtcp || packet::kind(bytes) == Kind::Rtcp {
+            let (ingress, egress) = (&mut self.ingress, &mut self.egress);
+            let own = egress.ssrc();
+            ingress.handle_rtcp(source, bytes, arrived, own, &mut |report| egress.handle_report(report, arrived));
+            return;
+        }
+        let taken = self.ingress.stats().packets_received;
+        self.hear(arrived, |ingress, sink| ingress.handle_packet(source, bytes, arrived, &mut |output| sink(output)));
+        if self.ingress.stats().packets_received > taken {
+            wire.measure(Measure::InterarrivalJitter, self.ingress.stats().jitter);
+        }
+        self.measure_gap(wire);
+    }
+
+    /// Does what is due at `now`: orders, speech that came, gaps, the floor, the packets of this slot.
+    ///
+    /// # Real-time
+    /// Bounded by the rings' capacities.
+    pub fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
+        while let Ok(command) = self.links.rings.commands.pop() {
+            self.command(command, now);
+        }
+        while self.playout.room() > 0 {
+            let Ok(frame) = self.links.rings.voice.pop() else { break };
+            self.playout.push(&frame);
+        }
+        if self.ingress.poll_timeout() <= now {
+            self.hear(now, |ingress, sink| ingress.handle_timeout(now, &mut |output| sink(output)));
+            self.measure_gap(wire);
+        }
+        self.floor.handle_timeout(now);
+        self.obey_floor(now);
+        self.send(now, wire);
+        self.watch_silence(now);
+    }
+
+    /// Returns when [`Self::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        let due = self.egress.poll_timeout(&self.playout).min(self.ingress.poll_timeout());
+        self.floor.poll_timeout().map_or(due, |floor| due.min(floor.at))
+    }
+
+    /// Returns who is to be woken since the last time this was asked.
+    pub fn take_wakes(&mut self) -> Wakes {
+        std::mem::take(&mut self.links.wakes)
+    }
+
+    /// Takes what a re-offer agreed upon.
+    pub fn change(&mut self, agreed: &Agreed, now: Instant) {
+        self.held = agreed.held;
+        self.ingress.set_agreed(agreed, now);
+        self.egress.set_agreed(agreed);
+        self.tap.set_encoding(agreed.encoding);
+        // A hold that ends does not inherit its own silence.
+        self.started = now;
+    }
+
+    /// Lets somebody listen; returns the producer where as many listen as may.
+    ///
+    /// # Errors
+    /// The producer itself.
+    pub fn listen(&mut self, listener: Producer<TapFrame>) -> Result<(), Producer<TapFrame>> {
+        self.tap.add(listener)
+    }
+
+    /// The call is over: says what was heard of the speech under way, and goodbye to the peer's RTCP.
+    pub fn close(&mut self, now: Instant, wire: &mut impl Wire) {
+        if let Some(turn) = self.playout.under_way() {
+            let samples = u64::from(self.playout.cut(turn));
+            self.links.event(CallEvent::Cut { turn, samples, at: now });
+        }
+        let report = self.ingress.report(now);
+        let mut bytes = [0; rtcp::SENT_LEN_MAX];
+        let len = self.egress.bye(now, report, &mut bytes);
+        if let (Some(to), Some(bytes)) = (self.ingress.rtcp_destination(), bytes.get(..len)) {
+            wire.send(true, to, bytes);
+        }
+    }
+
+    /// Returns what the jitter buffer did.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        self.ingress.stats()
+    }
+
+    /// Returns how many datagrams were refused, and why.
+    #[must_use]
+    pub const fn discards(&self) -> &Discards {
+        self.ingress.discards()
+    }
+
+    /// Returns what was sent.
+    #[must_use]
+    pub const fn sent(&self) -> &egress::Counts {
+        self.egress.counts()
+    }
+
+    /// Returns how often speech ran dry in the middle of a reply.
+    #[must_use]
+    pub const fn underruns(&self) -> u64 {
+        self.playout.underruns()
+    }
+
+    /// Returns the last round-trip time that RTCP measured.
+    #[must_use]
+    pub const fn round_trip(&self) -> Option<Duration> {
+        self.egress.round_trip()
+    }
+
+    /// Returns the fraction lost of our packets that the peer last reported, in 1/256.
+    #[must_use]
+    pub const fn remote_fraction_lost(&self) -> Option<u8> {
+        self.egress.remote_fraction_lost()
+    }
+
+    /// Returns where the caller's media come from, once latched.
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.ingress.latched()
+    }
+
+    /// Returns how many ear frames and events found their ring full.
+    #[must_use]
+    pub const fn dropped(&self) -> (u64, u64) {
+        (self.links.ear_frames_dropped, self.links.events_dropped)
+    }
+
+    /// Runs the ingress, and lets the floor, the ears, the tap and the conductor have what comes out of it.
+    fn hear(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>))) {
+        let Self { ingress, links, floor, tap, .. } = self;
+        run(ingress, &mut |output| match output {
+            ingress::Output::Frame(frame) => {
+                tap.caller(&frame.pcm);
+                links.ears(frame);
+            }
+            ingress::Output::CallerSpeech { speaking, at } => {
+                floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
+                links.event(CallEvent::CallerSpeech { speaking, at });
+            }
+            ingress::Output::Digit { digit, .. } => links.event(CallEvent::Digit { digit }),
+        });
+        self.obey_floor(now);
+    }
+
+    fn command(&mut self, command: CallCommand, now: Instant) {
+        let input = match command {
+            CallCommand::Grant(turn) => {
+                self.playout.grant(turn);
+                turn::Input::Granted { turn }
+            }
+            CallCommand::Withdraw(turn) => {
+                self.playout.cut(turn);
+                turn::Input::Withdrawn { turn }
+            }
+            CallCommand::Ears(Heard::StartOfTurn) => turn::Input::StartOfTurn,
+            CallCommand::Ears(Heard::Words) => turn::Input::Words,
+            CallCommand::Ears(Heard::EndOfTurn) => turn::Input::EndOfTurn,
+        };
+        self.floor.handle_input(input, now);
+        self.obey_floor(now);
+    }
+
+    fn obey_floor(&mut self, now: Instant) {
+        while let Some(output) = self.floor.poll_output() {
+            match output {
+                turn::Output::Pause => self.playout.pause(),
+                turn::Output::Resume => self.playout.resume(),
+                turn::Output::CutPlayout { turn } => {
+                    let samples = u64::from(self.playout.cut(turn));
+                    self.links.event(CallEvent::Cut { turn, samples, at: now });
+                }
+            }
+        }
+    }
+
+    /// Sends what is due: at most one RTP packet, and RTCP where its interval has passed.
+    fn send(&mut self, now: Instant, wire: &mut impl Wire) {
+        if let Some(sent) = self.egress.poll_packet(now, &mut self.playout, &mut self.packet) {
+            let bytes = self.packet.get(..sent.len).unwrap_or_default();
+            let at = self.ingress.destination().and_then(|to| wire.send(false, to, bytes)).unwrap_or(now);
+            wire.measure(Measure::PacingError, sent.late);
+            self.tap.agent(bytes);
+            if let (true, Some(turn)) = (sent.taken.first, sent.taken.turn) {
+                self.floor.handle_input(turn::Input::Playing { turn }, now);
+                self.links.event(CallEvent::FirstPacket { turn, at });
+            }
+            if let Some(finished) = sent.taken.finished {
+                self.floor.handle_input(turn::Input::Played { turn: finished.turn }, now);
+                self.links.event(CallEvent::Played { turn: finished.turn, samples: u64::from(finished.heard) });
+            }
+            self.obey_floor(now);
+        }
+        if self.egress.rtcp_due(now) {
+            let report = self.ingress.report(now);
+            let mut bytes = [0; rtcp::SENT_LEN_MAX];
+            let len = self.egress.poll_rtcp(now, report, &mut bytes);
+            if let (Some(len), Some(to)) = (len, self.ingress.rtcp_destination()) {
+                wire.send(true, to, bytes.get(..len).unwrap_or_default());
+            }
+        }
+    }
+
+    fn watch_silence(&mut self, now: Instant) {
+        let heard = self.ingress.last_heard().map_or(self.started, |at| at.max(self.started));
+        if !self.held && !self.given_up && now.since(heard) > self.silence_max {
+            self.given_up = true;
+            self.links.event(CallEvent::Silent);
+        }
+    }
+
+    /// Measures a wait for a gap that has just ended.
+    fn measure_gap(&mut self, wire: &mut impl Wire) {
+        let waited = self.ingress.stats().gap_wait;
+        if waited > self.gap_wait {
+            wire.measure(Measure::GapWait, waited.saturating_sub(self.gap_wait));
+            self.gap_wait = waited;
+        }
+    }
 }

@@ -1,1 +1,317 @@
-//! Threads, sockets, clock.
+//! Threads, sockets, clock: starts them, stops them, and owns every one.
+//!
+//! | thread | does | wakes by |
+//! |---|---|---|
+//! | `net` | SIP and RTP sockets in, SIP out, calls begun and ended | its sockets, its bell |
+//! | `media-N` | the calls' packets and 20 ms slots | deadlines of its calls, its bell |
+//! | `conductor-C`, `ears-C`, `mind-C`, `voice-C` | one call's agent and its providers | their bells and sockets |
+//! | `phrases` | renders the greeting and the apologies ahead | once per start |
+//! | `stats` | empties the media workers' rings into the table of calls | every 50 ms |
+//! | `journal` | writes log lines | lines |
+//! | `control-N` | the HTTP API | requests |
+
+pub mod affinity;
+pub mod cast;
+pub mod clock;
+pub mod conductor;
+pub mod log;
+pub mod media;
+pub mod net;
+pub mod phrases;
+pub mod ports;
+pub mod provider_threads;
+pub mod rings;
+pub mod stats;
+
+use crate::config::{Config, LogLevel};
+use crate::control::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};
+use crate::engine::affinity::{Granted, Role};
+use crate::engine::cast::Casting;
+use crate::engine::clock::SystemClock;
+use crate::engine::media::{Worker, WorkerCounters};
+use crate::engine::net::{Net, NetCommand, NetHandle, Parts, WorkerLink};
+use crate::engine::phrases::Phrases;
+use crate::ids::CallId;
+use crate::metrics::{Board, Journal, ProviderNames};
+use crate::providers::{Bell, Listener, Stop};
+use crate::sip::EndedBy;
+use crate::time::{Clock, Instant};
+use crossbeam_channel::Receiver;
+use parking_lot::Mutex;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Frames that wait for a listener: 1 s.
+const LISTEN_FRAMES_MAX: usize = 50;
+
+/// The engine; the bridge in it is started and stopped.
+pub struct Engine {
+    config: Arc<Config>,
+    clock: Arc<SystemClock>,
+    board: Arc<Board>,
+    journal: Journal,
+    casting: OnceLock<Casting>,
+    realtime: Mutex<Realtime>,
+    bridge: Mutex<Option<Started>>,
+}
+
+/// A running bridge.
+struct Started {
+    listen: SocketAddr,
+    since: Instant,
+    net: NetHandle,
+    net_thread: JoinHandle<()>,
+    stop_workers: Stop,
+    worker_bells: Vec<Bell>,
+    workers: Vec<JoinHandle<()>>,
+    stats: JoinHandle<()>,
+    phrases: Arc<Phrases>,
+    stop_phrases: Stop,
+    phrases_thread: JoinHandle<()>,
+    registrations: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Engine {
+    /// Makes an engine whose bridge is stopped.
+    #[must_use]
+    pub fn new(config: Config, clock: Arc<SystemClock>, journal: Journal) -> Self {
+        Self {
+            config: Arc::new(config),
+            clock,
+            board: Arc::new(Board::new()),
+            journal,
+            casting: OnceLock::new(),
+            realtime: Mutex::new(Realtime::default()),
+            bridge: Mutex::new(None),
+        }
+    }
+
+    /// Obtains and loads the providers, once; whoever asks meanwhile waits. `progress` gets a line at a time.
+    pub fn prepare(&self, progress: &mut dyn FnMut(&str)) -> &Casting {
+        self.casting.get_or_init(|| {
+            let clock: Arc<dyn Clock> = self.clock.clone();
+            let casting = cast::cast(&self.config, &clock, progress);
+            self.realtime.lock().mlock = affinity::lock_memory();
+            casting
+        })
+    }
+
+    fn start_bridge(&self, listen: SocketAddr) -> Result<Started, StartError> {
+        let socket = UdpSocket::bind(listen).map_err(StartError::Bind)?;
+        let listen = socket.local_addr().map_err(StartError::Bind)?;
+        let other = |error: io::Error| StartError::Other(error.to_string());
+        let casting = self.prepare(&mut |line| self.journal.line(LogLevel::Info, None, line));
+        let (net_bell, listener) = Listener::new().map_err(other)?;
+        let (net, commands) = NetHandle::new(net_bell);
+        let stop_workers = Stop::default();
+        let mut started = Workers::start(self, &net, &stop_workers).map_err(other)?;
+        let stats = stats::start(std::mem::take(&mut started.ends), self.board.clone(), stop_workers.clone()).map_err(other)?;
+        let phrases = Arc::new(Phrases::new(&self.config.agent, casting.phrase_cache.clone()));
+        let stop_phrases = Stop::default();
+        let phrases_thread = self.render_phrases(casting, &phrases, &stop_phrases, net.bell()).map_err(other)?;
+        let registrations = Arc::default();
+        let parts = Parts {
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            socket,
+            listen,
+            listener,
+            handle: net.clone(),
+            commands,
+            workers: started.links,
+            cast: casting.cast.clone(),
+            phrases: phrases.clone(),
+            board: self.board.clone(),
+            journal: self.journal.clone(),
+            registrations: Arc::clone(&registrations),
+            rng: fastrand::Rng::new(),
+        };
+        let net_state = Net::new(parts).map_err(other)?;
+        let net_thread = std::thread::Builder::new().name("net".into()).spawn(move || net_state.run()).map_err(other)?;
+        Ok(Started {
+            listen,
+            since: self.clock.now(),
+            net,
+            net_thread,
+            stop_workers,
+            worker_bells: started.bells,
+            workers: started.threads,
+            stats,
+            phrases,
+            stop_phrases,
+            phrases_thread,
+            registrations,
+        })
+    }
+
+    fn render_phrases(&self, casting: &Casting, phrases: &Arc<Phrases>, stop: &Stop, net: Bell) -> io::Result<JoinHandle<()>> {
+        let (voice, substitute) = (casting.cast.voice.clone(), casting.substitute.clone());
+        let (phrases, stop, journal) = (phrases.clone(), stop.clone(), self.journal.clone());
+        std::thread::Builder::new().name("phrases".into()).spawn(move || {
+            let report = |text: &str| journal.line(LogLevel::Warn, None, text);
+            phrases.render_all(&*voice, substitute.as_deref(), &stop, || net.ring(), report);
+        })
+    }
+}
+
+impl Started {
+    /// Ends every call, closes every port, and waits for every thread.
+    fn stop(self) {
+        self.stop_phrases.raise();
+        self.phrases.interrupt();
+        self.net.send(NetCommand::Stop);
+        let _ = self.net_thread.join();
+        self.stop_workers.raise();
+        for bell in &self.worker_bells {
+            bell.ring();
+        }
+        let threads = self.workers.into_iter().chain([self.stats, self.phrases_thread]);
+        for thread in threads {
+            // A thread that panicked is gone, which is what a stop wants.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The media workers of a start.
+struct Workers {
+    links: Vec<WorkerLink>,
+    ends: Vec<stats::Ends>,
+    bells: Vec<Bell>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    fn start(engine: &Engine, net: &NetHandle, stop: &Stop) -> io::Result<Self> {
+        let mut workers = Self { links: Vec::new(), ends: Vec::new(), bells: Vec::new(), threads: Vec::new() };
+        for n in 0..engine.config.media.workers.max(1) {
+            let (orders, orders_out) = rings::worker_orders();
+            let (retired_in, retired) = rings::retired();
+            let (samples, samples_out) = rings::samples();
+            let (quality, quality_out) = rings::quality();
+            let counters = Arc::new(WorkerCounters::default());
+            let calls_max = engine.config.sip.calls_max;
+            let mut worker =
+                Worker::new(calls_max, orders_out, retired_in, samples, quality, net.bell(), engine.clock.clone(), counters.clone());
+            let (clock, stop) = (engine.clock.clone(), stop.clone());
+            let (granted_in, granted) = crossbeam_channel::bounded(1);
+            let thread = std::thread::Builder::new().name(format!("media-{n}")).spawn(move || {
+                let _ = granted_in.send(affinity::settle(Role::Media(n)));
+                while !stop.raised() {
+                    let next = worker.do_work(clock.now());
+                    let now = clock.now();
+                    if next > now {
+                        std::thread::park_timeout(next - now);
+                    }
+                }
+            })?;
+            let Granted { core, fifo } = granted.recv().unwrap_or_default();
+            let mut realtime = engine.realtime.lock();
+            realtime.pinned = core.is_some() && (n == 0 || realtime.pinned);
+            realtime.fifo = fifo && (n == 0 || realtime.fifo);
+            let bell = Bell::for_thread(thread.thread().clone());
+            workers.bells.push(bell.clone());
+            workers.links.push(WorkerLink { orders, retired, bell, calls: 0, fed: false });
+            workers.ends.push(stats::Ends { samples: samples_out, quality: quality_out, counters });
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+}
+
+impl Bridge for Engine {
+    fn start(&self, listen: SocketAddr) -> Result<(), StartError> {
+        // Before the lock: models may take a while, and the status is answered meanwhile.
+        self.prepare(&mut |line| self.journal.line(LogLevel::Info, None, line));
+        let mut bridge = self.bridge.lock();
+        if let Some(started) = &*bridge {
+            return Err(StartError::AlreadyRunning { port: started.listen.port() });
+        }
+        *bridge = Some(self.start_bridge(listen)?);
+        Ok(())
+    }
+
+    fn stop(&self) -> bool {
+        let started = self.bridge.lock().take();
+        let running = started.is_some();
+        if let Some(started) = started {
+            started.stop();
+        }
+        running
+    }
+
+    fn running(&self) -> Option<Running> {
+        let bridge = self.bridge.lock();
+        bridge.as_ref().map(|started| Running {
+            listen: started.listen,
+            registrations: started.registrations.load(Ordering::Relaxed),
+            uptime: self.clock.now() - started.since,
+        })
+    }
+
+    fn about(&self) -> About {
+        let casting = self.casting.get();
+        let names = |casting: &Casting| {
+            let crate::engine::provider_threads::Cast { ears, mind, voice } = &casting.cast;
+            ProviderNames { stt: ears.name(), llm: mind.name(), tts: voice.name() }
+        };
+        About {
+            providers: casting.map(names).unwrap_or_default(),
+            notice: casting.and_then(|casting| casting.notice.clone()),
+            open_mode: true,
+            realtime: *self.realtime.lock(),
+            uptime: self.clock.now() - Instant::ZERO,
+        }
+    }
+
+    fn board(&self) -> &Board {
+        &self.board
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn hang_up(&self, call: CallId) -> bool {
+        let bridge = self.bridge.lock();
+        let Some(started) = &*bridge else { return false };
+        let reason = "hung up by the control API".to_owned();
+        started.net.send(NetCommand::HangUp { call, by: EndedBy::Engine, reason });
+        true
+    }
+
+    fn listen(&self, call_id: &str) -> Result<Receiver<ListenFrame>, ListenError> {
+        let bridge = self.bridge.lock();
+        let started = bridge.as_ref().ok_or(ListenError::NotRunning)?;
+        let call = self.board.find_live(call_id).ok_or(ListenError::NoSuchCall)?;
+        let (tap, frames) = rings::tap();
+        let (sender, receiver) = crossbeam_channel::bounded(LISTEN_FRAMES_MAX);
+        started.net.send(NetCommand::Listen { call, tap });
+        let carry = move || carry_frames(frames, &sender);
+        match std::thread::Builder::new().name(format!("listen-{}", call.0)).spawn(carry) {
+            Ok(_) => Ok(receiver),
+            Err(_) => Err(ListenError::TooMany),
+        }
+    }
+}
+
+/// Carries frames from the media path's ring to a listener's channel until one of the two ends.
+fn carry_frames(mut frames: rtrb::Consumer<crate::call::TapFrame>, sender: &crossbeam_channel::Sender<ListenFrame>) {
+    loop {
+        while let Ok(frame) = frames.pop() {
+            match sender.try_send(frame.pcm) {
+                Ok(()) | Err(crossbeam_channel::TrySendError::Full(_)) => {}
+                Err(crossbeam_channel::TrySendError::Disconnected(_)) => return,
+            }
+        }
+        if frames.is_abandoned() {
+            return;
+        }
+        // The media path rings no bell for a listener: half a frame is soon enough for an ear.
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}

@@ -1,10 +1,12 @@
 //! Cuts a voice's audio into frames and hands them to the media path as fast as it takes them.
 
+use crate::agent::VoiceEvent;
 use crate::call::{FRAME_8K, VoiceFrame};
 use crate::ids::TurnId;
-use crate::providers::Bell;
+use crate::providers::{Bell, Events};
 use crate::time::Instant;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// The most audio that waits in front of the ring: five minutes at 8 kHz. More is dropped and counted: no reply is that long.
 const WAITING_MAX: usize = 5 * 60 * 8000;
@@ -77,6 +79,26 @@ impl Feeder {
         }
     }
 
+    /// Feeds `pcm` (mono, 8 kHz) as the whole speech of `turn`, which says `text`, and tells so.
+    pub fn play(
+        &mut self,
+        turn: TurnId,
+        text: String,
+        pcm: &[i16],
+        now: Instant,
+        events: &Events<(TurnId, VoiceEvent)>,
+    ) {
+        self.begin(turn);
+        self.push(pcm, now);
+        self.finish(now);
+        let length = Duration::from_micros(pcm.len() as u64 * 125);
+        if !pcm.is_empty() {
+            events.send_at(now, (turn, VoiceEvent::FirstAudio));
+        }
+        events.send_at(now, (turn, VoiceEvent::Spoken { text, end: length }));
+        events.send_at(now, (turn, VoiceEvent::Done { length }));
+    }
+
     /// Moves frames into the ring while it has room. A frame leaves when it is full, or when the turn is whole.
     pub fn pump(&mut self) {
         let mut moved = false;
@@ -86,8 +108,7 @@ impl Feeder {
                 break;
             }
             let len = self.queue.len().min(FRAME_8K);
-            let mut frame =
-                VoiceFrame { turn: self.turn, pcm: [0; FRAME_8K], len: len as u16, last, made: self.made };
+            let mut frame = VoiceFrame { turn: self.turn, pcm: [0; FRAME_8K], len: len as u16, last, made: self.made };
             for (to, from) in frame.pcm.iter_mut().zip(self.queue.drain(..len)) {
                 *to = from;
             }
@@ -122,5 +143,74 @@ impl Feeder {
     #[must_use]
     pub fn waiting(&self) -> bool {
         !self.queue.is_empty() || (self.whole && !self.ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A feeder into a ring of `frames` frames, and the ring's other end.
+    fn feeder(frames: usize) -> (Feeder, rtrb::Consumer<VoiceFrame>) {
+        let (producer, consumer) = rtrb::RingBuffer::new(frames);
+        (Feeder::new(producer, Bell::for_thread(std::thread::current())), consumer)
+    }
+
+    fn lengths(ring: &mut rtrb::Consumer<VoiceFrame>) -> Vec<(u16, bool)> {
+        std::iter::from_fn(|| ring.pop().ok()).map(|frame| (frame.len, frame.last)).collect()
+    }
+
+    #[test]
+    fn frames_leave_when_full_and_the_rest_when_the_turn_is_whole() {
+        let (mut feeder, mut ring) = feeder(8);
+        feeder.begin(TurnId(1));
+        feeder.push(&[1; 200], Instant::ZERO);
+        assert_eq!(lengths(&mut ring), [(160, false)]);
+        feeder.finish(Instant::ZERO);
+        assert_eq!(lengths(&mut ring), [(40, true)]);
+        assert!(!feeder.waiting());
+    }
+
+    #[test]
+    fn a_turn_of_whole_frames_ends_with_an_empty_one() {
+        let (mut feeder, mut ring) = feeder(8);
+        feeder.begin(TurnId(1));
+        feeder.push(&[1; 160], Instant::ZERO);
+        feeder.finish(Instant::ZERO);
+        assert_eq!(lengths(&mut ring), [(160, false), (0, true)]);
+    }
+
+    #[test]
+    fn what_the_ring_has_no_room_for_waits() {
+        let (mut feeder, mut ring) = feeder(2);
+        feeder.begin(TurnId(1));
+        feeder.push(&[1; 5 * 160], Instant::ZERO);
+        feeder.finish(Instant::ZERO);
+        assert_eq!(lengths(&mut ring).len(), 2);
+        assert!(feeder.waiting());
+        feeder.pump();
+        assert_eq!(lengths(&mut ring).len(), 2);
+        feeder.pump();
+        assert_eq!(lengths(&mut ring), [(160, true)]);
+        assert!(!feeder.waiting());
+    }
+
+    #[test]
+    fn a_cancelled_turn_says_nothing_more() {
+        let (mut feeder, mut ring) = feeder(2);
+        feeder.begin(TurnId(1));
+        feeder.push(&[1; 5 * 160], Instant::ZERO);
+        lengths(&mut ring);
+        feeder.cancel();
+        feeder.pump();
+        assert!(lengths(&mut ring).is_empty() && !feeder.waiting());
+    }
+
+    #[test]
+    fn a_reply_without_end_is_cut_and_counted() {
+        let (mut feeder, _ring) = feeder(2);
+        feeder.begin(TurnId(1));
+        feeder.push(&vec![1; WAITING_MAX + 7], Instant::ZERO);
+        assert_eq!(feeder.dropped(), 7);
     }
 }

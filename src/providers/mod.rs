@@ -3,7 +3,16 @@
 //! A provider is a factory shared by all calls; `run` is one call's session and occupies its thread until the call ends
 //! ([`Stop`] is raised and the bell rung) or the provider is lost for good. Sessions are opened while the phone rings.
 
+pub mod cartesia;
+pub mod deepgram;
+pub mod echo;
 pub mod feeder;
+pub mod groq;
+mod redaction;
+pub mod local;
+pub mod scripted;
+pub mod socket;
+pub mod tls;
 
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
 use crate::call::{EarFrame, VoiceFrame};
@@ -230,6 +239,9 @@ pub struct Listener {
     bell: Bell,
 }
 
+/// Sockets that one wait reports: all that a session has, and enough of the net thread's that its turns are long.
+const EVENTS_PER_WAIT: usize = 256;
+
 /// The token of the bell itself; a session's sockets take others.
 pub const BELL_TOKEN: mio::Token = mio::Token(usize::MAX);
 
@@ -242,13 +254,26 @@ impl Listener {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), BELL_TOKEN)?;
         let bell = Bell(Arc::new(BellInner { rung: AtomicBool::new(false), way: Way::Poll(waker) }));
-        Ok((bell.clone(), Self { poll, events: mio::Events::with_capacity(16), bell }))
+        Ok((bell.clone(), Self { poll, events: mio::Events::with_capacity(EVENTS_PER_WAIT), bell }))
+    }
+
+    /// Returns a bell that this listener hears, for a session's own threads.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
     }
 
     /// Where a session registers its sockets.
     #[must_use]
     pub fn registry(&self) -> &mio::Registry {
         self.poll.registry()
+    }
+
+    /// Waits as [`Self::wait`], and puts the tokens of the sockets that are ready into `ready`.
+    pub fn wait_for(&mut self, timeout: Option<Duration>, ready: &mut Vec<mio::Token>) {
+        ready.clear();
+        self.wait(timeout);
+        ready.extend(self.events.iter().map(mio::event::Event::token).filter(|token| *token != BELL_TOKEN));
     }
 
     /// Waits for the bell, a registered socket, or `timeout` (rounded up to a millisecond). Look at every queue and

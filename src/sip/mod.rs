@@ -1,7 +1,65 @@
 //! A user agent server (RFC 3261), signalling only: datagrams and deadlines in; datagrams, deadlines and call events out.
 
+//!
+//! A datagram passes through here in this order: `lexer.rs` takes it apart, `message.rs` reads it, `transaction/` knows
+//! whether it came before, and then the file of its subject answers: `invite.rs` a new call, `in_dialog.rs` what comes
+//! within one, `registrar.rs` REGISTER, `options.rs` OPTIONS. `refusals.rs` says no to the rest.
+//!
+//! Open mode, which is the only one so far: any user, any password, but loopback and private addresses only.
+//!
+//! Not here yet: TCP and TLS, digest (§22), calls that we place, REFER, SUBSCRIBE and NOTIFY, MESSAGE, PUBLISH (405 each),
+//! reliable provisional responses (RFC 3262) and session timers (RFC 4028), neither of which is said to be supported.
+
+mod body;
+mod counters;
+mod dialog;
+mod in_dialog;
+mod info;
+mod invite;
+pub mod lexer;
+pub mod message;
+pub mod name_addr;
+mod options;
+mod outbox;
+pub mod params;
+mod refusals;
+mod registrar;
+pub mod response;
+pub mod response_route;
+#[cfg(test)]
+mod rig;
+mod schedule;
+mod session;
+mod tags;
+#[cfg(test)]
+mod torture;
+pub mod transaction;
+pub mod uri;
+pub mod via;
+
+pub use counters::{COUNTED_METHODS, Counters, Discard};
+pub use registrar::{Binding, CONTACTS_PER_USER_MAX};
+pub use session::{REOFFER_MAX, RING_MAX};
+
+use crate::config;
 use crate::ids::CallId;
+use crate::time::{Deadline, Instant};
+use lexer::StartLine;
+use message::{Method, Request};
+use outbox::Outbox;
+use registrar::Registrar;
+use session::Sessions;
 use std::net::{IpAddr, SocketAddr};
+use tags::Tags;
+use transaction::timers::Timers;
+use transaction::{Matched, Transactions};
+use via::Via;
+
+/// Longest datagram that is read, in bytes: an INVITE with ICE, SRTP and many codecs has 1600.
+pub const DATAGRAM_BYTES_MAX: usize = 8192;
+
+/// Shortest datagram that can be a message, in bytes: a request line has more.
+pub const DATAGRAM_BYTES_MIN: usize = 20;
 
 /// What happens to the user agent.
 #[derive(Debug)]
@@ -11,6 +69,8 @@ pub enum Input<'a> {
     Datagram { source: SocketAddr, local: SocketAddr, bytes: &'a [u8] },
     /// The engine wants something done.
     Command(Command),
+    /// A datagram to `to` could not be sent, and will not be: what waits for its answer is told (RFC 3261 §18.4).
+    Unreachable { to: SocketAddr },
 }
 
 /// What the engine wants done about a call.
@@ -57,10 +117,11 @@ pub enum Output {
 pub enum Event {
     /// A new call; 100 is already sent. Answer with [`Command::Answer`] or [`Command::Refuse`].
     Invited(Invitation),
-    /// The ACK of the 200 has come; `answer` is its body, when the offer was ours.
+    /// The ACK of the 200 has come; `answer` is its body, when the offer was ours. Said once per call, and once more per
+    /// re-INVITE that had no offer.
     Confirmed { call: CallId, answer: Option<Vec<u8>> },
     /// The peer offers a change (re-INVITE or UPDATE with a body), or asks for our offer (`None`). Answer with
-    /// [`Command::AcceptReoffer`] or [`Command::RefuseReoffer`].
+    /// [`Command::AcceptReoffer`] or [`Command::RefuseReoffer`] within [`REOFFER_MAX`]; an UPDATE without a body is answered here.
     Reoffered { call: CallId, offer: Option<Vec<u8>> },
     /// A digit came by INFO.
     Digit { call: CallId, digit: char, duration_ms: u32 },
@@ -68,7 +129,7 @@ pub enum Event {
     Ended { call: CallId, by: EndedBy, reason: String },
     /// A user registered (or refreshed) a contact.
     Registered { aor: String, contact: String, source: SocketAddr, expires_s: u32 },
-    /// A user's contact is gone.
+    /// One of a user's contacts is gone: removed, expired, or the oldest of too many.
     Unregistered { aor: String },
 }
 
@@ -100,4 +161,421 @@ pub enum EndedBy {
     Agent,
     /// The engine: a time-out, a fault, a stop.
     Engine,
+}
+
+impl EndedBy {
+    /// Returns the word that the control API shows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Agent => "agent",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// What `handle_timeout` is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// A timer of a transaction (RFC 3261 Table 4).
+    Transaction,
+    /// A 200 without its ACK, a call that rings too long, a re-INVITE that nobody answers.
+    Session,
+    /// The end of a registration.
+    Binding,
+}
+
+/// A user agent server over UDP (RFC 3261): registrar, and callee of every call.
+///
+/// After each `handle_*` drain [`Self::poll_output`] to `None`, then wait until [`Self::poll_timeout`] or the next input.
+#[derive(Debug)]
+pub struct UserAgent {
+    settings: config::Sip,
+    product: String,
+    rng: fastrand::Rng,
+    tags: Tags,
+    draining: bool,
+    transactions: Transactions,
+    sessions: Sessions,
+    registrar: Registrar,
+    out: Outbox,
+}
+
+impl UserAgent {
+    /// Makes a user agent that calls itself `product` (`name/version`, RFC 3261 §20.35 and §20.41). `rng` makes tags and
+    /// branches: seed it from the system, or tags can be guessed.
+    #[must_use]
+    pub fn new(settings: &config::Sip, product: &str, mut rng: fastrand::Rng) -> Self {
+        let timers = Timers::new(settings);
+        Self {
+            settings: settings.clone(),
+            product: product.to_owned(),
+            tags: Tags::new(&mut rng),
+            rng,
+            draining: false,
+            transactions: Transactions::new(timers),
+            sessions: Sessions::new(timers),
+            registrar: Registrar::new(settings),
+            out: Outbox::default(),
+        }
+    }
+
+    /// Takes one input. Afterwards drain [`Self::poll_output`] to `None` before the next input.
+    pub fn handle_input(&mut self, input: Input<'_>, now: Instant) {
+        // What is due by now comes first, so that nothing is done with what has expired.
+        self.handle_timeout(now);
+        match input {
+            Input::Datagram { source, local, bytes } => self.handle_datagram(source, local, bytes, now),
+            Input::Command(command) => self.handle_command(command, now),
+            Input::Unreachable { to } => {
+                for call in self.transactions.unreachable(to) {
+                    self.sessions.remove(call);
+                }
+            }
+        }
+    }
+
+    /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for call in self.transactions.handle_timeout(now, &mut self.out) {
+            self.sessions.remove(call);
+        }
+        while let Some(call) = self.sessions.pop_due(now) {
+            self.handle_session_timeout(call, now);
+        }
+        for event in self.registrar.handle_timeout(now) {
+            self.out.event(event);
+        }
+    }
+
+    /// Returns the next thing to be done, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.poll()
+    }
+
+    /// Returns when `handle_timeout` is due, and what for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
+        [
+            (self.transactions.poll_timeout(), Timer::Transaction),
+            (self.sessions.poll_timeout(), Timer::Session),
+            (self.registrar.poll_timeout(), Timer::Binding),
+        ]
+        .into_iter()
+        .filter_map(|(at, timer)| at.map(|at| Deadline { at, timer }))
+        .min()
+    }
+
+    /// Returns what was counted since the start.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.out.counters
+    }
+
+    /// Returns the number of calls that are not over: ringing, answered, confirmed.
+    #[must_use]
+    pub const fn live_calls(&self) -> usize {
+        self.sessions.live()
+    }
+
+    /// Returns how many transactions are kept, those of the peers' requests and those of ours.
+    #[must_use]
+    pub fn transactions(&self) -> (usize, usize) {
+        self.transactions.len()
+    }
+
+    /// Returns every registered contact, by user.
+    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
+        self.registrar.bindings()
+    }
+
+    fn handle_datagram(&mut self, source: SocketAddr, local: SocketAddr, bytes: &[u8], now: Instant) {
+        self.out.counters.datagrams_received += 1;
+        if let Some(reason) = discard(source, bytes) {
+            self.out.counters.discard(reason);
+            return;
+        }
+        let Some(lexed) = lexer::lex(bytes) else {
+            self.out.counters.parse_errors += 1;
+            self.out.counters.discard(Discard::Unreadable);
+            return;
+        };
+        let local = match self.settings.advertised_address {
+            Some(address) => SocketAddr::new(address, local.port()),
+            None => local,
+        };
+        match lexed.start {
+            StartLine::Status { code } => self.handle_response(&lexed, code, now),
+            StartLine::Request { method, .. } => {
+                self.out.counters.request(method);
+                match Request::read(&lexed) {
+                    Ok(request) => self.handle_request(request, source, local, now),
+                    Err(flaw) => self.refuse_flawed(&lexed, flaw, method, source),
+                }
+            }
+        }
+    }
+
+    /// Takes a response: only BYE is ever sent, so that all there is to it is its end.
+    fn handle_response(&mut self, lexed: &lexer::Lexed<'_>, code: u16, now: Instant) {
+        let via = lexed.values("Via").next().and_then(Via::parse_list);
+        let branch = via.as_ref().and_then(|via| via.first()).and_then(Via::unique_branch);
+        let method = lexed.values("CSeq").next().and_then(|cseq| cseq.split([' ', '\t']).next_back());
+        let matched = match (branch, method) {
+            (Some(branch), Some(method)) => self.transactions.receive(branch, method, code, now),
+            _ => Matched::Stray,
+        };
+        match matched {
+            Matched::Stray => self.out.counters.discard(Discard::StrayResponse),
+            Matched::Absorbed => {}
+            Matched::Ended(call, _) => self.sessions.remove(call),
+        }
+    }
+
+    /// Takes a request, in the order of RFC 3261 §8.2 and §12.2.2.
+    fn handle_request(&mut self, request: Request, source: SocketAddr, local: SocketAddr, now: Instant) {
+        if request.method() == Method::Ack {
+            return self.handle_ack(&request, source, now);
+        }
+        if let Some(transaction) = self.transactions.find(&request) {
+            return self.transactions.repeat(transaction, now, &mut self.out);
+        }
+        if request.method() == Method::Cancel {
+            return self.handle_cancel(&request, source, now);
+        }
+        if request.to().tag().is_some() && request.method() != Method::Register {
+            return match self.sessions.find(&request) {
+                Some(call) => self.handle_in_dialog(call, request, source, local, now),
+                None => self.refuse(&request, source, 481),
+            };
+        }
+        if self.transactions.is_merged(&request) {
+            return self.refuse(&request, source, 482);
+        }
+        if self.refuse_unserved(&request, source) {
+            return;
+        }
+        match request.method() {
+            Method::Invite => self.handle_invite(request, source, local, now),
+            Method::Register => self.handle_register(&request, source, now),
+            _ => self.handle_options(&request, source),
+        }
+    }
+
+    fn handle_command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Ring { call } => self.ring(call, now),
+            Command::Answer { call, sdp } => self.answer(call, sdp, now),
+            Command::Refuse { call, refusal } => self.refuse_call(call, &refusal, now),
+            Command::AcceptReoffer { call, sdp } => self.accept_reoffer(call, sdp, now),
+            Command::RefuseReoffer { call, refusal } => self.refuse_reoffer(call, &refusal, now),
+            Command::HangUp { call, reason } => self.hang_up(call, reason, EndedBy::Agent, now),
+            Command::Drain => self.draining = true,
+        }
+    }
+}
+
+/// Says why a datagram is not even looked into.
+fn discard(source: SocketAddr, bytes: &[u8]) -> Option<Discard> {
+    if !is_served(source) {
+        return Some(Discard::PublicSource);
+    }
+    // RFC 5626 §3.5.1, and the NULs of other phones: over UDP no answer is wanted.
+    if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Some(Discard::KeepAlive);
+    }
+    match bytes.len() {
+        ..DATAGRAM_BYTES_MIN => Some(Discard::TooShort),
+        DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX => None,
+        _ => Some(Discard::TooLong),
+    }
+}
+
+/// Whether open mode serves `source`: loopback, and the addresses of private networks (RFC 1918, 3927, 4193, 4291).
+fn is_served(source: SocketAddr) -> bool {
+    let served = match source.ip().to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    };
+    served && source.port() != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rig::{Caller, Rig};
+    use super::*;
+
+    const OPTIONS: &str = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:40000;rport;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n";
+
+    #[test]
+    fn keep_alives_and_garbage_get_nothing() {
+        let mut rig = Rig::new();
+        let long = format!("{OPTIONS}{}", "x".repeat(DATAGRAM_BYTES_MAX));
+        for (bytes, reason) in [
+            (&b""[..], Discard::KeepAlive),
+            (b"\r\n", Discard::KeepAlive),
+            (b"\r\n\r\n", Discard::KeepAlive),
+            (b"\0", Discard::KeepAlive),
+            (b"\0\0\0\0", Discard::KeepAlive),
+            (b"OPTIONS sip:a@b", Discard::TooShort),
+            (long.as_bytes(), Discard::TooLong),
+            (b"this is not SIP, whatever else it may be", Discard::Unreadable),
+            (b"OPTIONS sip:a@b SIP/2.0\r\nTo: <sip:a@b>\r\n\r\n", Discard::Unreadable),
+            (b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nCSeq: 1 BYE\r\n\r\n", Discard::StrayResponse),
+            (b"SIP/2.0 200 OK\r\nCSeq: 1 BYE\r\n\r\n", Discard::StrayResponse),
+        ] {
+            let before = rig.ua.counters().discarded_for(reason);
+            assert!(rig.receive(bytes).is_empty(), "{reason:?}");
+            assert_eq!(rig.ua.counters().discarded_for(reason), before + 1, "{reason:?}");
+        }
+        assert_eq!(rig.ua.counters().datagrams_received, 11);
+        assert_eq!(rig.ua.poll_timeout(), None);
+    }
+
+    #[test]
+    fn only_loopback_and_private_sources_are_served() {
+        let mut rig = Rig::new();
+        for (source, served) in [
+            ("127.0.0.1:5060", true),
+            ("10.1.2.3:5060", true),
+            ("172.31.0.1:5060", true),
+            ("192.168.0.7:5060", true),
+            ("169.254.1.1:5060", true),
+            ("[::1]:5060", true),
+            ("[fd00::1]:5060", true),
+            ("[fe80::1]:5060", true),
+            ("[::ffff:192.168.0.7]:5060", true),
+            ("8.8.8.8:5060", false),
+            ("172.32.0.1:5060", false),
+            ("[2001:db8::1]:5060", false),
+            ("[::ffff:8.8.8.8]:5060", false),
+            ("0.0.0.0:5060", false),
+            ("255.255.255.255:5060", false),
+            ("224.0.0.1:5060", false),
+            ("127.0.0.1:0", false),
+        ] {
+            rig.source = source.parse().expect("an address");
+            assert_eq!(rig.say(OPTIONS).len(), usize::from(served), "{source}");
+        }
+        assert_eq!(rig.ua.counters().discarded_for(Discard::PublicSource), 8);
+    }
+
+    #[test]
+    fn options_says_what_is_served() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.say(OPTIONS), ["200 OK"]);
+        let ok = rig.last().clone();
+        assert_eq!(ok.header("Allow"), Some("INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE"));
+        assert!(ok.header("Accept").is_some_and(|accept| accept.starts_with("application/sdp")));
+        assert_eq!(ok.header("Supported"), Some(""));
+        assert_eq!(ok.header("Server"), Some("Offhook/0"));
+        assert_eq!(
+            ok.header("Via"),
+            Some("SIP/2.0/UDP 127.0.0.1:40000;rport=40000;branch=z9hG4bK1;received=127.0.0.1")
+        );
+        // A stateless answer is the same each time.
+        assert_eq!(rig.receive(OPTIONS.as_bytes())[0].text, ok.text);
+        assert_eq!(rig.ua.transactions(), (0, 0));
+    }
+
+    #[test]
+    fn methods_are_refused_by_kind() {
+        let mut rig = Rig::new();
+        for (method, answer) in [
+            ("SUBSCRIBE", "405 Method Not Allowed"),
+            ("NOTIFY", "405 Method Not Allowed"),
+            ("REFER", "405 Method Not Allowed"),
+            ("MESSAGE", "405 Method Not Allowed"),
+            ("PUBLISH", "405 Method Not Allowed"),
+            ("PRACK", "481 Call/Transaction Does Not Exist"),
+            ("BYE", "481 Call/Transaction Does Not Exist"),
+            ("INFO", "481 Call/Transaction Does Not Exist"),
+            ("UPDATE", "481 Call/Transaction Does Not Exist"),
+            ("CANCEL", "481 Call/Transaction Does Not Exist"),
+            ("options", "501 Not Implemented"),
+            ("NEWMETHOD", "501 Not Implemented"),
+        ] {
+            assert_eq!(rig.say(&OPTIONS.replace("OPTIONS", method)), [answer], "{method}");
+            if answer.starts_with("405") || answer.starts_with("501") {
+                assert!(rig.last().header("Allow").is_some(), "{method}");
+            }
+        }
+        assert_eq!(rig.say(&OPTIONS.replace("OPTIONS", "ACK")), [""; 0]);
+        assert_eq!(rig.ua.counters().discarded_for(Discard::StrayAck), 1);
+        assert_eq!(rig.ua.transactions(), (0, 0));
+    }
+
+    #[test]
+    fn registers_are_answered_and_said() {
+        let mut rig = Rig::new();
+        let register = |cseq: u32, headers: &str| {
+            OPTIONS
+                .replace("1 OPTIONS", &format!("{cseq} OPTIONS"))
+                .replace("z9hG4bK1", &format!("z9hG4bK{cseq}"))
+                .replace("OPTIONS", "REGISTER")
+                .replace("\r\n\r\n", &format!("\r\n{headers}\r\n\r\n"))
+        };
+        let first =
+            register(1, "Contact: <sip:a@192.168.1.9:4444;ob>\r\nExpires: 300\r\nAuthorization: NoOneKnows x=y");
+        assert_eq!(rig.say(&first), ["200 OK"]);
+        assert_eq!(rig.last().header("Contact"), Some("<sip:a@192.168.1.9:4444;ob>;expires=300"));
+        let contact = "sip:a@192.168.1.9:4444;ob".to_owned();
+        assert_eq!(
+            rig.events(),
+            [Event::Registered { aor: "sip:a@b".into(), contact, source: rig.source, expires_s: 300 }]
+        );
+        assert_eq!(rig.ua.bindings().count(), 1);
+        assert_eq!(rig.say(&first), ["200 OK"]);
+        assert_eq!(rig.ua.counters().retransmissions_absorbed, 1);
+        assert_eq!(rig.say(&register(2, "Contact: <sip:a@192.168.1.9:4444;ob>;expires=5")), ["423 Interval Too Brief"]);
+        assert_eq!(rig.last().header("Min-Expires"), Some("10"));
+        assert_eq!(rig.say(&register(3, "Contact: *\r\nExpires: 7")), ["400 Bad Contact"]);
+        assert_eq!(rig.say(&register(4, "Require: path")), ["420 Bad Extension"]);
+        assert_eq!(rig.last().header("Unsupported"), Some("path"));
+        assert_eq!(rig.events(), []);
+        rig.run(std::time::Duration::from_secs(300));
+        assert_eq!(rig.events(), [Event::Unregistered { aor: "sip:a@b".into() }]);
+        rig.command(Command::Drain);
+        assert_eq!(rig.say(&register(9, "")), ["503 Service Unavailable"]);
+    }
+
+    #[test]
+    fn an_idle_server_has_no_timer_and_no_memory() {
+        let mut rig = Rig::new();
+        let mut caller = Caller::new("a");
+        rig.establish(&mut caller);
+        rig.say(&caller.request("BYE", "", ""));
+        assert_eq!(rig.ua.live_calls(), 0);
+        rig.run(std::time::Duration::from_secs(64));
+        assert_eq!((rig.ua.poll_timeout(), rig.ua.transactions()), (None, (0, 0)));
+    }
+
+    #[test]
+    fn the_advertised_address_is_what_contact_says() {
+        let advertised_address = Some("192.168.7.7".parse().expect("an address"));
+        let mut rig = Rig::with(&config::Sip { advertised_address, ..config::Sip::default() });
+        assert_eq!(rig.say(&Caller::new("a").invite()), ["100 Trying"]);
+        let Some(Event::Invited(invitation)) = rig.events().pop() else { panic!("no invitation") };
+        assert_eq!(Some(invitation.local), advertised_address);
+        rig.command(Command::Answer { call: invitation.call, sdp: b"v=0".to_vec() });
+        assert_eq!(rig.last().header("Contact"), Some("<sip:192.168.7.7:5060>"));
+    }
+
+    #[test]
+    fn commands_for_calls_that_are_not_there_do_nothing() {
+        let mut rig = Rig::new();
+        let call = CallId(9);
+        for command in [
+            Command::Ring { call },
+            Command::Answer { call, sdp: Vec::new() },
+            Command::Refuse { call, refusal: rig::refusal(486) },
+            Command::AcceptReoffer { call, sdp: None },
+            Command::RefuseReoffer { call, refusal: rig::refusal(488) },
+            Command::HangUp { call, reason: String::new() },
+        ] {
+            assert_eq!(rig.command(command), [""; 0]);
+        }
+        assert_eq!(rig.events(), []);
+    }
 }

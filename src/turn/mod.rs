@@ -1,4 +1,13 @@
 //! Who holds the floor: runs on the media path, knows ids and durations only, never text or samples.
+//!
+//! The recogniser decides when the caller has finished; [`barge_in`] decides, from the local detector and the
+//! recogniser together, when the caller takes the floor from the agent; [`timeline`] says how long a turn took, and where.
+
+pub mod barge_in;
+pub mod timeline;
+
+pub use barge_in::{Floor, Settings, Timer};
+pub use timeline::{Mark, Stage, Stages, Timeline};
 
 use crate::ids::TurnId;
 
@@ -9,9 +18,9 @@ pub enum Input {
     CallerSpeech { speaking: bool },
     /// The recogniser: the caller has begun a turn, with at least one word.
     StartOfTurn,
-    /// The recogniser: there are (more) words in the caller's turn.
+    /// The recogniser: there are (more) words in the caller's turn; never told of an empty transcript.
     Words,
-    /// The recogniser: the caller's turn has ended.
+    /// The recogniser: the caller's turn has ended, with at least one word.
     EndOfTurn,
     /// The agent gives the floor to its reply `turn`: frames of it may come from here on.
     Granted { turn: TurnId },
@@ -28,8 +37,8 @@ pub enum Input {
 pub enum Output {
     /// Be silent from the next packet on, and keep what is queued.
     Pause,
-    /// Go on from the sample where it stopped.
+    /// Go on from the sample where it stopped. Also said when a pause loses its reason, with nothing left to play.
     Resume,
-    /// Drop what is queued of `turn`: the caller has the floor.
+    /// Drop what is queued of `turn`: the caller has the floor. It ends a pause, too.
     CutPlayout { turn: TurnId },
 }

@@ -1,4 +1,15 @@
 //! Every tunable, with its unit, default and reason; read from the command line, the environment and `offhook.toml` here only.
+//!
+//! A setting is taken from the first place that has it: command line, environment, `.env`, `offhook.toml`, default. A wrong
+//! one is one line that names it, says what it was, and what it may be. Secrets come from the environment or `.env` only.
+
+mod cli;
+mod environment;
+mod file;
+mod given;
+mod load;
+
+pub use given::{host_of, is_loopback_name};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -20,6 +31,32 @@ pub struct Config {
     pub agent: Agent,
     /// Who hears, thinks and speaks.
     pub providers: Providers,
+    /// `OFFHOOK_LOG`: the least grave lines that are written to stderr.
+    pub log: LogLevel,
+}
+
+/// How much a log line matters, gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something failed that a caller or the operator notices.
+    Error,
+    /// Something is not as it should be, and was coped with.
+    Warn,
+    /// What a day at the telephone looks like: starts, calls, turns.
+    Info,
+    /// Everything.
+    Debug,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve calls.
+    Run,
+    /// `offhook models`: obtain the local models and end.
+    Models,
+    /// `--help` or `--version`: print this and end with exit code 0.
+    Print(String),
 }
 
 /// The control API (`control/`).
@@ -27,8 +64,8 @@ pub struct Config {
 pub struct Control {
     /// Where it listens. Loopback by default: it steers calls and shows transcripts.
     pub listen: SocketAddr,
-    /// The bearer token it demands; required where it does not listen on loopback.
-    pub token: Option<String>,
+    /// `OFFHOOK_API_TOKEN`, the bearer token it demands; required where it does not listen on loopback.
+    pub token: Option<Secret>,
 }
 
 /// Signalling (`sip/`).
@@ -263,3 +300,62 @@ impl Default for Agent {
         }
     }
 }
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000), token: None }
+    }
+}
+
+/// Every stage on this machine, and where the others would be.
+impl Default for Providers {
+    fn default() -> Self {
+        let endpoint = |base_url: &str, model: &str| Endpoint {
+            key: Secret::default(),
+            base_url: base_url.into(),
+            model: model.into(),
+        };
+        Self {
+            stt: Stt::Local,
+            llm: Llm::Local,
+            tts: Tts::Local,
+            stt_format: SttFormat::Pcm16,
+            deepgram: endpoint("wss://api.deepgram.com", "flux-general-en"),
+            // Groq shut its Llama models off for most accounts in August 2026; this is the fastest of those that remain.
+            groq: endpoint("https://api.groq.com/openai/v1", "openai/gpt-oss-20b"),
+            openai: endpoint(OPENAI_BASE_URL, ""),
+            cartesia: endpoint("wss://api.cartesia.ai", "sonic-3.5"),
+            cartesia_voice: "f786b574-daa5-4673-aa0c-cbe3e8534c02".into(),
+            models: dirs::cache_dir().unwrap_or_default().join("offhook"),
+        }
+    }
+}
+
+/// OpenAI itself, the one address at which `OFFHOOK_LLM=openai` needs a key.
+const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            start: false,
+            control: Control::default(),
+            sip: Sip::default(),
+            media: Media::default(),
+            agent: Agent::default(),
+            providers: Providers::default(),
+            log: LogLevel::Info,
+        }
+    }
+}
+
+/// A wrong setting, in one line; exit code 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,89 @@
+//! How long a caller waits: from the last packet with speech to the first packet of the reply, measured by the caller.
+//!
+//! `cargo run --release --example mouth_to_ear -- [TURNS] [STT LLM TTS delays in ms]`: an engine in this process talks to
+//! stand-ins of the three providers, whose delays are programmed; a telephone in this process calls it over real sockets. What
+//! is above the sum of the delays is the engine's own, with the stand-ins' lateness in it. Prints percentiles, and
+//! beside them what the engine itself says of the same turns.
+#![expect(clippy::disallowed_methods, reason = "a measurement lives in real time")]
+
+#[path = "../tests/support/engine.rs"]
+mod engine;
+#[path = "../tests/support/phone.rs"]
+mod phone;
+#[path = "../tests/standin/mod.rs"]
+mod standin;
+
+use offhook::audio::g711::Codec;
+use offhook::control::Bridge;
+use phone::{Phone, Weather};
+use std::time::Duration;
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let turns = numbers.first().copied().unwrap_or(50);
+    let delay = |at: usize, default: u64| Duration::from_millis(numbers.get(at).copied().unwrap_or(default));
+    let (stt, llm, tts) = (delay(1, 200), delay(2, 300), delay(3, 90));
+    let programmed = stt + llm + tts;
+    let standins = standin::Standins::start(stt, llm, tts);
+    let mut env = standins.env();
+    env.push(("OFFHOOK_LOG", "error".into()));
+    let (engine, server) = engine::start(&[], &env);
+    let phone = Phone::call(server, Codec::Pcma, Weather::default()).expect("an answer");
+    assert!(phone.wait_until(Duration::from_secs(5), |phone| phone.last_loud().is_some()), "no greeting");
+    let greeting = phone.first_loud_after(phone.answered_at).map(|at| at - phone.answered_at);
+    println!("answered after {:?}, greeting heard {greeting:?} after the answer", phone.answered_after);
+    let mut totals = Vec::new();
+    for turn in 0..turns {
+        assert!(phone.wait_until(Duration::from_secs(20), |phone| phone.quiet_for(Duration::from_millis(400))), "it never stops");
+        // Turns begin anywhere within a slot of the engine's clock.
+        std::thread::sleep(Duration::from_millis(50 + turn * 7 % 40));
+        phone.say(&speech());
+        phone.wait_until(Duration::from_secs(5), |phone| !phone.saying());
+        std::thread::sleep(Duration::from_millis(25));
+        let ended = phone.last_loud_sent().expect("it was loud");
+        let replied = phone.wait_until(Duration::from_secs(10), |phone| phone.first_loud_after(ended).is_some());
+        match phone.first_loud_after(ended).filter(|_| replied) {
+            Some(at) => totals.push(at - ended),
+            None => println!("turn {turn}: no reply"),
+        }
+    }
+    let call_id = phone.call_id().to_owned();
+    phone.hang_up();
+    std::thread::sleep(Duration::from_millis(300));
+    totals.sort_unstable();
+    let at = |q: f64| totals.get(((totals.len() as f64 - 1.0) * q).round() as usize).copied().unwrap_or_default();
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
+    println!("{} turns of {turns} answered; programmed {:.0} ms", totals.len(), ms(programmed));
+    for (name, q) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
+        println!("{name}: last speech packet to first reply packet {:.1} ms, above the programmed {:.1} ms", ms(at(q)), ms(at(q)) - ms(programmed));
+    }
+    if let Some(view) = engine.board().find(&call_id, engine.now()) {
+        println!("pacing error: {:?}", view.pacing_error);
+    }
+    for (name, percentiles) in engine.board().latencies() {
+        println!("{name}: {percentiles:?}");
+    }
+    engine.stop();
+}
+
+/// 1.2 s that a detector takes for a voice: a 120 Hz pulse train through two resonances, in syllables.
+fn speech() -> Vec<i16> {
+    let mut low = [0.0f64; 2];
+    let mut high = [0.0f64; 2];
+    let mut pcm = Vec::with_capacity(9600);
+    for n in 0..9600u32 {
+        let pulse = if n % 66 == 0 { 1.0 } else { 0.0 };
+        let first = resonate(&mut low, pulse, 600.0);
+        let second = resonate(&mut high, pulse, 1600.0);
+        let syllable = (f64::from(n) / 8000.0 * std::f64::consts::TAU * 4.0).sin().abs().max(0.35);
+        pcm.push(((first + 0.6 * second) * syllable * 9000.0).clamp(-30_000.0, 30_000.0) as i16);
+    }
+    pcm
+}
+
+fn resonate(state: &mut [f64; 2], input: f64, hertz: f64) -> f64 {
+    let radius = 0.97;
+    let output = input + 2.0 * radius * (std::f64::consts::TAU * hertz / 8000.0).cos() * state[0] - radius * radius * state[1];
+    *state = [output, state[0]];
+    output
+}

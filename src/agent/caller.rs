@@ -1,0 +1,402 @@
+//! The caller's side of the conversation: when a turn begins and ends, digits, and silence.
+
+use super::{Agent, EarsEvent, Failure, Output, Phrase, Then, Timer};
+use crate::time::Instant;
+use std::time::Duration;
+
+/// How long after the last word of a silent caller a turn without an end is taken for ended: twice the time after which
+/// Flux ends a turn itself (`eot_timeout_ms`, 5 s by default).
+const TURN_QUIET_MAX: Duration = Duration::from_secs(10);
+/// The same while a voice is heard: a recogniser may tell the words of a long turn late, but noise is heard for ever.
+const TURN_NOISY_MAX: Duration = Duration::from_secs(30);
+/// How long another digit may take to come; people type 2 to 3 a second and look up a number in parts.
+const DIGIT_WAIT: Duration = Duration::from_millis(1500);
+/// The most digits of one message: a card number has 19, and an account number 34.
+const DIGITS_MAX: usize = 40;
+
+/// What the caller is doing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Caller {
+    /// The words so far of a turn that has begun and not ended, and when they last changed.
+    turn: Option<(String, Instant)>,
+    /// Whether the local detector hears a voice.
+    speaking: bool,
+    /// Digits that are not told to the model yet.
+    digits: String,
+    /// Re-prompts since the caller last said something.
+    reprompts: u32,
+}
+
+impl Caller {
+    /// Whether a turn has begun and not ended.
+    pub(super) fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+}
+
+impl Agent {
+    pub(super) fn ears(&mut self, event: EarsEvent, now: Instant) {
+        match event {
+            EarsEvent::Connected => {}
+            EarsEvent::StartOfTurn { transcript }
+            | EarsEvent::EagerEndOfTurn { transcript }
+            | EarsEvent::TurnResumed { transcript } => self.words(&transcript, now),
+            // An update outside a turn repeats one that has ended, or is empty.
+            EarsEvent::Update { transcript } => {
+                if self.caller.has_turn() {
+                    self.words(&transcript, now);
+                }
+            }
+            EarsEvent::EndOfTurn { transcript, .. } => self.end_of_turn(&transcript, now),
+            EarsEvent::Failed(failure) => self.ears_failed(&failure, now),
+        }
+    }
+
+    /// The caller has a turn, with these words so far.
+    fn words(&mut self, transcript: &str, now: Instant) {
+        if transcript.trim().is_empty() {
+            return;
+        }
+        self.timers.clear(Timer::Silence);
+        if self.caller.turn.as_ref().is_none_or(|(before, _)| before != transcript) {
+            self.caller.turn = Some((transcript.to_owned(), now));
+            self.watch_turn(now);
+        }
+        // A reply that nobody has heard is not worth finishing: the caller goes on. One that is heard is cut by the
+        // floor, which knows how much was.
+        if self.reply.as_ref().is_some_and(|reply| !reply.on_air && !reply.is_final()) {
+            self.withdraw(true);
+        }
+    }
+
+    fn end_of_turn(&mut self, transcript: &str, now: Instant) {
+        self.caller.turn = None;
+        self.timers.clear(Timer::CallerTurn);
+        if self.reply.as_ref().is_some_and(|reply| reply.is_final()) {
+            return;
+        }
+        let digits = std::mem::take(&mut self.caller.digits);
+        self.timers.clear(Timer::Digits);
+        let mut text = transcript.trim().to_owned();
+        if !digits.is_empty() {
+            let space = if text.is_empty() { "" } else { " " };
+            text.push_str(&format!("{space}(pressed {digits})"));
+        }
+        if !text.is_empty() {
+            self.caller.reprompts = 0;
+            self.begin(Some(&text), now);
+            self.ask();
+        } else if self.reply.is_none() && self.conversation.unanswered() {
+            // The start of a turn stopped the answer to the one before, and nothing came of it.
+            self.begin(None, now);
+            self.ask();
+        } else {
+            self.listen(now);
+        }
+    }
+
+    pub(super) fn caller_speech(&mut self, speaking: bool, now: Instant) {
+        self.caller.speaking = speaking;
+        self.watch_turn(now);
+        self.listen(now);
+    }
+
+    /// Sets the time by which the caller's turn must have ended.
+    fn watch_turn(&mut self, now: Instant) {
+        if let Some((_, changed)) = self.caller.turn {
+            let noisy = changed + TURN_NOISY_MAX;
+            let at = if self.caller.speaking { noisy } else { noisy.min(now + TURN_QUIET_MAX) };
+            self.timers.set(Timer::CallerTurn, at);
+        }
+    }
+
+    /// The recogniser has forgotten to end the turn: its words so far are what the caller has said.
+    pub(super) fn turn_stuck(&mut self, now: Instant) {
+        if let Some((words, _)) = self.caller.turn.take() {
+            self.end_of_turn(&words, now);
+        }
+    }
+
+    /// Collects digits; they are one message when `#` ends them, when no more come, or when the caller's turn ends.
+    pub(super) fn digit(&mut self, digit: char, now: Instant) {
+        if !matches!(digit, '0'..='9' | '*' | '#' | 'A'..='D') {
+            return;
+        }
+        self.caller.reprompts = 0;
+        let ends = digit == '#';
+        if !ends || self.caller.digits.is_empty() {
+            self.caller.digits.push(digit);
+        }
+        if ends || self.caller.digits.len() >= DIGITS_MAX {
+            self.digits_whole(now);
+        } else {
+            self.timers.set(Timer::Digits, now + DIGIT_WAIT);
+            self.listen(now);
+        }
+    }
+
+    /// No more digits are to come. Those pressed while the caller speaks are told with the words.
+    pub(super) fn digits_whole(&mut self, now: Instant) {
+        self.timers.clear(Timer::Digits);
+        if !self.caller.has_turn() {
+            self.end_of_turn("", now);
+        }
+    }
+
+    /// Nobody has said anything for a while.
+    pub(super) fn silence(&mut self, now: Instant) {
+        if self.reply.is_some() || self.caller.has_turn() {
+            return;
+        }
+        if self.caller.reprompts >= self.settings.reprompts_max {
+            self.say_and_hang_up(Phrase::Goodbye, "the caller was silent", false, now);
+            return;
+        }
+        self.caller.reprompts += 1;
+        self.begin(None, now);
+        if self.conversation.unanswered() {
+            self.ask();
+        } else {
+            self.say(Phrase::Reprompt, Then::Listen, now);
+        }
+    }
+
+    /// The agent hears nothing any more: it says so, and goes.
+    pub(super) fn ears_failed(&mut self, failure: &Failure, now: Instant) {
+        if !self.reply.as_ref().is_some_and(|reply| reply.is_final()) {
+            let reason = format!("the recogniser failed: {}", failure.text);
+            self.say_and_hang_up(Phrase::FarewellOnFailure, &reason, true, now);
+        }
+    }
+
+    /// Says `phrase` as a turn of its own and ends the call.
+    pub(super) fn say_and_hang_up(&mut self, phrase: Phrase, reason: &str, even_if_cut: bool, now: Instant) {
+        self.begin(None, now);
+        self.say(phrase, Then::HangUp { reason: reason.to_owned(), even_if_cut }, now);
+    }
+
+    /// Asks the model for the reply that has the floor.
+    pub(super) fn ask(&mut self) {
+        let Some(reply) = self.reply.as_mut() else { return };
+        reply.asking = true;
+        reply.rounds += 1;
+        let messages = reply.with_words_said(self.conversation.messages());
+        self.outputs.push_back(Output::Ask { turn: reply.turn.id, messages, tools: super::tools::all() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::*;
+    use super::*;
+    use crate::agent::{FailureKind, Input, VoiceEvent};
+
+    fn update(text: &str) -> Input {
+        Input::Ears(EarsEvent::Update { transcript: text.into() })
+    }
+
+    #[test]
+    fn an_end_of_turn_is_answered_with_or_without_its_start() {
+        for with_start in [true, false] {
+            let mut scene = Scene::listening();
+            if with_start {
+                assert_eq!(scene.start("When"), []);
+            }
+            let outputs = scene.end(" When do you open? ");
+            assert_eq!(outputs[..2], [floor(1), record(1, "When do you open?", "", false)]);
+            assert_eq!(asked(&outputs), Some(vec![system(), caller("When do you open?")]));
+        }
+    }
+
+    #[test]
+    fn an_empty_end_of_turn_asks_nothing() {
+        let mut scene = Scene::listening();
+        assert_eq!(scene.end(""), []);
+        assert_eq!(scene.end(" \n"), []);
+    }
+
+    #[test]
+    fn a_caller_who_goes_on_while_the_agent_thinks_is_answered_as_a_whole() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine. ");
+        assert_eq!(scene.start("And"), [cancel_ask(1), cancel_speech(1), record(1, "Hi?", "", true)]);
+        assert_eq!(scene.token(1, "And close at five."), [], "the model has not heard of it yet");
+        let outputs = scene.end("And on Sunday?");
+        assert_eq!(outputs[..2], [floor(2), record(2, "And on Sunday?", "", false)]);
+        assert_eq!(asked(&outputs), Some(vec![system(), caller("Hi? And on Sunday?")]));
+    }
+
+    #[test]
+    fn a_start_of_turn_that_comes_to_nothing_does_not_lose_the_question() {
+        let mut scene = Scene::asked();
+        scene.start("uh");
+        let outputs = scene.end("");
+        assert_eq!(outputs[..2], [floor(2), record(2, "", "", false)]);
+        assert_eq!(asked(&outputs), Some(vec![system(), caller("Hi?")]));
+    }
+
+    #[test]
+    fn a_second_end_of_turn_without_a_start_takes_the_place_of_the_first() {
+        let mut scene = Scene::asked();
+        let outputs = scene.end("Hello?");
+        assert_eq!(outputs[..4], [cancel_ask(1), cancel_speech(1), record(1, "Hi?", "", true), floor(2)]);
+        assert_eq!(asked(&outputs), Some(vec![system(), caller("Hi? Hello?")]));
+    }
+
+    #[test]
+    fn a_late_update_of_an_ended_turn_does_not_disturb_the_reply() {
+        let mut scene = Scene::asked();
+        assert_eq!(scene.tell(update("Hi?")), []);
+        assert_eq!(scene.tell(update("")), []);
+        assert_eq!(scene.token(1, "Hello there. Yes"), [speak(1, 0, "Hello there. ", false)]);
+    }
+
+    #[test]
+    fn a_turn_that_is_never_ended_is_answered_after_a_while() {
+        let mut scene = Scene::listening();
+        scene.start("When");
+        scene.pass(5000);
+        scene.tell(update("When do you open"));
+        for _ in 0..39 {
+            assert_eq!(scene.pass(250), []);
+            assert_eq!(scene.tell(update("When do you open")), [], "unchanged words are no sign of life");
+        }
+        let outputs = scene.pass(250);
+        assert_eq!(asked(&outputs), Some(vec![system(), caller("When do you open")]));
+    }
+
+    #[test]
+    fn a_long_turn_is_not_ended_while_a_voice_is_heard_but_noise_does_not_hold_it_open() {
+        let mut scene = Scene::listening();
+        scene.tell(Input::CallerSpeech { speaking: true });
+        scene.start("When");
+        assert_eq!(scene.pass(29_999), []);
+        assert!(asked(&scene.pass(1)).is_some());
+    }
+
+    #[test]
+    fn a_silent_caller_is_asked_twice_and_then_left() {
+        let mut scene = Scene::listening();
+        for turn in 1..=2 {
+            assert_eq!(scene.pass(11_999), []);
+            assert_eq!(scene.pass(1), [floor(turn), record(turn, "", "", false), play(turn, Phrase::Reprompt)]);
+            scene.on_air(turn);
+            assert_eq!(scene.played(turn, 800), [record(turn, "", "Are you there?", false)]);
+        }
+        assert_eq!(scene.pass(12_000), [floor(3), record(3, "", "", false), play(3, Phrase::Goodbye)]);
+        scene.on_air(3);
+        assert_eq!(scene.played(3, 700), [record(3, "", "Goodbye!", false), hang_up("the caller was silent")]);
+    }
+
+    #[test]
+    fn whatever_is_heard_of_the_caller_starts_the_silence_anew() {
+        let mut scene = Scene::listening();
+        scene.pass(11_000);
+        scene.tell(Input::CallerSpeech { speaking: true });
+        assert_eq!(scene.pass(11_999), []);
+        scene.start("I");
+        assert_eq!(scene.pass(9999), [], "a turn is no silence");
+        scene.end("");
+        assert_eq!(scene.pass(11_999), []);
+        assert_eq!(scene.pass(1)[2], play(1, Phrase::Reprompt));
+    }
+
+    #[test]
+    fn a_caller_who_comes_back_during_the_goodbye_is_listened_to() {
+        let mut scene = Scene::with(|settings| {
+            settings.greeting.clear();
+            settings.reprompts_max = 0;
+        });
+        scene.all_ready();
+        scene.tell(Input::Answered);
+        assert_eq!(scene.pass(12_000)[2], play(1, Phrase::Goodbye));
+        scene.on_air(1);
+        scene.start("Wait");
+        assert_eq!(scene.cut(1, 300), [cancel_speech(1), record(1, "", "", true)]);
+        assert!(asked(&scene.end("Wait, I'm here.")).is_some());
+    }
+
+    #[test]
+    fn reprompts_are_remembered_as_far_as_heard() {
+        let mut scene = Scene::listening();
+        scene.pass(12_000);
+        scene.voice(1, VoiceEvent::Done { length: ms(900) });
+        scene.on_air(1);
+        scene.start("Yes");
+        scene.cut(1, 600);
+        assert_eq!(asked(&scene.end("Yes.")), Some(vec![system(), agent("Are you…"), caller("Yes.")]));
+    }
+
+    #[test]
+    fn digits_are_one_message_when_no_more_come() {
+        let mut scene = Scene::listening();
+        for digit in ['4', '2', '*'] {
+            assert_eq!(scene.tell(Input::Digit(digit)), []);
+            assert_eq!(scene.pass(1400), []);
+            assert_eq!(scene.tell(Input::Digit('x')), [], "that is none");
+        }
+        let outputs = scene.pass(100);
+        assert_eq!(asked(&outputs), Some(vec![system(), caller("(pressed 42*)")]));
+        assert_eq!(outputs[..2], [floor(1), record(1, "(pressed 42*)", "", false)]);
+    }
+
+    #[test]
+    fn a_hash_ends_the_digits_and_alone_is_a_message() {
+        let mut scene = Scene::listening();
+        scene.tell(Input::Digit('1'));
+        assert_eq!(asked(&scene.tell(Input::Digit('#'))), Some(vec![system(), caller("(pressed 1)")]));
+        let mut scene = Scene::listening();
+        assert_eq!(asked(&scene.tell(Input::Digit('#'))), Some(vec![system(), caller("(pressed #)")]));
+    }
+
+    #[test]
+    fn digits_pressed_while_the_caller_speaks_are_told_with_the_words() {
+        let mut scene = Scene::listening();
+        scene.start("My number");
+        scene.tell(Input::Digit('7'));
+        assert_eq!(scene.pass(3000), []);
+        assert_eq!(
+            asked(&scene.end("My number is this.")),
+            Some(vec![system(), caller("My number is this. (pressed 7)")])
+        );
+    }
+
+    #[test]
+    fn digits_take_the_floor_from_a_reply() {
+        let mut scene = Scene::answering();
+        scene.tell(Input::Digit('1'));
+        let outputs = scene.pass(1500);
+        assert_eq!(outputs[..3], [cancel_speech(1), record(1, "Hi?", "", true), floor(2)]);
+        assert_eq!(scene.cut(1, 1500), [record(1, "Hi?", "We open at", true)], "what was heard of it is told late");
+    }
+
+    #[test]
+    fn no_number_of_digits_is_too_many() {
+        let mut scene = Scene::listening();
+        let outputs: Vec<_> = (0..39).flat_map(|_| scene.tell(Input::Digit('1'))).collect();
+        assert_eq!(outputs, []);
+        assert!(asked(&scene.tell(Input::Digit('1'))).is_some());
+    }
+
+    #[test]
+    fn a_lost_recogniser_is_told_and_ends_the_call() {
+        let mut scene = Scene::answering();
+        assert_eq!(
+            scene.tell(Input::Ears(EarsEvent::Failed(failure(FailureKind::Dropped)))),
+            [
+                cancel_speech(1),
+                record(1, "Hi?", "", false),
+                floor(2),
+                record(2, "", "", false),
+                play(2, Phrase::FarewellOnFailure)
+            ]
+        );
+        assert_eq!(scene.cut(1, 2000), [record(1, "Hi?", "We open at nine.", false)]);
+        scene.on_air(2);
+        assert_eq!(scene.end("Hello?"), [], "nothing is begun any more");
+        assert_eq!(
+            scene.played(2, 900),
+            [record(2, "", "Please call later.", false), hang_up("the recogniser failed: it broke")]
+        );
+    }
+}

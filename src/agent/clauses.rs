@@ -1,0 +1,240 @@
+//! A stream of tokens into clauses worth speaking: the first one soon, the others whole.
+
+use super::spoken::{Piece, Spoken, end_line};
+use std::time::Duration;
+
+/// Words after which a comma ends the first clause; "Sure, we do" sounds better in one piece than "Sure" alone, and three
+/// words last the second that the next clause takes to be made.
+const FIRST_COMMA_WORDS: usize = 3;
+/// Words after which a comma ends a later clause: those have time, and a voice phrases long clauses better.
+const COMMA_WORDS: usize = 8;
+/// Words after which the first clause ends in front of an `and`.
+const FIRST_JOINT_WORDS: usize = 4;
+/// Words after which a later clause ends in front of an `and`.
+const JOINT_WORDS: usize = 12;
+/// The longest first clause in words, four seconds of speech: past that, a sentence without punctuation goes out by words.
+const FIRST_WORDS_MAX: usize = 12;
+/// The longest later clause in words, about ten seconds of speech.
+const WORDS_MAX: usize = 30;
+/// The fewest words that are worth speaking when a clause is late.
+const HURRIED_WORDS: usize = 3;
+
+/// How long the first words of a reply wait for the end of their clause. A model that writes 20 tokens a second has
+/// four words by then, and a quick one has ended its clause.
+pub const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// How long the first words of a later clause wait: the clause before it takes at least that long to play.
+pub const WAIT: Duration = Duration::from_millis(700);
+
+/// Abbreviations whose full stop does not end a sentence, without it.
+const ABBREVIATIONS: [&str; 25] = [
+    "dr", "mr", "mrs", "ms", "prof", "sr", "jr", "st", "vs", "etc", "approx", "inc", "ltd", "co", "dept", "est", "fig",
+    "ext", "tel", "rd", "ave", "gen", "capt", "rev", "hon",
+];
+
+/// Words that begin a part of a sentence.
+const JOINTS: [&str; 6] = ["and", "but", "because", "so", "or", "which"];
+
+/// The reply's text, cut into clauses. Each ends with a space, since a voice joins them verbatim.
+#[derive(Clone, Debug, Default)]
+pub struct Clauses {
+    spoken: Spoken,
+    /// The clause under way.
+    clause: String,
+    words: usize,
+    /// How many clauses were given out.
+    given: usize,
+}
+
+impl Clauses {
+    /// Adds a piece of the reply, cut anywhere.
+    pub fn push(&mut self, token: &str) {
+        self.spoken.push(token);
+    }
+
+    /// Returns the next clause that is whole.
+    pub fn next_clause(&mut self) -> Option<String> {
+        while let Some(piece) = self.spoken.next_piece() {
+            if let Some(clause) = self.add(piece) {
+                return Some(clause);
+            }
+        }
+        None
+    }
+
+    /// Returns the words of a clause that is late, without its end.
+    pub fn hurried(&mut self) -> Option<String> {
+        if self.words < HURRIED_WORDS { None } else { self.give() }
+    }
+
+    /// Whether words wait for the end of their clause.
+    #[must_use]
+    pub fn waiting(&self) -> bool {
+        self.words > 0
+    }
+
+    /// How long words may wait for the end of their clause.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        if self.given == 0 { FIRST_WAIT } else { WAIT }
+    }
+
+    /// Returns what is left of a reply that is complete: drain it to `None`.
+    pub fn last_clause(&mut self) -> Option<String> {
+        while let Some(piece) = self.spoken.last_piece() {
+            if let Some(clause) = self.add(piece) {
+                return Some(clause);
+            }
+        }
+        self.give()
+    }
+
+    /// Adds a piece, and returns the clause that it ends, or the one in front of it.
+    fn add(&mut self, piece: Piece) -> Option<String> {
+        let word = match piece {
+            Piece::Word(word) => word,
+            Piece::Break => {
+                end_line(&mut self.clause);
+                return self.give();
+            }
+        };
+        let first = self.given == 0;
+        let joint = if first { FIRST_JOINT_WORDS } else { JOINT_WORDS };
+        let before = if self.words >= joint && JOINTS.contains(&word.as_str()) { self.give() } else { None };
+        if !self.clause.is_empty() {
+            self.clause.push(' ');
+        }
+        self.clause.push_str(&word);
+        self.words += 1;
+        if before.is_some() {
+            return before;
+        }
+        let (comma, max) = if first { (FIRST_COMMA_WORDS, FIRST_WORDS_MAX) } else { (COMMA_WORDS, WORDS_MAX) };
+        let whole = ends_sentence(&word) || (self.words >= comma && ends_part(&word)) || self.words >= max;
+        if whole { self.give() } else { None }
+    }
+
+    fn give(&mut self) -> Option<String> {
+        if !self.clause.contains(char::is_alphanumeric) {
+            return None;
+        }
+        self.words = 0;
+        self.given += 1;
+        let mut clause = std::mem::take(&mut self.clause);
+        clause.push(' ');
+        Some(clause)
+    }
+}
+
+/// Whether a sentence ends with `word`. Where that is in doubt it does not: the next end comes soon enough.
+fn ends_sentence(word: &str) -> bool {
+    let word = word.trim_end_matches([')', '"', '\'', '”', '’', '»']);
+    if word.ends_with(['!', '?', '…', '。', '！', '？', '।', '؟']) || word.ends_with("...") {
+        return true;
+    }
+    let Some(stem) = word.strip_suffix('.') else { return false };
+    let stem = stem.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let mut letters = stem.chars();
+    let initial = letters.next().is_some_and(|c| c.is_alphabetic() && c != 'I') && letters.next().is_none();
+    // `e.g.`, `a.m.`, `U.S.`
+    let dotted = stem.contains('.') && stem.split('.').all(|part| part.chars().count() == 1);
+    !initial && !dotted && !ABBREVIATIONS.contains(&stem.to_lowercase().as_str())
+}
+
+/// Whether a part of a sentence ends with `word`.
+fn ends_part(word: &str) -> bool {
+    word.trim_end_matches([')', '"', '”']).ends_with([',', ';', ':', '–', '—', '，', '、', '；', '،'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The clauses of a reply that comes whole, and the same in pieces of any size.
+    fn clauses(text: &str) -> Vec<String> {
+        let whole = cut(&[text]);
+        for size in [1, 3, 7] {
+            let chars: Vec<char> = text.chars().collect();
+            let tokens: Vec<String> = chars.chunks(size).map(|chunk| chunk.iter().collect()).collect();
+            let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+            assert_eq!(cut(&tokens), whole, "in pieces of {size}");
+        }
+        whole
+    }
+
+    fn cut(tokens: &[&str]) -> Vec<String> {
+        let mut clauses = Clauses::default();
+        let mut out = Vec::new();
+        for token in tokens {
+            clauses.push(token);
+            while let Some(clause) = clauses.next_clause() {
+                out.push(clause);
+            }
+        }
+        while let Some(clause) = clauses.last_clause() {
+            out.push(clause);
+        }
+        out
+    }
+
+    #[test]
+    fn each_sentence_is_a_clause_with_a_space_behind_it() {
+        assert_eq!(clauses("Yes. We do! Shall I book it?"), ["Yes. ", "We do! ", "Shall I book it? "]);
+        assert_eq!(clauses("\"Yes.\" (Really?) Fine"), ["\"Yes.\" ", "(Really?) ", "Fine "]);
+        assert_eq!(clauses("好的。我们九点开门。"), ["好的。 ", "我们九点开门。 "]);
+    }
+
+    #[test]
+    fn numbers_and_abbreviations_are_not_split() {
+        assert_eq!(
+            clauses("Dr. J. Smith opens at 3.30 a.m. or so, e.g. today. Fine."),
+            ["Dr. J. Smith opens at 3.30 a.m. ", "or so, e.g. today. ", "Fine. "]
+        );
+        assert_eq!(clauses("It costs 1,000.50 dollars. OK."), ["It costs 1,000.50 dollars. ", "OK. "]);
+        assert_eq!(clauses("No. So do I. Bye."), ["No. ", "So do I. ", "Bye. "]);
+    }
+
+    #[test]
+    fn the_first_clause_ends_at_a_comma_and_later_ones_at_the_sentence() {
+        assert_eq!(
+            clauses("Sure, we can do that, no problem at all. For Monday, Tuesday or Friday, as you like."),
+            ["Sure, we can do that, ", "no problem at all. ", "For Monday, Tuesday or Friday, as you like. "]
+        );
+        assert_eq!(clauses("We open at nine and close at five."), ["We open at nine ", "and close at five. "]);
+    }
+
+    #[test]
+    fn a_sentence_without_punctuation_goes_out_by_words() {
+        let text = "word ".repeat(100);
+        let lengths: Vec<usize> = clauses(&text).iter().map(|clause| clause.split_whitespace().count()).collect();
+        assert_eq!(lengths, [12, 30, 30, 28]);
+    }
+
+    #[test]
+    fn late_words_can_be_had_before_their_clause_ends() {
+        let mut clauses = Clauses::default();
+        clauses.push("Our table ");
+        assert_eq!(clauses.next_clause(), None);
+        assert!(clauses.waiting());
+        assert_eq!(clauses.hurried(), None, "two words are too few");
+        clauses.push("for two isn");
+        assert_eq!(clauses.next_clause(), None);
+        assert_eq!(clauses.hurried().as_deref(), Some("Our table for two "), "a word under way is not cut");
+        assert!(!clauses.waiting());
+        clauses.push("'t free.");
+        assert_eq!(clauses.last_clause().as_deref(), Some("isn't free. "));
+        assert_eq!(clauses.last_clause(), None);
+    }
+
+    #[test]
+    fn what_says_nothing_is_no_clause() {
+        assert_eq!(clauses(" \n 😀 – ... \n\n"), Vec::<String>::new());
+        assert_eq!(clauses("<think>Yes.</think>"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn clauses_joined_are_the_whole_text() {
+        let text =
+            "Well, Dr. Who – the one you asked for – is in at 3.30 p.m. today, and Mr. X isn't; so, shall I, or not?";
+        assert_eq!(clauses(text).concat().trim_end(), text);
+    }
+}

@@ -1,0 +1,86 @@
+//! What ears, mind and voice say to the agent.
+
+use crate::time::Instant;
+use std::time::Duration;
+
+/// When the caller's last speech before an end of turn came in, and when it was on its way to the recogniser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpeechMark {
+    /// Arrival of the last packet with caller speech: the turn's `t0`.
+    pub arrived: Instant,
+    /// When that packet's audio was handed to the recogniser (its socket, or its model).
+    pub handed: Instant,
+}
+
+/// What the recogniser says; the words are Deepgram Flux's (its state machine page), which every recogniser here follows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EarsEvent {
+    /// It listens.
+    Connected,
+    /// The caller has begun a turn; `transcript` is never empty.
+    StartOfTurn { transcript: String },
+    /// The whole turn's text so far.
+    Update { transcript: String },
+    /// The turn has probably ended; `TurnResumed` or an `EndOfTurn` with the same text follows.
+    EagerEndOfTurn { transcript: String },
+    /// The turn goes on after all.
+    TurnResumed { transcript: String },
+    /// The turn has ended; may come without a `StartOfTurn`, and may be empty.
+    EndOfTurn { transcript: String, speech: SpeechMark },
+    /// It is gone for good: its own retries are used up, or would be of no use.
+    Failed(Failure),
+}
+
+/// What the language model says of one turn's request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MindEvent {
+    /// The request is written.
+    Sent,
+    /// A piece of the reply, as it is to be spoken; never reasoning.
+    Token(String),
+    /// A tool is called; `arguments` is JSON as the model wrote it, possibly invalid.
+    ToolCall { id: String, name: String, arguments: String },
+    /// The reply is whole.
+    Done,
+    /// There will be no (more) reply; retries are used up, or something was already said.
+    Failed(Failure),
+}
+
+/// What the voice says of one turn's speech. Audio itself goes to the media path by ring.
+#[derive(Clone, Debug, PartialEq)]
+pub enum VoiceEvent {
+    /// A clause's text is written to the voice's socket (or its model has begun).
+    Sent { clause: u16 },
+    /// The first audio of the turn came out of the voice.
+    FirstAudio,
+    /// `text` (a clause, or a word where the voice tells word times) is spoken up to `end` from the start of the turn's audio.
+    Spoken { text: String, end: Duration },
+    /// All audio of the turn is made; `length` in all.
+    Done { length: Duration },
+    /// There will be no (more) audio for this turn.
+    Failed(Failure),
+}
+
+/// Why a provider failed, without any secret in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Whose fault, and whether it is of use to try again.
+    pub kind: FailureKind,
+    /// What to tell the operator: provider, cause and cure in one line.
+    pub text: String,
+}
+
+/// Kinds of failure, as far as the reaction to them differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Key or request refused (4xx other than 408 and 429): trying again is of no use.
+    Refused,
+    /// Too many requests; worth trying after the time given.
+    RateLimited { retry_after: Option<Duration> },
+    /// Not reachable, or the connection broke.
+    Dropped,
+    /// Connected, but nothing (useful) came before the deadline.
+    Stalled,
+    /// It sent what cannot be understood.
+    Garbage,
+}

@@ -1,0 +1,833 @@
+//! One reply of the agent, from the question through tokens and clauses to its last sample; and what is said when it fails.
+
+use super::clauses::Clauses;
+use super::conversation::Message;
+use super::speech::Speech;
+use super::spoken::speakable;
+use super::tools::{ToolUse, USES_MAX};
+use super::{Agent, Failure, FailureKind, MindEvent, Output, Phrase, Timer, TurnRecord, VoiceEvent};
+use crate::ids::TurnId;
+use crate::time::Instant;
+use std::time::Duration;
+
+/// How long a reply may take to its first packet. The providers' own deadlines are shorter; this is the net below them,
+/// at the time after which callers say "hello?".
+pub(super) const FIRST_PACKET_MAX: Duration = Duration::from_secs(8);
+/// How long a reply that is heard may go without a sign of life from what makes the rest of it.
+const PROGRESS_MAX: Duration = Duration::from_secs(10);
+/// How much later than its length a reply may have been played: pauses, each a few seconds, and the way out.
+const PLAYED_SLACK: Duration = Duration::from_secs(20);
+/// The longest kept phrase: what else is a greeting of a minute.
+const PHRASE_MAX: Duration = Duration::from_secs(60);
+/// The longest reply in bytes of spoken text, about three minutes: a model that goes on is stopped there.
+const REPLY_MAX: usize = 3000;
+/// The most requests for one reply: the first, and what follows calls of tools that are not there.
+const ROUNDS_MAX: u32 = 3;
+/// Failures in a row after which the agent gives up on its model.
+const MIND_FAILURES_MAX: u32 = 3;
+/// Failures in a row after which the agent gives up on its voice.
+const VOICE_FAILURES_MAX: u32 = 2;
+
+/// A turn of the agent, as far as it is known what was said and heard.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turn {
+    pub id: TurnId,
+    /// What the caller said; empty where the agent speaks of its own accord.
+    pub caller: String,
+    pub speech: Speech,
+    /// How much was played, once that is told.
+    pub heard: Option<Duration>,
+    /// Whether it was played to its end.
+    pub played: bool,
+    /// Whether the caller cut it.
+    pub interrupted: bool,
+    /// Whether it is a kept phrase, whose audio is whole by nature.
+    pub kept: bool,
+}
+
+impl Turn {
+    /// Returns what was heard of it.
+    pub fn heard_text(&self) -> &str {
+        match self.heard {
+            Some(_) if self.played && (self.kept || self.speech.is_done()) => self.speech.sent(),
+            Some(heard) => self.speech.heard(heard),
+            None => "",
+        }
+    }
+
+    pub fn record(&self) -> TurnRecord {
+        TurnRecord {
+            turn: self.id,
+            caller: self.caller.clone(),
+            agent: self.heard_text().to_owned(),
+            interrupted: self.interrupted,
+        }
+    }
+
+    /// Takes the voice's report of what it has made.
+    fn made(&mut self, event: &VoiceEvent) {
+        match event {
+            VoiceEvent::Spoken { text, end } => self.speech.spoken(text, *end),
+            VoiceEvent::Done { length } => self.speech.done(*length),
+            VoiceEvent::Sent { .. } | VoiceEvent::FirstAudio | VoiceEvent::Failed(_) => {}
+        }
+    }
+}
+
+/// What follows when a reply has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Listen,
+    HangUp { reason: String, even_if_cut: bool },
+}
+
+/// The reply that has the floor.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub turn: Turn,
+    clauses: Clauses,
+    /// The number of the next clause.
+    clause: u16,
+    /// Whether the end of the clause under way has been waited for long enough.
+    late: bool,
+    /// Whether the model is at it.
+    pub asking: bool,
+    pub rounds: u32,
+    /// The tools that the model called in this round.
+    uses: Vec<ToolUse>,
+    /// Whether all its text is with the voice.
+    whole: bool,
+    /// Whether the caller hears it.
+    pub on_air: bool,
+    pub then: Then,
+}
+
+impl Reply {
+    pub fn new(id: TurnId, caller: &str) -> Self {
+        Self {
+            turn: Turn { id, caller: caller.to_owned(), ..Turn::default() },
+            clauses: Clauses::default(),
+            clause: 0,
+            late: false,
+            asking: false,
+            rounds: 0,
+            uses: Vec::new(),
+            whole: false,
+            on_air: false,
+            then: Then::Listen,
+        }
+    }
+
+    /// Whether the call ends with it, whatever the caller does.
+    pub fn is_final(&self) -> bool {
+        matches!(self.then, Then::HangUp { even_if_cut: true, .. })
+    }
+
+    /// Returns `messages` with what this reply has said so far before it called a tool, be it heard yet or not: the model
+    /// is to go on from there.
+    pub fn with_words_said(&self, mut messages: Vec<Message>) -> Vec<Message> {
+        if !self.turn.speech.is_empty() {
+            let question = messages.iter().rposition(|message| matches!(message, Message::Caller(_)));
+            let said = Message::Agent(self.turn.speech.sent().to_owned());
+            messages.insert(question.map_or(messages.len(), |at| at + 1), said);
+        }
+        messages
+    }
+}
+
+impl Agent {
+    /// Takes what the model says, if it is about the reply that has the floor and still wanted.
+    pub(super) fn mind(&mut self, turn: TurnId, event: MindEvent, now: Instant) {
+        let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.id == turn && reply.asking) else { return };
+        match event {
+            MindEvent::Sent => {}
+            MindEvent::Token(token) => {
+                reply.clauses.push(&token);
+                self.speak_clauses(now);
+            }
+            MindEvent::ToolCall { id, name, arguments } => {
+                if reply.uses.len() < USES_MAX {
+                    reply.uses.push(ToolUse { id, name, arguments });
+                }
+            }
+            MindEvent::Done => self.mind_done(now),
+            // What it has said and done is enough to end the call.
+            MindEvent::Failed(_) if reply.uses.iter().any(ToolUse::hangs_up) => self.mind_done(now),
+            MindEvent::Failed(failure) => self.mind_failed(&failure, now),
+        }
+        self.progress(now);
+    }
+
+    /// Sends the clauses that are whole, and sees to it that one under way does not wait too long.
+    fn speak_clauses(&mut self, now: Instant) {
+        while let Some(reply) = self.reply.as_mut() {
+            let late = reply.late;
+            let clauses = &mut reply.clauses;
+            let Some(text) = clauses.next_clause().or_else(|| late.then(|| clauses.hurried()).flatten()) else { break };
+            self.speak(&text, false);
+        }
+        let Some(reply) = self.reply.as_mut() else { return };
+        if reply.turn.speech.sent().len() > REPLY_MAX {
+            reply.asking = false;
+            let turn = reply.turn.id;
+            self.outputs.push_back(Output::CancelAsk { turn });
+            self.speak("", true);
+        } else if reply.clauses.waiting() && !reply.late && !self.timers.runs(Timer::Clause) {
+            self.timers.set(Timer::Clause, now + reply.clauses.patience());
+        }
+    }
+
+    /// The clause under way has waited long enough: its words go out as they are.
+    pub(super) fn hurry_clause(&mut self, now: Instant) {
+        if let Some(reply) = self.reply.as_mut() {
+            reply.late = true;
+            self.speak_clauses(now);
+        }
+    }
+
+    /// Sends a clause of the reply to the voice.
+    fn speak(&mut self, text: &str, last: bool) {
+        let Some(reply) = self.reply.as_mut() else { return };
+        self.timers.clear(Timer::Clause);
+        reply.turn.speech.send(text);
+        let (turn, clause) = (reply.turn.id, reply.clause);
+        reply.clause += 1;
+        reply.late = false;
+        reply.whole = last;
+        self.outputs.push_back(Output::Speak { turn, clause, text: text.to_owned(), last });
+    }
+
+    /// The model's reply is whole: what is left of it is spoken, and its tools are used.
+    fn mind_done(&mut self, now: Instant) {
+        let Some(reply) = self.reply.as_mut() else { return };
+        reply.asking = false;
+        let uses = std::mem::take(&mut reply.uses);
+        let mut left: Vec<String> = std::iter::from_fn(|| reply.clauses.last_clause()).collect();
+        let hangs_up = uses.iter().any(ToolUse::hangs_up);
+        let says_nothing = left.is_empty() && reply.turn.speech.is_empty();
+        if !uses.is_empty() && !hangs_up {
+            self.refuse_tools(&uses, &left, now);
+            return;
+        }
+        let then = match hangs_up {
+            true => Then::HangUp { reason: "the agent said goodbye".into(), even_if_cut: false },
+            false => Then::Listen,
+        };
+        if says_nothing && hangs_up {
+            self.say(Phrase::Goodbye, then, now);
+        } else if says_nothing {
+            let text = "the language model's reply was empty".into();
+            self.mind_failed(&Failure { kind: FailureKind::Stalled, text }, now);
+        } else {
+            reply.then = then;
+            self.mind_failures = 0;
+            let last = left.pop().unwrap_or_default();
+            for clause in left {
+                self.speak(&clause, false);
+            }
+            self.speak(&last, true);
+        }
+    }
+
+    /// Tells the model that a tool it called is not there, and lets it go on.
+    fn refuse_tools(&mut self, uses: &[ToolUse], left: &[String], now: Instant) {
+        for clause in left {
+            self.speak(clause, false);
+        }
+        let Some(reply) = self.reply.as_mut() else { return };
+        if reply.rounds >= ROUNDS_MAX {
+            let text = "the language model calls tools that are not there".into();
+            self.mind_failed(&Failure { kind: FailureKind::Garbage, text }, now);
+            return;
+        }
+        reply.clauses = Clauses::default();
+        for call in uses {
+            let parts = [call.id.as_str(), &call.name, &call.arguments];
+            self.conversation.tool(reply.turn.id, parts, &call.refusal());
+        }
+        self.ask();
+    }
+
+    /// There will be no (more) text of the reply: the rest is apologised for, and in the end so is the call.
+    fn mind_failed(&mut self, failure: &Failure, now: Instant) {
+        let Some(reply) = self.reply.as_mut() else { return };
+        reply.asking = false;
+        reply.clauses = Clauses::default();
+        self.mind_failures += weight(failure);
+        let gives_up = self.mind_failures >= MIND_FAILURES_MAX;
+        let (phrase, then) = if gives_up {
+            let reason = format!("the language model failed: {}", failure.text);
+            (Phrase::FarewellOnFailure, Then::HangUp { reason, even_if_cut: true })
+        } else {
+            (Phrase::Apology, Then::Listen)
+        };
+        if reply.turn.speech.is_empty() {
+            self.say(phrase, then, now);
+        } else {
+            // The voice is in the middle of this turn, and can say it in one breath.
+            reply.then = then;
+            let text = speakable(self.text(phrase));
+            self.speak(&text, true);
+        }
+    }
+
+    /// Says a phrase as the whole speech of the reply, and hangs up where nothing is left to say it with.
+    pub(super) fn say(&mut self, phrase: Phrase, then: Then, now: Instant) {
+        let text = self.text(phrase).trim().to_owned();
+        let Some(reply) = self.reply.as_mut() else { return };
+        self.timers.set(Timer::Reply, now + FIRST_PACKET_MAX);
+        if text.is_empty() {
+            // It is wanted to say nothing here.
+            self.withdraw(false);
+            self.after(then, false, now);
+        } else if self.ready.contains(&phrase) {
+            reply.then = then;
+            reply.turn.kept = true;
+            reply.whole = true;
+            reply.turn.speech.send(&text);
+            self.outputs.push_back(Output::Play { turn: reply.turn.id, phrase });
+        } else if self.voice_failures < VOICE_FAILURES_MAX {
+            reply.then = then;
+            self.speak(&speakable(&text), true);
+        } else {
+            self.hang_up(match then {
+                Then::HangUp { reason, .. } => reason,
+                Then::Listen => "the voice failed".into(),
+            });
+        }
+    }
+
+    fn text(&self, phrase: Phrase) -> &str {
+        match phrase {
+            Phrase::Greeting => &self.settings.greeting,
+            Phrase::Reprompt => &self.settings.reprompt,
+            Phrase::Goodbye => &self.settings.goodbye,
+            Phrase::Apology => &self.settings.apology,
+            Phrase::FarewellOnFailure => &self.settings.farewell_on_failure,
+        }
+    }
+
+    /// Takes what the voice says.
+    pub(super) fn voice(&mut self, turn: TurnId, event: VoiceEvent, now: Instant) {
+        let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.id == turn) else {
+            self.amend(turn, |turn| turn.made(&event));
+            return;
+        };
+        reply.turn.made(&event);
+        match event {
+            VoiceEvent::Sent { .. } | VoiceEvent::FirstAudio | VoiceEvent::Spoken { .. } => {}
+            VoiceEvent::Done { length } if length.is_zero() => {
+                let text = "the voice made no sound".into();
+                self.voice_failed(&Failure { kind: FailureKind::Garbage, text }, now);
+            }
+            VoiceEvent::Done { .. } => {
+                if !reply.turn.kept {
+                    self.voice_failures = 0;
+                }
+            }
+            VoiceEvent::Failed(failure) => {
+                // What is whole can be played without it.
+                if !reply.turn.speech.is_done() {
+                    self.voice_failed(&failure, now);
+                }
+            }
+        }
+        self.progress(now);
+    }
+
+    /// There will be no (more) audio of the reply. Only what is kept can be said for certain.
+    fn voice_failed(&mut self, failure: &Failure, now: Instant) {
+        let Some(reply) = self.reply.as_ref() else { return };
+        let (then, kept, greeting) = (reply.then.clone(), reply.turn.kept, reply.turn.id == TurnId::GREETING);
+        let reason = format!("the voice failed: {}", failure.text);
+        if kept {
+            // Not even what needs no voice comes out.
+            self.withdraw(false);
+            self.hang_up(reason);
+            return;
+        }
+        self.voice_failures += weight(failure);
+        self.begin(None, now);
+        let farewell = Then::HangUp { reason: reason.clone(), even_if_cut: true };
+        let (phrase, then) = match then {
+            Then::HangUp { .. } => (Phrase::Goodbye, then),
+            Then::Listen if self.voice_failures >= VOICE_FAILURES_MAX => (Phrase::FarewellOnFailure, farewell),
+            Then::Listen if greeting && self.ready.contains(&Phrase::Greeting) => (Phrase::Greeting, then),
+            Then::Listen if self.ready.contains(&Phrase::Apology) => (Phrase::Apology, then),
+            Then::Listen => (Phrase::FarewellOnFailure, farewell),
+        };
+        if self.ready.contains(&phrase) {
+            self.say(phrase, then, now);
+        } else {
+            self.hang_up(reason);
+        }
+    }
+
+    pub(super) fn first_packet(&mut self, turn: TurnId, now: Instant) {
+        if let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.id == turn) {
+            reply.on_air = true;
+            self.progress(now);
+        }
+    }
+
+    pub(super) fn played(&mut self, turn: TurnId, heard: Duration, now: Instant) {
+        let Some(mut reply) = self.reply.take_if(|reply| reply.turn.id == turn) else {
+            self.amend(turn, |turn| {
+                turn.heard = Some(heard);
+                turn.played = true;
+                turn.interrupted = false;
+            });
+            return;
+        };
+        if reply.whole {
+            reply.turn.heard = Some(heard);
+            reply.turn.played = true;
+            self.close(reply.turn);
+            self.after(reply.then, false, now);
+        } else {
+            // Its sound has ended before its text: the voice has left in the middle of it.
+            reply.turn.heard = Some(heard);
+            self.reply = Some(reply);
+            let text = "the voice stopped in the middle of a reply".into();
+            self.voice_failed(&Failure { kind: FailureKind::Dropped, text }, now);
+        }
+    }
+
+    pub(super) fn cut(&mut self, turn: TurnId, heard: Duration, now: Instant) {
+        let Some(mut reply) = self.reply.take_if(|reply| reply.turn.id == turn) else {
+            self.amend(turn, |turn| turn.heard = turn.heard.max(Some(heard)));
+            return;
+        };
+        self.cancel(&reply);
+        reply.turn.heard = Some(heard);
+        reply.turn.interrupted = true;
+        self.close(reply.turn);
+        self.after(reply.then, true, now);
+    }
+
+    /// Gives a reply that is heard its next deadline.
+    fn progress(&mut self, now: Instant) {
+        let Some(reply) = self.reply.as_ref().filter(|reply| reply.on_air) else { return };
+        let speech = &reply.turn.speech;
+        let most = match speech.length() {
+            Some(length) => length + PLAYED_SLACK,
+            None if reply.turn.kept => PHRASE_MAX,
+            None => PROGRESS_MAX,
+        };
+        self.timers.set(Timer::Reply, now + most);
+    }
+
+    /// Nothing was heard of the reply for too long: whoever is due has failed.
+    pub(super) fn reply_stalled(&mut self, now: Instant) {
+        let Some(reply) = self.reply.as_ref() else { return };
+        let turn = reply.turn.id;
+        let stalled = |text: &str| Failure { kind: FailureKind::Stalled, text: text.into() };
+        let made = reply.turn.kept || reply.turn.speech.is_done();
+        if reply.on_air && made {
+            // It was played, or will not be: how much of it was heard is not known, and nothing is claimed.
+            let then = reply.then.clone();
+            self.withdraw(false);
+            self.after(then, false, now);
+        } else if reply.asking && (reply.on_air || reply.turn.speech.is_empty()) {
+            self.outputs.push_back(Output::CancelAsk { turn });
+            self.mind_failed(&stalled("no text came in time"), now);
+            self.progress(now);
+        } else {
+            self.voice_failed(&stalled("no sound came in time"), now);
+        }
+    }
+}
+
+/// How many failures one counts for: a request that is refused will be refused again.
+fn weight(failure: &Failure) -> u32 {
+    if failure.kind == FailureKind::Refused { 2 } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::*;
+    use super::*;
+    use crate::agent::Input;
+
+    fn spoken(text: &str, end: u64) -> VoiceEvent {
+        VoiceEvent::Spoken { text: text.into(), end: ms(end) }
+    }
+
+    #[test]
+    fn tokens_are_spoken_clause_by_clause_and_done_ends_the_speech() {
+        let mut scene = Scene::asked();
+        assert_eq!(scene.mind(1, MindEvent::Sent), []);
+        assert_eq!(scene.token(1, "We open"), []);
+        assert_eq!(scene.token(1, " at nine. We"), [speak(1, 0, "We open at nine. ", false)]);
+        assert_eq!(scene.token(1, " **close** at five"), []);
+        assert_eq!(scene.mind(1, MindEvent::Done), [speak(1, 1, "We close at five ", true)]);
+        scene.on_air(1);
+        scene.voice(1, VoiceEvent::Done { length: ms(3000) });
+        assert_eq!(scene.played(1, 3000), [record(1, "Hi?", "We open at nine. We close at five", false)]);
+        assert_eq!(
+            scene.history(2),
+            [system(), caller("Hi?"), agent("We open at nine. We close at five"), caller("What?")]
+        );
+    }
+
+    #[test]
+    fn a_reply_whose_last_clause_is_out_is_ended_by_an_empty_one() {
+        let mut scene = Scene::asked();
+        assert_eq!(scene.token(1, "Yes. "), [speak(1, 0, "Yes. ", false)]);
+        assert_eq!(scene.mind(1, MindEvent::Done), [speak(1, 1, "", true)]);
+        let mut scene = Scene::asked();
+        scene.token(1, "Yes.");
+        assert_eq!(scene.mind(1, MindEvent::Done), [speak(1, 0, "Yes. ", true)]);
+    }
+
+    #[test]
+    fn slow_words_go_out_without_waiting_for_the_end_of_their_clause() {
+        let mut scene = Scene::asked();
+        scene.token(1, "Our opening ");
+        assert_eq!(scene.pass(250), [], "two words are too few");
+        assert_eq!(scene.token(1, "hours are "), [speak(1, 0, "Our opening hours are ", false)]);
+        scene.token(1, "from nine to fi");
+        assert_eq!(scene.pass(699), []);
+        assert_eq!(scene.pass(1), [speak(1, 1, "from nine to ", false)]);
+    }
+
+    #[test]
+    fn what_was_cut_keeps_only_what_was_heard() {
+        let mut scene = Scene::answering();
+        assert_eq!(scene.start("No"), []);
+        assert_eq!(scene.cut(1, 900), [cancel_speech(1), record(1, "Hi?", "We open", true)]);
+        assert_eq!(scene.history(2), [system(), caller("Hi?"), agent("We open…"), caller("What?")]);
+    }
+
+    #[test]
+    fn a_cut_stops_the_model_too() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine. And we");
+        scene.on_air(1);
+        assert_eq!(scene.cut(1, 0), [cancel_ask(1), cancel_speech(1), record(1, "Hi?", "", true)]);
+        assert_eq!(scene.token(1, " close at five."), []);
+        assert_eq!(scene.mind(1, MindEvent::Done), []);
+        assert_eq!(scene.pass(700), [], "no clause of it is waited for");
+    }
+
+    #[test]
+    fn reports_that_come_after_the_cut_still_say_what_was_heard() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine.");
+        scene.mind(1, MindEvent::Done);
+        scene.on_air(1);
+        assert_eq!(scene.cut(1, 600), [cancel_speech(1), record(1, "Hi?", "", true)]);
+        assert_eq!(scene.voice(1, spoken("We", 200)), [record(1, "Hi?", "We", true)]);
+        assert_eq!(scene.voice(1, spoken("open", 500)), [record(1, "Hi?", "We open", true)]);
+        assert_eq!(scene.voice(1, spoken("at", 700)), []);
+        assert_eq!(scene.voice(1, spoken("nine.", 1200)), []);
+        assert_eq!(scene.history(2)[2], agent("We open…"));
+    }
+
+    #[test]
+    fn events_of_an_old_turn_are_ignored() {
+        let mut scene = Scene::asked();
+        scene.end("And?");
+        for event in
+            [MindEvent::Token("Old words. ".into()), MindEvent::Done, MindEvent::Failed(failure(FailureKind::Dropped))]
+        {
+            assert_eq!(scene.mind(1, event), []);
+        }
+        assert_eq!(scene.voice(1, VoiceEvent::Failed(failure(FailureKind::Dropped))), []);
+        assert_eq!(scene.on_air(1), []);
+        assert_eq!(scene.token(2, "New words. "), [speak(2, 0, "New words. ", false)]);
+    }
+
+    #[test]
+    fn hanging_up_lets_the_farewell_finish() {
+        let mut scene = Scene::asked();
+        scene.call_tool(1, "hang_up");
+        assert_eq!(scene.token(1, "Good night!"), []);
+        assert_eq!(scene.mind(1, MindEvent::Done), [speak(1, 0, "Good night! ", true)]);
+        scene.on_air(1);
+        scene.voice(1, VoiceEvent::Done { length: ms(900) });
+        assert_eq!(scene.pass(900), []);
+        assert_eq!(scene.played(1, 900), [record(1, "Hi?", "Good night!", false), hang_up("the agent said goodbye")]);
+    }
+
+    #[test]
+    fn hanging_up_without_a_word_says_the_goodbye() {
+        let mut scene = Scene::asked();
+        scene.call_tool(1, "hang_up");
+        assert_eq!(scene.mind(1, MindEvent::Failed(failure(FailureKind::Dropped))), [play(1, Phrase::Goodbye)]);
+        scene.on_air(1);
+        assert_eq!(scene.played(1, 900), [record(1, "Hi?", "Goodbye!", false), hang_up("the agent said goodbye")]);
+    }
+
+    #[test]
+    fn a_caller_who_interrupts_the_farewell_is_not_hung_up_on() {
+        let mut scene = Scene::asked();
+        scene.token(1, "Good night!");
+        scene.call_tool(1, "hang_up");
+        scene.mind(1, MindEvent::Done);
+        scene.on_air(1);
+        scene.start("Wait");
+        assert_eq!(scene.cut(1, 100), [cancel_speech(1), record(1, "Hi?", "", true)]);
+        assert!(asked(&scene.end("Wait, one more thing.")).is_some());
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_is_refused_and_the_model_goes_on() {
+        let mut scene = Scene::asked();
+        scene.token(1, "Let me see. ");
+        scene.call_tool(1, "weather");
+        let outputs = scene.mind(1, MindEvent::Done);
+        let messages = asked(&outputs).expect("it is asked again");
+        assert_eq!(messages[..3], [system(), caller("Hi?"), agent("Let me see.")]);
+        assert!(matches!(&messages[3], Message::ToolCall { id, name, .. } if id == "c1" && name == "weather"));
+        assert!(matches!(&messages[4], Message::ToolResult { id, content } if id == "c1" && content.contains("error")));
+        assert_eq!(scene.token(1, "I can't say."), []);
+        assert_eq!(scene.mind(1, MindEvent::Done), [speak(1, 1, "I can't say. ", true)]);
+    }
+
+    #[test]
+    fn a_model_that_calls_missing_tools_for_ever_is_stopped() {
+        let mut scene = Scene::asked();
+        for _ in 0..2 {
+            scene.call_tool(1, "weather");
+            assert!(asked(&scene.mind(1, MindEvent::Done)).is_some());
+        }
+        scene.call_tool(1, "weather");
+        assert_eq!(scene.mind(1, MindEvent::Done), [play(1, Phrase::Apology)]);
+    }
+
+    #[test]
+    fn a_reply_that_fails_or_is_empty_is_apologised_for() {
+        let mut empty = Scene::asked();
+        empty.token(1, "<think>Hm.</think> 😀");
+        assert_eq!(empty.mind(1, MindEvent::Done), [play(1, Phrase::Apology)]);
+        let mut scene = Scene::asked();
+        scene.token(1, "We o");
+        assert_eq!(scene.mind(1, MindEvent::Failed(failure(FailureKind::Dropped))), [play(1, Phrase::Apology)]);
+        scene.on_air(1);
+        assert_eq!(scene.played(1, 900), [record(1, "Hi?", "Sorry, say it again.", false)]);
+    }
+
+    #[test]
+    fn a_reply_that_fails_half_way_keeps_what_was_said_and_apologises_for_the_rest() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine. And we cl");
+        assert_eq!(
+            scene.mind(1, MindEvent::Failed(failure(FailureKind::Stalled))),
+            [speak(1, 1, "Sorry, say it again.", true)]
+        );
+        scene.on_air(1);
+        scene.voice(1, VoiceEvent::Done { length: ms(2000) });
+        assert_eq!(scene.played(1, 2000), [record(1, "Hi?", "We open at nine. Sorry, say it again.", false)]);
+    }
+
+    #[test]
+    fn without_the_phrase_the_live_voice_apologises() {
+        let mut scene = Scene::with(|settings| settings.greeting.clear());
+        scene.tell(Input::Answered);
+        scene.end("Hi?");
+        assert_eq!(
+            scene.mind(1, MindEvent::Failed(failure(FailureKind::Dropped))),
+            [speak(1, 0, "Sorry, say it again.", true)]
+        );
+    }
+
+    #[test]
+    fn a_model_that_fails_three_times_in_a_row_ends_the_call() {
+        for (kind, times) in [(FailureKind::Stalled, 3), (FailureKind::Refused, 2)] {
+            let mut scene = Scene::listening();
+            for turn in 1..=times {
+                scene.end("Hi?");
+                let phrase = if turn < times { Phrase::Apology } else { Phrase::FarewellOnFailure };
+                assert_eq!(scene.mind(turn, MindEvent::Failed(failure(kind))), [play(turn, phrase)]);
+                scene.on_air(turn);
+                let outputs = scene.played(turn, 900);
+                let ended = outputs.contains(&hang_up("the language model failed: it broke"));
+                assert_eq!(ended, turn == times, "{kind:?} {turn}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_good_reply_forgives_the_failures_before_it() {
+        let mut scene = Scene::listening();
+        for turn in 1..=6 {
+            scene.end("Hi?");
+            if turn % 3 == 0 {
+                scene.token(turn, "Hello.");
+                assert_eq!(scene.mind(turn, MindEvent::Done), [speak(turn, 0, "Hello. ", true)]);
+            } else {
+                let outputs = scene.mind(turn, MindEvent::Failed(failure(FailureKind::Dropped)));
+                assert_eq!(outputs, [play(turn, Phrase::Apology)]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_voice_that_fails_is_apologised_for_in_a_kept_phrase_and_twice_ends_the_call() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine. And");
+        assert_eq!(
+            scene.voice(1, VoiceEvent::Failed(failure(FailureKind::Dropped))),
+            [
+                cancel_ask(1),
+                cancel_speech(1),
+                record(1, "Hi?", "", false),
+                floor(2),
+                record(2, "", "", false),
+                play(2, Phrase::Apology)
+            ]
+        );
+        scene.on_air(2);
+        scene.voice(2, VoiceEvent::Done { length: ms(900) });
+        scene.played(2, 900);
+        scene.end("Hi?");
+        scene.token(3, "We open at nine. And");
+        let outputs = scene.voice(3, VoiceEvent::Failed(failure(FailureKind::Dropped)));
+        assert_eq!(
+            outputs.last(),
+            Some(&play(4, Phrase::FarewellOnFailure)),
+            "a kept phrase proves nothing of the voice"
+        );
+        scene.on_air(4);
+        assert_eq!(scene.played(4, 900)[1], hang_up("the voice failed: it broke"));
+    }
+
+    #[test]
+    fn a_live_reply_forgives_the_failure_of_the_voice_before_it() {
+        let mut scene = Scene::listening();
+        let mut turn = 0;
+        for _ in 0..3 {
+            scene.end("Hi?");
+            turn += 1;
+            scene.token(turn, "We open at nine. And");
+            let outputs = scene.voice(turn, VoiceEvent::Failed(failure(FailureKind::Dropped)));
+            turn += 1;
+            assert_eq!(outputs.last(), Some(&play(turn, Phrase::Apology)));
+            scene.end("Hi?");
+            turn += 1;
+            scene.token(turn, "Hello.");
+            scene.mind(turn, MindEvent::Done);
+            scene.voice(turn, VoiceEvent::Done { length: ms(500) });
+        }
+    }
+
+    #[test]
+    fn a_voice_that_fails_with_no_phrase_kept_ends_the_call_with_a_reason() {
+        let mut scene = Scene::with(|settings| settings.greeting.clear());
+        scene.tell(Input::Answered);
+        scene.end("Hi?");
+        scene.token(1, "We open at nine. And");
+        let outputs = scene.voice(1, VoiceEvent::Failed(failure(FailureKind::Dropped)));
+        assert_eq!(outputs.last(), Some(&hang_up("the voice failed: it broke")));
+    }
+
+    #[test]
+    fn a_phrase_that_does_not_come_out_ends_the_call() {
+        let mut scene = Scene::asked();
+        scene.mind(1, MindEvent::Failed(failure(FailureKind::Dropped)));
+        let outputs = scene.pass(8000);
+        assert_eq!(outputs.last(), Some(&hang_up("the voice failed: no sound came in time")));
+    }
+
+    #[test]
+    fn a_farewell_whose_voice_fails_still_ends_the_call() {
+        let mut scene = Scene::asked();
+        scene.token(1, "Good night!");
+        scene.call_tool(1, "hang_up");
+        scene.mind(1, MindEvent::Done);
+        let outputs = scene.voice(1, VoiceEvent::Failed(failure(FailureKind::Dropped)));
+        assert_eq!(outputs.last(), Some(&play(2, Phrase::Goodbye)));
+        scene.on_air(2);
+        assert_eq!(scene.played(2, 500)[1], hang_up("the agent said goodbye"));
+    }
+
+    #[test]
+    fn a_reply_without_a_word_in_time_is_apologised_for() {
+        let mut scene = Scene::asked();
+        assert_eq!(scene.pass(7999), []);
+        assert_eq!(scene.pass(1), [cancel_ask(1), play(1, Phrase::Apology)]);
+        assert_eq!(scene.token(1, "Late words. "), [], "the model is not waited for any more");
+    }
+
+    #[test]
+    fn a_reply_without_a_sound_in_time_is_the_voices_failure() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine.");
+        scene.mind(1, MindEvent::Done);
+        let outputs = scene.pass(8000);
+        assert_eq!(outputs.last(), Some(&play(2, Phrase::Apology)));
+    }
+
+    #[test]
+    fn a_silent_voice_is_a_failed_one() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine.");
+        scene.mind(1, MindEvent::Done);
+        let outputs = scene.voice(1, VoiceEvent::Done { length: ms(0) });
+        assert_eq!(outputs.last(), Some(&play(2, Phrase::Apology)));
+    }
+
+    #[test]
+    fn a_model_that_stops_in_the_middle_is_given_up() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine. And");
+        scene.on_air(1);
+        scene.voice(1, spoken("We open at nine.", 1500));
+        assert_eq!(scene.pass(9999), []);
+        assert_eq!(scene.pass(1), [cancel_ask(1), speak(1, 1, "Sorry, say it again.", true)]);
+    }
+
+    #[test]
+    fn a_voice_that_stops_in_the_middle_is_given_up() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine.");
+        scene.mind(1, MindEvent::Done);
+        scene.on_air(1);
+        assert_eq!(scene.pass(9999), []);
+        assert_eq!(scene.pass(1).last(), Some(&play(2, Phrase::Apology)));
+        assert_eq!(scene.cut(1, 1000), [], "nothing is known of how far it came");
+    }
+
+    #[test]
+    fn sound_that_ends_before_its_text_is_the_voices_failure() {
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine. And");
+        scene.on_air(1);
+        scene.voice(1, spoken("We", 300));
+        let outputs = scene.played(1, 400);
+        assert_eq!(outputs.last(), Some(&play(2, Phrase::Apology)));
+        assert!(outputs.contains(&record(1, "Hi?", "We", false)));
+        assert_eq!(scene.voice(1, VoiceEvent::Failed(failure(FailureKind::Dropped))), [], "it is counted once");
+    }
+
+    #[test]
+    fn a_reply_of_which_no_end_is_reported_does_not_hold_the_floor_for_ever() {
+        let mut scene = Scene::answering();
+        let outputs = scene.pass(60_000);
+        assert_eq!(outputs[..2], [cancel_speech(1), record(1, "Hi?", "", false)]);
+        assert!(asked(&outputs).is_some(), "nothing is known to be heard, so the question is asked again");
+    }
+
+    #[test]
+    fn a_model_that_talks_without_end_is_stopped() {
+        let mut scene = Scene::asked();
+        let mut outputs = Vec::new();
+        for number in 0..2000 {
+            outputs.extend(scene.token(1, &format!("This is sentence number {number}. ")));
+        }
+        assert_eq!(outputs[outputs.len() - 2..], [cancel_ask(1), speak(1, outputs.len() as u16 - 2, "", true)]);
+        assert!(outputs.len() < 200, "{}", outputs.len());
+    }
+
+    #[test]
+    fn a_phrase_that_is_configured_empty_is_left_out() {
+        let mut scene = Scene::with(|settings| {
+            settings.greeting.clear();
+            settings.goodbye.clear();
+            settings.reprompts_max = 0;
+        });
+        scene.tell(Input::Answered);
+        assert_eq!(scene.pass(12_000).last(), Some(&hang_up("the caller was silent")));
+    }
+}

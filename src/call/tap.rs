@@ -1,0 +1,121 @@
+//! Both sides of a call for whoever listens to it, which takes nothing away from the agent.
+
+use super::{FRAME_8K, FRAME_16K, TapFrame};
+use crate::audio::g711::Codec;
+use crate::audio::resample::Up2;
+use crate::rtp::packet::HEADER_LEN;
+use crate::sdp::Encoding;
+use rtrb::Producer;
+
+/// The most that may listen to one call at once.
+const LISTENERS_MAX: usize = 4;
+
+/// Caller frames that wait for the agent's clock: the caller's packets come in bursts of up to 60 ms, and early ones are
+/// mixed later. More than this and the oldest is left out.
+const CALLER_FRAMES_MAX: usize = 8;
+
+/// Mixes caller and agent in the agent's 20 ms slots. Idle while nobody listens.
+pub struct Tap {
+    listeners: [Option<Producer<TapFrame>>; LISTENERS_MAX],
+    caller: [[i16; FRAME_16K]; CALLER_FRAMES_MAX],
+    head: usize,
+    len: usize,
+    codec: Codec,
+    up: Up2,
+}
+
+impl Tap {
+    /// Makes one for a call whose packets are coded so.
+    #[must_use]
+    pub fn new(encoding: Encoding) -> Self {
+        Self {
+            listeners: [const { None }; LISTENERS_MAX],
+            caller: [[0; FRAME_16K]; CALLER_FRAMES_MAX],
+            head: 0,
+            len: 0,
+            codec: codec(encoding),
+            up: Up2::new(),
+        }
+    }
+
+    /// The call's packets are coded so from here on.
+    pub fn set_encoding(&mut self, encoding: Encoding) {
+        self.codec = codec(encoding);
+    }
+
+    /// Adds a listener in the place of one who has left.
+    ///
+    /// # Errors
+    /// The listener, where all places are taken.
+    ///
+    /// # Real-time
+    /// Frees the ring of the listener whose place is taken: once per listener, on the order of net.
+    pub fn add(&mut self, listener: Producer<TapFrame>) -> Result<(), Producer<TapFrame>> {
+        let free = self.listeners.iter_mut().find(|place| place.as_ref().is_none_or(Producer::is_abandoned));
+        match free {
+            Some(place) => {
+                *place = Some(listener);
+                Ok(())
+            }
+            None => Err(listener),
+        }
+    }
+
+    /// Takes 20 ms of the caller.
+    ///
+    /// # Real-time
+    /// One copy.
+    pub fn caller(&mut self, pcm: &[i16; FRAME_16K]) {
+        if !self.heard_by_anyone() {
+            self.len = 0;
+            return;
+        }
+        if self.len == CALLER_FRAMES_MAX {
+            self.head = (self.head + 1) % CALLER_FRAMES_MAX;
+            self.len -= 1;
+        }
+        self.caller[(self.head + self.len) % CALLER_FRAMES_MAX] = *pcm;
+        self.len += 1;
+    }
+
+    /// Takes a packet of the agent, and hands on as much of both sides as it holds, in frames of 20 ms.
+    ///
+    /// # Real-time
+    /// Bounded by the packet: at most three frames.
+    pub fn agent(&mut self, packet: &[u8]) {
+        if !self.heard_by_anyone() {
+            return;
+        }
+        let payload = packet.get(HEADER_LEN..).unwrap_or_default();
+        for piece in payload.chunks_exact(FRAME_8K) {
+            let mut pcm = [0; FRAME_8K];
+            self.codec.decode(piece, &mut pcm);
+            let mut frame = TapFrame { pcm: [0; FRAME_16K] };
+            self.up.process(&pcm, &mut frame.pcm);
+            if self.len > 0 {
+                for (mixed, caller) in frame.pcm.iter_mut().zip(&self.caller[self.head]) {
+                    *mixed = mixed.saturating_add(*caller);
+                }
+                self.head = (self.head + 1) % CALLER_FRAMES_MAX;
+                self.len -= 1;
+            }
+            for listener in self.listeners.iter_mut().flatten() {
+                // A listener who lags loses frames.
+                let _ = listener.push(frame);
+            }
+        }
+    }
+
+    fn heard_by_anyone(&self) -> bool {
+        self.listeners.iter().flatten().any(|listener| !listener.is_abandoned())
+    }
+}
+
+/// Returns the codec that `encoding` names.
+#[must_use]
+pub const fn codec(encoding: Encoding) -> Codec {
+    match encoding {
+        Encoding::Pcmu => Codec::Pcmu,
+        Encoding::Pcma => Codec::Pcma,
+    }
+}

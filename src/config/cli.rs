@@ -1,0 +1,111 @@
+//! The command line, and the text of `--help`, which says it all.
+
+use super::given::Given;
+use super::{Error, environment};
+use clap::error::ErrorKind;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Answers the phone with an AI agent: register a softphone, dial anything, talk.
+///
+/// Works with no key and no settings: each stage (hearing, thinking, speaking) whose key is set uses its provider, each
+/// other one runs on this machine.
+#[derive(clap::Parser, Debug)]
+#[command(name = "offhook", version)]
+pub struct Cli {
+    /// Start the bridge at once; without it, POST /api/v1/sip/start does.
+    #[arg(long)]
+    pub start: bool,
+    /// Where the control API listens; other than on loopback it demands OFFHOOK_API_TOKEN [default: 127.0.0.1:8000].
+    #[arg(long, value_name = "ADDR:PORT")]
+    api: Option<String>,
+    /// Where --start serves SIP over UDP [default: 0.0.0.0:5060].
+    #[arg(long, value_name = "ADDR:PORT")]
+    sip: Option<String>,
+    /// UDP ports for RTP and RTCP, one pair per call [default: 10000-20000].
+    #[arg(long, value_name = "A-B")]
+    rtp_ports: Option<String>,
+    /// The settings file [default: offhook.toml in the working directory, if it is there].
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// A file of NAME=value lines, for names that the environment does not set [default: .env in the working directory,
+    /// if it is there].
+    #[arg(long, value_name = "FILE", global = true)]
+    pub env_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Subcommand>,
+    /// Whether `models` was asked for.
+    #[arg(skip)]
+    pub models: bool,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Subcommand {
+    /// Obtain the models of the local agent, once; the first start that needs them does it too.
+    Models,
+}
+
+/// What the command line says.
+pub enum Parsed {
+    /// These settings.
+    Settings(Cli),
+    /// To print this.
+    Print(String),
+}
+
+/// Reads the arguments after the program's name.
+pub fn parse(args: &[OsString]) -> Result<Parsed, Error> {
+    let command = <Cli as clap::CommandFactory>::command().after_help(after_help());
+    let args = std::iter::once(OsString::from("offhook")).chain(args.iter().cloned());
+    let parsed = command
+        .try_get_matches_from(args)
+        .and_then(|mut matches| <Cli as clap::FromArgMatches>::from_arg_matches_mut(&mut matches));
+    match parsed {
+        Ok(mut cli) => {
+            cli.models = cli.command.is_some();
+            Ok(Parsed::Settings(cli))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Parsed::Print(error.to_string()))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Err(Error(format!("{first}; offhook --help lists what it may be")))
+        }
+    }
+}
+
+fn after_help() -> String {
+    let mut text = String::from("Environment (or .env):\n");
+    for (name, line) in environment::VARIABLES {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "  {name:<19} {line}");
+    }
+    text.push_str(
+        "\nA setting is taken from the first place that has it: command line, environment, .env, offhook.toml, default.\n\
+         ws:// and http:// addresses are allowed to this machine only. offhook.toml holds [agent], [[answers]], [sip],\n\
+         [media], [control] and [providers]; keys and tokens are read from the environment or .env only.\n\
+         A wrong setting is told in one line on stderr, with exit code 2.",
+    );
+    text
+}
+
+impl Cli {
+    pub fn api(&self) -> Option<Given> {
+        given("--api", self.api.as_ref())
+    }
+
+    pub fn sip(&self) -> Option<Given> {
+        given("--sip", self.sip.as_ref())
+    }
+
+    pub fn rtp_ports(&self) -> Option<Given> {
+        given("--rtp-ports", self.rtp_ports.as_ref())
+    }
+}
+
+fn given(name: &str, value: Option<&String>) -> Option<Given> {
+    value.map(|value| Given { name: name.to_owned(), value: value.clone() })
+}

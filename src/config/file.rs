@@ -1,0 +1,295 @@
+//! `offhook.toml`: what it may hold, with the range of each number.
+
+use super::given::Given;
+use super::{Answer, Config, Error};
+use serde::Deserialize;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+/// Characters of a phrase that the agent speaks as a whole: about a minute and a half.
+pub const PHRASE_MAX: usize = 1_500;
+/// Characters of the system prompt: well within every model's context, and sent anew with each turn.
+const PROMPT_MAX: usize = 32_000;
+/// Things the receptionist may know; each is compared with what the caller says.
+const ANSWERS_MAX: usize = 500;
+/// Ways to ask for one of them.
+const QUESTIONS_MAX: usize = 50;
+
+/// Where the file may hold anything but this is an error, so that a typing error is noticed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    log: Option<String>,
+    agent: Agent,
+    answers: Vec<Answer>,
+    sip: Sip,
+    media: Media,
+    control: Control,
+    providers: Providers,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Agent {
+    greeting: Option<String>,
+    prompt: Option<String>,
+    reprompt: Option<String>,
+    goodbye: Option<String>,
+    apology: Option<String>,
+    farewell_on_failure: Option<String>,
+    business: Option<String>,
+    reprompt_after_s: Option<i64>,
+    reprompts_max: Option<i64>,
+    call_max_s: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Sip {
+    listen: Option<String>,
+    advertised_address: Option<String>,
+    calls_max: Option<i64>,
+    bindings_max: Option<i64>,
+    expires_default_s: Option<i64>,
+    expires_min_s: Option<i64>,
+    expires_max_s: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Media {
+    rtp_ports: Option<String>,
+    port_rest_ms: Option<i64>,
+    silence_max_s: Option<i64>,
+    workers: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Control {
+    listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Providers {
+    stt: Option<String>,
+    llm: Option<String>,
+    tts: Option<String>,
+    stt_format: Option<String>,
+    models: Option<String>,
+    deepgram: Endpoint,
+    groq: Endpoint,
+    openai: Endpoint,
+    cartesia: Voice,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Endpoint {
+    base_url: Option<String>,
+    model: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Voice {
+    base_url: Option<String>,
+    model: Option<String>,
+    voice: Option<String>,
+}
+
+/// Names under which people would look for a place for their secrets.
+const SECRETS: [&str; 5] = ["key", "api_key", "token", "secret", "password"];
+
+impl File {
+    /// Reads `named`, or else `offhook.toml` in `cwd` if it is there.
+    pub fn read(named: Option<&Path>, cwd: &Path) -> Result<Self, Error> {
+        let path = cwd.join(named.unwrap_or(Path::new("offhook.toml")));
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, &path.display().to_string()),
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Error(format!("--config: {} cannot be read: {error}", path.display()))),
+        }
+    }
+
+    fn parse(text: &str, shown: &str) -> Result<Self, Error> {
+        toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let before = text.get(..at).unwrap_or_default();
+            let number = before.matches('\n').count() + 1;
+            let line = text.lines().nth(number - 1).unwrap_or_default();
+            let key = line.split_once('=').map_or(line, |(key, _)| key).trim();
+            // The line is not repeated beyond its key: it may hold a secret at the wrong place.
+            let what = if SECRETS.contains(&key) {
+                "secrets are read from the environment or .env only".to_owned()
+            } else {
+                error.message().replace('\n', ", ")
+            };
+            Error(format!("{key} in {shown}, line {number}: {what}"))
+        })
+    }
+
+    /// Puts what has no other source into `config`.
+    pub fn apply(&self, config: &mut Config) -> Result<(), Error> {
+        self.apply_agent(&mut config.agent)?;
+        let (sip, to) = (&self.sip, &mut config.sip);
+        if let Some(address) = &sip.advertised_address {
+            to.advertised_address = Some(in_file("sip.advertised_address", address).ip()?);
+        }
+        number("sip.calls_max", sip.calls_max, 1..=10_000, &mut to.calls_max)?;
+        number("sip.bindings_max", sip.bindings_max, 1..=1_000_000, &mut to.bindings_max)?;
+        number("sip.expires_min_s", sip.expires_min_s, 1..=3_600, &mut to.expires_min_s)?;
+        number("sip.expires_max_s", sip.expires_max_s, 60..=86_400, &mut to.expires_max_s)?;
+        number("sip.expires_default_s", sip.expires_default_s, 1..=86_400, &mut to.expires_default_s)?;
+        if !(to.expires_min_s..=to.expires_max_s).contains(&to.expires_default_s) {
+            return Err(Error(format!(
+                "sip.expires_default_s in offhook.toml: {} is not between expires_min_s, {}, and expires_max_s, {}",
+                to.expires_default_s, to.expires_min_s, to.expires_max_s
+            )));
+        }
+        let (media, to) = (&self.media, &mut config.media);
+        number("media.workers", media.workers, 1..=64, &mut to.workers)?;
+        duration("media.port_rest_ms", media.port_rest_ms, 0..=60_000, Duration::from_millis, &mut to.port_rest)?;
+        duration("media.silence_max_s", media.silence_max_s, 5..=3_600, Duration::from_secs, &mut to.silence_max)
+    }
+
+    fn apply_agent(&self, to: &mut super::Agent) -> Result<(), Error> {
+        let agent = &self.agent;
+        for (name, text, characters_max, to) in [
+            ("agent.greeting", &agent.greeting, PHRASE_MAX, &mut to.greeting),
+            ("agent.prompt", &agent.prompt, PROMPT_MAX, &mut to.prompt),
+            ("agent.reprompt", &agent.reprompt, PHRASE_MAX, &mut to.reprompt),
+            ("agent.goodbye", &agent.goodbye, PHRASE_MAX, &mut to.goodbye),
+            ("agent.apology", &agent.apology, PHRASE_MAX, &mut to.apology),
+            ("agent.farewell_on_failure", &agent.farewell_on_failure, PHRASE_MAX, &mut to.farewell_on_failure),
+            ("agent.business", &agent.business, PHRASE_MAX, &mut to.business),
+        ] {
+            if let Some(text) = text {
+                *to = in_file(name, text).text(characters_max)?;
+            }
+        }
+        number("agent.reprompts_max", agent.reprompts_max, 0..=10, &mut to.reprompts_max)?;
+        let seconds = Duration::from_secs;
+        duration("agent.reprompt_after_s", agent.reprompt_after_s, 3..=600, seconds, &mut to.reprompt_after)?;
+        duration("agent.call_max_s", agent.call_max_s, 10..=86_400, seconds, &mut to.call_max)?;
+        to.answers = checked(&self.answers)?;
+        Ok(())
+    }
+
+    pub fn log(&self) -> Option<Given> {
+        given("log", self.log.as_ref())
+    }
+
+    pub fn api(&self) -> Option<Given> {
+        given("control.listen", self.control.listen.as_ref())
+    }
+
+    pub fn sip_listen(&self) -> Option<Given> {
+        given("sip.listen", self.sip.listen.as_ref())
+    }
+
+    pub fn rtp_ports(&self) -> Option<Given> {
+        given("media.rtp_ports", self.media.rtp_ports.as_ref())
+    }
+
+    pub fn models(&self) -> Option<Given> {
+        given("providers.models", self.providers.models.as_ref())
+    }
+
+    pub fn cartesia_voice(&self) -> Option<Given> {
+        given("providers.cartesia.voice", self.providers.cartesia.voice.as_ref())
+    }
+
+    /// Returns one of `stt`, `llm`, `tts` and `stt_format`.
+    pub fn stage(&self, key: &str) -> Option<Given> {
+        let providers = &self.providers;
+        let value = match key {
+            "stt" => &providers.stt,
+            "llm" => &providers.llm,
+            "tts" => &providers.tts,
+            _ => &providers.stt_format,
+        };
+        given(&format!("providers.{key}"), value.as_ref())
+    }
+
+    /// Returns the address of the provider whose variables begin with `prefix`.
+    pub fn base_url(&self, prefix: &str) -> Option<Given> {
+        let (base_url, _) = self.endpoint(prefix);
+        given(&format!("providers.{}.base_url", prefix.to_ascii_lowercase()), base_url)
+    }
+
+    /// Returns the model of the provider whose variables begin with `prefix`.
+    pub fn model(&self, prefix: &str) -> Option<Given> {
+        let (_, model) = self.endpoint(prefix);
+        given(&format!("providers.{}.model", prefix.to_ascii_lowercase()), model)
+    }
+
+    fn endpoint(&self, prefix: &str) -> (Option<&String>, Option<&String>) {
+        let providers = &self.providers;
+        let endpoint = match prefix {
+            "DEEPGRAM" => &providers.deepgram,
+            "GROQ" => &providers.groq,
+            "OPENAI" => &providers.openai,
+            _ => return (providers.cartesia.base_url.as_ref(), providers.cartesia.model.as_ref()),
+        };
+        (endpoint.base_url.as_ref(), endpoint.model.as_ref())
+    }
+}
+
+fn given(key: &str, value: Option<&String>) -> Option<Given> {
+    value.map(|value| in_file(key, value))
+}
+
+fn in_file(key: &str, value: &str) -> Given {
+    Given { name: format!("{key} in offhook.toml"), value: value.to_owned() }
+}
+
+fn number<T: TryFrom<i64>>(key: &str, value: Option<i64>, range: RangeInclusive<i64>, to: &mut T) -> Result<(), Error> {
+    let Some(value) = value else { return Ok(()) };
+    match T::try_from(value) {
+        Ok(fits) if range.contains(&value) => *to = fits,
+        _ => {
+            let (least, most) = (range.start(), range.end());
+            return Err(Error(format!("{key} in offhook.toml: {value} is not a whole number from {least} to {most}")));
+        }
+    }
+    Ok(())
+}
+
+fn duration(
+    key: &str,
+    value: Option<i64>,
+    range: RangeInclusive<i64>,
+    unit: fn(u64) -> Duration,
+    to: &mut Duration,
+) -> Result<(), Error> {
+    let mut count = 0u64;
+    number(key, value, range, &mut count)?;
+    if value.is_some() {
+        *to = unit(count);
+    }
+    Ok(())
+}
+
+fn checked(answers: &[Answer]) -> Result<Vec<Answer>, Error> {
+    let wrong = |what: String| Err(Error(format!("answers in offhook.toml: {what}")));
+    if answers.len() > ANSWERS_MAX {
+        return wrong(format!("there are {}, and there may be {ANSWERS_MAX}", answers.len()));
+    }
+    for (number, answer) in answers.iter().enumerate() {
+        let number = number + 1;
+        if answer.questions.is_empty() || answer.questions.len() > QUESTIONS_MAX {
+            return wrong(format!(
+                "answer {number} has {} questions, and may have 1 to {QUESTIONS_MAX}",
+                answer.questions.len()
+            ));
+        }
+        let texts = answer.questions.iter().chain([&answer.answer]);
+        if texts.into_iter().any(|text| text.trim().is_empty() || text.chars().count() > PHRASE_MAX) {
+            return wrong(format!("answer {number} holds an empty text, or one of more than {PHRASE_MAX} characters"));
+        }
+    }
+    Ok(answers.to_vec())
+}

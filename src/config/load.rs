@@ -1,0 +1,423 @@
+//! Which source wins, setting by setting, and what must fit together.
+
+use super::environment::Environment;
+use super::file::{self, File};
+use super::given::{Given, Scheme};
+use super::{Command, Config, Endpoint, Error, Llm, LogLevel, OPENAI_BASE_URL, Stt, SttFormat, Tts, cli};
+use std::ffi::OsString;
+use std::path::Path;
+
+impl Config {
+    /// Reads all settings; `args` are those after the program's name, relative paths start at `cwd`.
+    ///
+    /// # Errors
+    /// The first setting that is wrong, in one line: its name, what it was, and what it may be.
+    pub fn load(args: &[OsString], env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<(Self, Command), Error> {
+        let cli = match cli::parse(args)? {
+            cli::Parsed::Settings(cli) => cli,
+            cli::Parsed::Print(text) => return Ok((Self::default(), Command::Print(text))),
+        };
+        let env = Environment::read(env, cli.env_file.as_deref(), cwd)?;
+        let file = File::read(cli.config.as_deref(), cwd)?;
+        let mut config = Self { start: cli.start, ..Self::default() };
+        file.apply(&mut config)?;
+        if let Some(log) = env.get("OFFHOOK_LOG").or(file.log()) {
+            config.log = log.choice(LOG_LEVELS)?;
+        }
+        config.read_addresses(&cli, &env, &file)?;
+        if let Some(greeting) = env.get_even_empty("OFFHOOK_GREETING") {
+            config.agent.greeting = greeting.text(file::PHRASE_MAX)?;
+        }
+        config.read_providers(&env, &file, cwd)?;
+        let command = if cli.models { Command::Models } else { Command::Run };
+        Ok((config, command))
+    }
+
+    fn read_addresses(&mut self, cli: &cli::Cli, env: &Environment<'_>, file: &File) -> Result<(), Error> {
+        if let Some(api) = cli.api().or(file.api()) {
+            self.control.listen = api.address()?;
+        }
+        self.control.token = env.get("OFFHOOK_API_TOKEN").map(|token| token.secret()).transpose()?;
+        if !self.control.listen.ip().is_loopback() && self.control.token.is_none() {
+            let name = cli.api().map_or_else(|| "control.listen".to_owned(), |api| api.name);
+            return Err(Error(format!(
+                "{name}: {} can be reached from other machines; set OFFHOOK_API_TOKEN to the token that they must show, \
+                 or listen on 127.0.0.1",
+                self.control.listen
+            )));
+        }
+        if let Some(sip) = cli.sip().or(file.sip_listen()) {
+            self.sip.listen = sip.address()?;
+        }
+        if let Some(ports) = cli.rtp_ports().or(file.rtp_ports()) {
+            self.media.rtp_ports = ports.port_range()?;
+        }
+        Ok(())
+    }
+
+    fn read_providers(&mut self, env: &Environment<'_>, file: &File, cwd: &Path) -> Result<(), Error> {
+        let p = &mut self.providers;
+        p.deepgram.read(env, file, "DEEPGRAM", Scheme::WebSocket)?;
+        p.groq.read(env, file, "GROQ", Scheme::Http)?;
+        p.openai.read(env, file, "OPENAI", Scheme::Http)?;
+        p.cartesia.read(env, file, "CARTESIA", Scheme::WebSocket)?;
+        if let Some(voice) = env.get("CARTESIA_VOICE").or(file.cartesia_voice()) {
+            p.cartesia_voice = voice.word()?;
+        }
+        if let Some(format) = env.get("OFFHOOK_STT_FORMAT").or(file.stage("stt_format")) {
+            p.stt_format = format.choice(STT_FORMATS)?;
+        }
+        if let Some(models) = env.get("OFFHOOK_MODELS").or(file.models()) {
+            p.models = cwd.join(models.value);
+        } else if p.models.is_relative() {
+            p.models = cwd.join(&p.models);
+        }
+
+        let stt = env.get("OFFHOOK_STT").or(file.stage("stt"));
+        p.stt = stage(stt.as_ref(), STTS, Stt::Deepgram, &p.deepgram, "DEEPGRAM_API_KEY", Stt::Local)?;
+        let tts = env.get("OFFHOOK_TTS").or(file.stage("tts"));
+        p.tts = stage(tts.as_ref(), TTSS, Tts::Cartesia, &p.cartesia, "CARTESIA_API_KEY", Tts::Local)?;
+        let llm = env.get("OFFHOOK_LLM").or(file.stage("llm"));
+        p.llm = stage(llm.as_ref(), LLMS, Llm::Groq, &p.groq, "GROQ_API_KEY", Llm::Local)?;
+        if p.llm == Llm::OpenAi {
+            let missing =
+                |what: &str, why: &str| Err(Error(format!("{what}: not set, and OFFHOOK_LLM is openai; {why}")));
+            if p.openai.model.is_empty() {
+                return missing("OPENAI_MODEL", "set it to the name of a model that the server has");
+            }
+            if p.openai.base_url == OPENAI_BASE_URL && p.openai.key.is_empty() {
+                return missing("OPENAI_API_KEY", "set it, or set OPENAI_BASE_URL to a server that wants no key");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Endpoint {
+    /// Reads `{PREFIX}_API_KEY`, `{PREFIX}_BASE_URL` and `{PREFIX}_MODEL`.
+    fn read(&mut self, env: &Environment<'_>, file: &File, prefix: &str, scheme: Scheme) -> Result<(), Error> {
+        if let Some(key) = env.get(&format!("{prefix}_API_KEY")) {
+            self.key = key.secret()?;
+        }
+        if let Some(url) = env.get(&format!("{prefix}_BASE_URL")).or(file.base_url(prefix)) {
+            self.base_url = url.base_url(scheme)?;
+        }
+        if let Some(model) = env.get(&format!("{prefix}_MODEL")).or(file.model(prefix)) {
+            self.model = model.word()?;
+        }
+        Ok(())
+    }
+}
+
+/// Chooses a stage's provider: the one that is asked for; or else the one in the cloud where its key is there; or else `local`.
+fn stage<T: Copy + PartialEq>(
+    asked: Option<&Given>,
+    choices: &[(&str, T)],
+    cloud: T,
+    endpoint: &Endpoint,
+    key: &str,
+    local: T,
+) -> Result<T, Error> {
+    let has_key = !endpoint.key.is_empty();
+    let Some(asked) = asked else { return Ok(if has_key { cloud } else { local }) };
+    let choice = asked.choice(choices)?;
+    if choice == cloud && !has_key {
+        let (name, value) = (&asked.name, &asked.value);
+        return Err(Error(format!("{key}: not set, and {name} is {value}; set it, or set {name} to local")));
+    }
+    Ok(choice)
+}
+
+const STTS: &[(&str, Stt)] = &[("deepgram", Stt::Deepgram), ("local", Stt::Local), ("echo", Stt::Echo)];
+const LLMS: &[(&str, Llm)] =
+    &[("groq", Llm::Groq), ("openai", Llm::OpenAi), ("local", Llm::Local), ("echo", Llm::Echo)];
+const TTSS: &[(&str, Tts)] = &[("cartesia", Tts::Cartesia), ("local", Tts::Local), ("echo", Tts::Echo)];
+const STT_FORMATS: &[(&str, SttFormat)] = &[("pcm16", SttFormat::Pcm16), ("mulaw", SttFormat::Mulaw)];
+const LOG_LEVELS: &[(&str, LogLevel)] =
+    &[("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+    use std::time::Duration;
+
+    /// Files by name, in a working directory of their own.
+    struct Setup {
+        folder: tempfile::TempDir,
+        env: Vec<(&'static str, &'static str)>,
+    }
+
+    fn setup(files: &[(&str, &str)]) -> Setup {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).expect("a file for the test");
+        }
+        Setup { folder, env: Vec::new() }
+    }
+
+    impl Setup {
+        fn env(mut self, env: &[(&'static str, &'static str)]) -> Self {
+            self.env.extend(env);
+            self
+        }
+
+        fn load(&self, args: &str) -> Result<(Config, Command), Error> {
+            let args: Vec<OsString> = args.split_whitespace().map(OsString::from).collect();
+            let get = |name: &str| self.env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+            Config::load(&args, &get, self.folder.path())
+        }
+
+        fn config(&self, args: &str) -> Config {
+            self.load(args).expect("settings that are right").0
+        }
+
+        fn error(&self, args: &str) -> String {
+            let error = self.load(args).expect_err(args).to_string();
+            assert!(!error.contains('\n'), "{error}");
+            error
+        }
+    }
+
+    #[test]
+    fn nothing_given_is_the_local_agent_on_loopback() {
+        let config = setup(&[]).config("");
+        assert_eq!(config.control.listen.to_string(), "127.0.0.1:8000");
+        assert_eq!(config.sip.listen.to_string(), "0.0.0.0:5060");
+        assert_eq!(config.media.rtp_ports, 10_000..=20_000);
+        assert!(!config.start);
+        let p = &config.providers;
+        assert_eq!((p.stt, p.llm, p.tts), (Stt::Local, Llm::Local, Tts::Local));
+        assert!(p.models.is_absolute());
+    }
+
+    #[test]
+    fn each_stage_goes_where_its_key_is() {
+        let config = setup(&[]).env(&[("GROQ_API_KEY", "gsk-1")]).config("--start");
+        let p = &config.providers;
+        assert!(config.start);
+        assert_eq!((p.stt, p.llm, p.tts), (Stt::Local, Llm::Groq, Tts::Local));
+        let all = setup(&[(".env", "DEEPGRAM_API_KEY=d\nGROQ_API_KEY='g'\nexport CARTESIA_API_KEY=\"c\"\n")]);
+        let p = all.config("").providers;
+        assert_eq!((p.stt, p.llm, p.tts), (Stt::Deepgram, Llm::Groq, Tts::Cartesia));
+        assert_eq!(p.cartesia.key.expose(), "c");
+        assert!(!format!("{p:?}").contains("\"g\""));
+    }
+
+    #[test]
+    fn a_choice_is_stronger_than_a_key() {
+        let env = [("GROQ_API_KEY", "g"), ("OFFHOOK_LLM", "echo"), ("OFFHOOK_STT", "echo"), ("OFFHOOK_TTS", "echo")];
+        let p = setup(&[]).env(&env).config("").providers;
+        assert_eq!((p.stt, p.llm, p.tts), (Stt::Echo, Llm::Echo, Tts::Echo));
+    }
+
+    #[test]
+    fn a_choice_without_its_key_is_refused() {
+        let error = setup(&[]).env(&[("OFFHOOK_STT", "deepgram")]).error("");
+        assert_eq!(
+            error,
+            "DEEPGRAM_API_KEY: not set, and OFFHOOK_STT is deepgram; set it, or set OFFHOOK_STT to local"
+        );
+        let error = setup(&[("offhook.toml", "[providers]\ntts = \"cartesia\"")]).error("");
+        assert!(
+            error.starts_with("CARTESIA_API_KEY: not set, and providers.tts in offhook.toml is cartesia"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_openai_server_needs_a_model_and_only_openai_a_key() {
+        let env =
+            [("OFFHOOK_LLM", "openai"), ("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1/"), ("OPENAI_API_KEY", "")];
+        assert!(setup(&[]).env(&env).error("").starts_with("OPENAI_MODEL: not set"));
+        let local = setup(&[]).env(&env).env(&[("OPENAI_MODEL", "qwen3:8b")]).config("").providers;
+        assert_eq!((local.llm, local.openai.base_url.as_str()), (Llm::OpenAi, "http://127.0.0.1:11434/v1"));
+        let error = setup(&[]).env(&[("OFFHOOK_LLM", "openai"), ("OPENAI_MODEL", "m")]).error("");
+        assert!(error.starts_with("OPENAI_API_KEY: not set"), "{error}");
+        // A key alone changes nothing: it is in many people's environment for other reasons.
+        assert_eq!(setup(&[]).env(&[("OPENAI_API_KEY", "k")]).config("").providers.llm, Llm::Local);
+    }
+
+    #[test]
+    fn the_nearest_source_wins() {
+        let toml = "[sip]\nlisten = \"0.0.0.0:5070\"\n[providers.groq]\nmodel = \"file\"\n[agent]\ngreeting = \"file\"";
+        let dotenv = "GROQ_MODEL=dotenv\nOFFHOOK_GREETING=dotenv\n";
+        let files = [("offhook.toml", toml), (".env", dotenv)];
+        let config = setup(&files[..1]).config("");
+        assert_eq!(config.sip.listen.port(), 5070);
+        assert_eq!((config.providers.groq.model.as_str(), config.agent.greeting.as_str()), ("file", "file"));
+        let config = setup(&files).config("--sip 127.0.0.1:5080");
+        assert_eq!(config.sip.listen.to_string(), "127.0.0.1:5080");
+        assert_eq!((config.providers.groq.model.as_str(), config.agent.greeting.as_str()), ("dotenv", "dotenv"));
+        let env = [("GROQ_MODEL", "process"), ("OFFHOOK_GREETING", "process")];
+        let config = setup(&files).env(&env).config("");
+        assert_eq!((config.providers.groq.model.as_str(), config.agent.greeting.as_str()), ("process", "process"));
+    }
+
+    #[test]
+    fn an_empty_greeting_is_a_greeting_and_an_empty_key_is_none() {
+        let setup =
+            setup(&[(".env", "GROQ_API_KEY=from-file\n")]).env(&[("OFFHOOK_GREETING", ""), ("GROQ_API_KEY", "")]);
+        let config = setup.config("");
+        assert_eq!(config.agent.greeting, "");
+        assert_eq!(config.providers.llm, Llm::Local, "an empty variable hides the one of .env");
+    }
+
+    #[test]
+    fn an_api_beyond_this_machine_needs_a_token() {
+        let error = setup(&[]).error("--api 0.0.0.0:8000");
+        assert!(
+            error.starts_with("--api: 0.0.0.0:8000 can be reached") && error.contains("OFFHOOK_API_TOKEN"),
+            "{error}"
+        );
+        let env = [("OFFHOOK_API_TOKEN", "0123456789abcdef")];
+        let config = setup(&[]).env(&env).config("--api 0.0.0.0:8000");
+        assert_eq!(config.control.token.expect("given").expose(), "0123456789abcdef");
+        setup(&[]).config("--api [::1]:8000");
+    }
+
+    #[test]
+    fn a_wrong_setting_says_its_name_its_value_and_what_it_may_be() {
+        let table = [
+            ("--api 8000", "", "", "--api: \"8000\" is not an address and port, such as 127.0.0.1:8000"),
+            ("--sip localhost", "", "", "--sip: \"localhost\" is not an address and port"),
+            ("--rtp-ports 20000-10000", "", "", "--rtp-ports: \"20000-10000\" is not a range of ports"),
+            ("--nonsense", "", "", "unexpected argument '--nonsense' found"),
+            ("dance", "", "", "unrecognized subcommand 'dance'"),
+            ("--api", "", "", "a value is required for '--api <ADDR:PORT>'"),
+            ("--config none.toml", "", "", "--config: "),
+            ("--env-file none.env", "", "", "--env-file: "),
+            ("", "OFFHOOK_STT", "whisper", "OFFHOOK_STT: \"whisper\" is not one of: deepgram, local, echo"),
+            ("", "OFFHOOK_LLM", "Groq", "OFFHOOK_LLM: \"Groq\" is not one of: groq, openai, local, echo"),
+            ("", "OFFHOOK_TTS", "x", "OFFHOOK_TTS: \"x\" is not one of: cartesia, local, echo"),
+            ("", "OFFHOOK_STT_FORMAT", "opus", "OFFHOOK_STT_FORMAT: \"opus\" is not one of: pcm16, mulaw"),
+            ("", "OFFHOOK_LOG", "loud", "OFFHOOK_LOG: \"loud\" is not one of: error, warn, info, debug"),
+            ("", "DEEPGRAM_BASE_URL", "ws://api.deepgram.com", "DEEPGRAM_BASE_URL: \"ws://api.deepgram.com\" is not"),
+            ("", "GROQ_BASE_URL", "wss://api.groq.com", "GROQ_BASE_URL: \"wss://api.groq.com\" is not"),
+            ("", "GROQ_API_KEY", "two words", "GROQ_API_KEY: its 9 characters are not a key"),
+            ("", "CARTESIA_VOICE", "a voice", "CARTESIA_VOICE: \"a voice\" is not a name"),
+        ];
+        for (args, name, value, start) in table {
+            let setup = setup(&[]);
+            let setup = if name.is_empty() { setup } else { setup.env(&[(name, value)]) };
+            let error = setup.error(args);
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_file_names_the_key_and_the_line() {
+        let table = [
+            ("[agent]\ngreting = \"x\"", "greting in ", "line 2: unknown field `greting`"),
+            ("[agents]\n", "[agents] in ", "line 1: unknown field `agents`"),
+            ("[agent]\nreprompt_after_s = \"12\"", "reprompt_after_s in ", "line 2: invalid type"),
+            ("[agent]\ncall_max_s = -1", "agent.call_max_s in ", "-1 is not a whole number from 10 to 86400"),
+            ("[sip]\ncalls_max = 0", "sip.calls_max in ", "0 is not a whole number from 1 to 10000"),
+            ("[sip]\nexpires_min_s = 900", "sip.expires_default_s in ", "300 is not between"),
+            ("[sip]\nadvertised_address = \"0.0.0.0\"", "sip.advertised_address in ", "is not an address"),
+            ("[media]\nrtp_ports = \"x\"", "media.rtp_ports in ", "is not a range of ports"),
+            ("[control]\nlisten = \"0.0.0.0:1\"", "control.listen: ", "OFFHOOK_API_TOKEN"),
+            ("[providers]\nstt = \"x\"", "providers.stt in ", "one of: deepgram"),
+            ("[[answers]]\nquestions = []\nanswer = \"x\"", "answers in ", "answer 1 has 0 questions"),
+            ("[[answers]]\nquestions = [\"x\"]", "", "missing field `answer`"),
+            ("[agent\n", "", "line 1: "),
+        ];
+        for (toml, start, within) in table {
+            let error = setup(&[("offhook.toml", toml)]).error("");
+            assert!(error.starts_with(start) && error.contains(within), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_refused_and_not_repeated() {
+        let error = setup(&[("offhook.toml", "[providers.groq]\napi_key = \"gsk-hunter2\"")]).error("");
+        assert!(error.contains("secrets are read from the environment or .env only"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = setup(&[(".env", "A=1\nGROQ API KEY gsk-hunter2\n")]).error("");
+        assert!(error.contains("the line after A") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_misspelt_name_in_dotenv_is_noticed() {
+        let error = setup(&[(".env", "OFFHOOK_GREETNG=hi\n")]).error("");
+        assert!(error.starts_with("OFFHOOK_GREETNG in ") && error.contains("no such setting"), "{error}");
+    }
+
+    #[test]
+    fn the_file_sets_what_it_may() {
+        let toml = r#"
+            log = "debug"
+            [agent]
+            prompt = "Be brief."
+            business = "Harbour Dental"
+            reprompt_after_s = 20
+            call_max_s = 600
+            [[answers]]
+            questions = ["When are you open?", "opening hours"]
+            answer = "From nine to five."
+            [sip]
+            advertised_address = "192.0.2.10"
+            calls_max = 50
+            [media]
+            rtp_ports = "30000-30099"
+            port_rest_ms = 500
+            [providers]
+            models = "kept/here"
+            [providers.cartesia]
+            voice = "v-1"
+            model = "sonic-3.6"
+        "#;
+        let setup = setup(&[("my.toml", toml)]);
+        let config = setup.config("--config my.toml");
+        assert_eq!(config.log, LogLevel::Debug);
+        assert_eq!((config.agent.prompt.as_str(), config.agent.business.as_str()), ("Be brief.", "Harbour Dental"));
+        assert_eq!(
+            (config.agent.reprompt_after, config.agent.call_max),
+            (Duration::from_secs(20), Duration::from_secs(600))
+        );
+        assert_eq!(config.agent.answers[0].questions.len(), 2);
+        assert_eq!(config.sip.advertised_address.map(|ip| ip.to_string()).as_deref(), Some("192.0.2.10"));
+        assert_eq!((config.sip.calls_max, config.media.rtp_ports), (50, 30_000..=30_099));
+        assert_eq!(config.media.port_rest, Duration::from_millis(500));
+        assert_eq!(config.providers.models, setup.folder.path().join("kept/here"));
+        assert_eq!(
+            (config.providers.cartesia_voice.as_str(), config.providers.cartesia.model.as_str()),
+            ("v-1", "sonic-3.6")
+        );
+    }
+
+    #[test]
+    fn models_is_a_command_and_help_says_it_all() {
+        assert_eq!(setup(&[]).load("models").expect("a command").1, Command::Models);
+        assert_eq!(setup(&[]).load("--start").expect("a flag").1, Command::Run);
+        let (_, Command::Print(help)) = setup(&[]).load("--help").expect("help") else { panic!("help is printed") };
+        let mut missing = String::new();
+        let flags = ["--start", "--api", "--sip", "--rtp-ports", "--config", "--env-file", "models", "offhook.toml"];
+        for name in flags.into_iter().chain(super::super::environment::VARIABLES.iter().map(|(name, _)| *name)) {
+            if !help.contains(name) {
+                let _ = write!(missing, "{name} ");
+            }
+        }
+        assert_eq!(missing, "");
+        let (_, Command::Print(version)) = setup(&[]).load("--version").expect("version") else { panic!("printed") };
+        assert_eq!(version.trim(), concat!("offhook ", env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn the_texts_of_help_are_the_defaults() {
+        let p = super::super::Providers::default();
+        let defaults = [
+            ("DEEPGRAM_BASE_URL", p.deepgram.base_url),
+            ("DEEPGRAM_MODEL", p.deepgram.model),
+            ("GROQ_BASE_URL", p.groq.base_url),
+            ("GROQ_MODEL", p.groq.model),
+            ("CARTESIA_BASE_URL", p.cartesia.base_url),
+            ("CARTESIA_MODEL", p.cartesia.model),
+            ("OPENAI_BASE_URL", p.openai.base_url),
+        ];
+        for (name, value) in defaults {
+            let (_, line) = super::super::environment::VARIABLES.iter().find(|(n, _)| *n == name).expect(name);
+            assert!(line.ends_with(&format!("default {value}")), "{name}: {line}");
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The JSON of the control API: fields in the order and with the names that users' scripts know.
+
+use super::{About, Realtime, Running};
+use crate::metrics::histogram::milliseconds;
+use crate::metrics::{Board, CallView, Kind, Latency, Percentiles, ProviderNames, Stage, TurnView};
+use crate::sip::EndedBy;
+use crate::time::Instant;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What an error says; FastAPI's shape, which the earlier bridge had.
+#[derive(Serialize)]
+pub struct Detail<T> {
+    /// What is wrong.
+    pub detail: T,
+}
+
+/// One wrong parameter, as FastAPI tells it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Invalid {
+    /// The kind of error, in pydantic's words.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Where it is.
+    pub loc: [&'static str; 2],
+    /// What is wrong, for people.
+    pub msg: &'static str,
+    /// What was given.
+    pub input: String,
+}
+
+/// `status` and `message`.
+#[derive(Serialize)]
+pub struct Message {
+    /// One word.
+    pub status: &'static str,
+    /// One sentence.
+    pub message: String,
+}
+
+/// The bridge has started.
+#[derive(Serialize)]
+pub struct Started {
+    #[serde(flatten)]
+    message: Message,
+    sip_port: u16,
+    instructions: Instructions,
+}
+
+#[derive(Serialize)]
+struct Instructions {
+    microsip: String,
+    username: &'static str,
+    call_to: &'static str,
+}
+
+impl Started {
+    /// `host` is as the user wrote it.
+    pub fn new(host: &str, port: u16) -> Self {
+        let server = if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        Self {
+            message: Message { status: "started", message: format!("SIP bridge started on {server}") },
+            sip_port: port,
+            instructions: Instructions {
+                microsip: format!("Configure SIP Server: {server}"),
+                username: "any (e.g., agent001)",
+                call_to: "any extension to invoke AI agent",
+            },
+        }
+    }
+}
+
+/// The status of a running bridge.
+#[derive(Serialize)]
+pub struct Status {
+    status: &'static str,
+    sip_port: u16,
+    host: String,
+    active_calls: usize,
+    active_sessions: usize,
+    rtp_ports_in_use: Vec<u16>,
+    registrations: usize,
+    version: &'static str,
+    providers: Providers,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<String>,
+    open_mode: bool,
+    realtime: Realtime,
+    uptime_seconds: u64,
+    totals: Totals,
+    latency: Latencies,
+}
+
+#[derive(Serialize)]
+struct Providers {
+    stt: &'static str,
+    llm: &'static str,
+    tts: &'static str,
+}
+
+impl From<ProviderNames> for Providers {
+    fn from(ProviderNames { stt, llm, tts }: ProviderNames) -> Self {
+        Self { stt, llm, tts }
+    }
+}
+
+#[derive(Serialize)]
+struct Totals {
+    calls: u64,
+    answered: u64,
+    refused: u64,
+    ended_by_caller: u64,
+    ended_by_agent: u64,
+    ended_by_engine: u64,
+    turns: u64,
+    interrupted: u64,
+}
+
+/// Percentiles over all calls since the engine's start.
+#[derive(Serialize)]
+struct Latencies {
+    jitter_ms: Percentiles,
+    gap_wait_ms: Percentiles,
+    pacing_error_ms: Percentiles,
+    turn_ms: Percentiles,
+    own_path_ms: Percentiles,
+    barge_in_ms: Percentiles,
+    stages_ms: Stages<Percentiles>,
+}
+
+/// One value per stage of a turn.
+#[derive(Serialize)]
+struct Stages<T> {
+    ingress: T,
+    end_of_turn: T,
+    decision: T,
+    llm: T,
+    clause: T,
+    tts: T,
+    egress: T,
+}
+
+impl<T> Stages<T> {
+    fn each(of: impl Fn(Stage) -> T) -> Self {
+        Self {
+            ingress: of(Stage::Ingress),
+            end_of_turn: of(Stage::EndOfTurn),
+            decision: of(Stage::Decision),
+            llm: of(Stage::Llm),
+            clause: of(Stage::Clause),
+            tts: of(Stage::Tts),
+            egress: of(Stage::Egress),
+        }
+    }
+}
+
+impl Status {
+    /// Takes the bridge's own words and the board's at `now`.
+    pub fn new(running: &Running, about: About, board: &Board, now: Instant) -> Self {
+        let calls = board.live(now);
+        let mut rtp_ports_in_use: Vec<_> = calls.iter().map(|call| call.rtp_port).collect();
+        rtp_ports_in_use.sort_unstable();
+        let totals = board.totals();
+        let ended = |by: EndedBy| totals.ended[by as usize];
+        let percentiles = |kind| board.distribution(kind).percentiles();
+        Self {
+            status: "running",
+            sip_port: running.listen.port(),
+            host: running.listen.ip().to_string(),
+            active_calls: calls.len(),
+            active_sessions: calls.iter().filter(|call| call.agent_up).count(),
+            rtp_ports_in_use,
+            registrations: running.registrations,
+            version: env!("CARGO_PKG_VERSION"),
+            providers: about.providers.into(),
+            notice: about.notice,
+            open_mode: about.open_mode,
+            realtime: about.realtime,
+            uptime_seconds: running.uptime.as_secs(),
+            totals: Totals {
+                calls: totals.invited,
+                answered: totals.answered,
+                refused: totals.refused,
+                ended_by_caller: ended(EndedBy::Caller),
+                ended_by_agent: ended(EndedBy::Agent),
+                ended_by_engine: ended(EndedBy::Engine),
+                turns: totals.turns,
+                interrupted: totals.interrupted,
+            },
+            latency: Latencies {
+                jitter_ms: percentiles(Kind::Jitter),
+                gap_wait_ms: percentiles(Kind::GapWait),
+                pacing_error_ms: percentiles(Kind::PacingError),
+                turn_ms: percentiles(Kind::Turn),
+                own_path_ms: percentiles(Kind::OwnPath),
+                barge_in_ms: percentiles(Kind::BargeIn),
+                stages_ms: Stages::each(|stage| percentiles(Kind::Stage(stage))),
+            },
+        }
+    }
+}
+
+/// The list of calls.
+#[derive(Serialize)]
+pub struct Calls {
+    calls: Vec<Call>,
+    count: usize,
+}
+
+impl Calls {
+    /// Takes the live calls, oldest first.
+    pub fn new(calls: Vec<CallView>) -> Self {
+        let calls: Vec<_> = calls.into_iter().map(Call::new).collect();
+        Self { count: calls.len(), calls }
+    }
+}
+
+/// A call in the list.
+#[derive(Serialize)]
+struct Call {
+    call_id: String,
+    from: String,
+    to: String,
+    state: &'static str,
+    duration_seconds: u64,
+    rtp_port: u16,
+    codec: Option<&'static str>,
+    source: String,
+}
+
+impl Call {
+    fn new(call: CallView) -> Self {
+        Self {
+            call_id: call.call_id,
+            from: call.from,
+            to: call.to,
+            state: call.state.name(),
+            duration_seconds: call.duration.as_secs(),
+            rtp_port: call.rtp_port,
+            codec: call.codec,
+            source: call.source.to_string(),
+        }
+    }
+}
+
+/// All that is known of one call.
+#[derive(Serialize)]
+pub struct CallDetail {
+    #[serde(flatten)]
+    call: Call,
+    remote: Option<String>,
+    providers: Providers,
+    turns: Vec<Turn>,
+    quality: Quality,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<Ended>,
+}
+
+#[derive(Serialize)]
+struct Turn {
+    turn: u32,
+    caller: String,
+    agent: String,
+    interrupted: bool,
+    /// Null until the reply's first packet is sent.
+    latency_ms: Option<TurnLatency>,
+}
+
+#[derive(Serialize)]
+struct TurnLatency {
+    total: f64,
+    #[serde(flatten)]
+    stages: Stages<f64>,
+    unexplained: f64,
+}
+
+#[derive(Serialize)]
+struct Quality {
+    packets_received: u64,
+    lost: u64,
+    late: u64,
+    duplicate: u64,
+    discarded: u64,
+    concealed_ms: f64,
+    packets_sent: u64,
+    underruns: u64,
+    jitter_ms: Percentiles,
+    gap_wait_ms: Percentiles,
+    pacing_error_ms: Percentiles,
+    /// As the caller reports by RTCP; null until it does.
+    remote_loss_percent: Option<f64>,
+    round_trip_ms: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    by: &'static str,
+    reason: String,
+}
+
+impl CallDetail {
+    /// Takes the whole view.
+    pub fn new(mut call: CallView) -> Self {
+        let turns = std::mem::take(&mut call.turns).into_iter().map(Turn::new).collect();
+        let q = call.quality;
+        let ended = call.ended.take().map(|ended| {
+            let by = match ended.by {
+                EndedBy::Caller => "caller",
+                EndedBy::Agent => "agent",
+                EndedBy::Engine => "engine",
+            };
+            Ended { by, reason: ended.reason }
+        });
+        Self {
+            remote: call.remote.map(|remote| remote.to_string()),
+            providers: call.providers.into(),
+            turns,
+            quality: Quality {
+                packets_received: q.packets_received,
+                lost: q.lost,
+                late: q.late,
+                duplicate: q.duplicate,
+                discarded: q.discarded,
+                concealed_ms: milliseconds(q.concealed),
+                packets_sent: q.packets_sent,
+                underruns: q.underruns,
+                jitter_ms: call.jitter,
+                gap_wait_ms: call.gap_wait,
+                pacing_error_ms: call.pacing_error,
+                remote_loss_percent: q.remote_fraction_lost.map(|lost| f64::from(lost) * 100.0 / 256.0),
+                round_trip_ms: q.round_trip.map(milliseconds),
+            },
+            ended,
+            call: Call::new(call),
+        }
+    }
+}
+
+impl Turn {
+    fn new(TurnView { record, latency }: TurnView) -> Self {
+        Self {
+            turn: record.turn.0,
+            caller: record.caller,
+            agent: record.agent,
+            interrupted: record.interrupted,
+            latency_ms: latency.as_ref().map(TurnLatency::new),
+        }
+    }
+}
+
+impl TurnLatency {
+    /// A stage that a turn did not have took no time, so that the stages add up.
+    fn new(latency: &Latency) -> Self {
+        Self {
+            total: milliseconds(latency.total()),
+            stages: Stages::each(|stage| milliseconds(latency.stage(stage).unwrap_or(Duration::ZERO))),
+            unexplained: milliseconds(latency.unexplained()),
+        }
+    }
+}
+
+/// A call was hung up.
+#[derive(Serialize)]
+pub struct HungUp<'a> {
+    status: &'static str,
+    call_id: &'a str,
+}
+
+impl<'a> HungUp<'a> {
+    /// Takes the Call-ID as it was asked for.
+    pub const fn new(call_id: &'a str) -> Self {
+        Self { status: "ended", call_id }
+    }
+}
+
+/// What `GET /` says.
+#[derive(Serialize)]
+pub struct Index {
+    name: &'static str,
+    version: &'static str,
+    routes: BTreeMap<String, &'static str>,
+}
+
+impl Index {
+    /// Takes each route and what it does.
+    pub fn new(routes: impl Iterator<Item = (String, &'static str)>) -> Self {
+        Self { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION"), routes: routes.collect() }
+    }
+}

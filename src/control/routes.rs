@@ -1,0 +1,682 @@
+//! One function per route, pure: request in, reply out.
+
+use super::bodies::{CallDetail, Calls, Detail, HungUp, Index, Invalid, Message, Started, Status};
+use super::guard::{self, Denied, Sender};
+use super::{Bridge, ListenError, StartError};
+use crate::config::Secret;
+use crate::metrics::prometheus::{self, Gauges};
+use serde::Serialize;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Longest request target that is looked at: a percent-encoded Call-ID of the longest kind that is kept, and room.
+pub const TARGET_MAX: usize = 8_192;
+
+/// A request, as far as it matters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// The method, in capitals.
+    pub method: &'a str,
+    /// Path and query, percent-encoded.
+    pub target: &'a str,
+    /// Who sent it.
+    pub sender: Sender<'a>,
+    /// Whether it is a WebSocket handshake (RFC 6455 §4.2.1).
+    pub handshake: bool,
+}
+
+/// What is done about a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It gets this reply.
+    Reply(Reply),
+    /// It becomes a WebSocket over which this call is heard.
+    Listen {
+        /// The Call-ID.
+        call_id: String,
+    },
+}
+
+/// A reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The Content-Type header.
+    pub content_type: &'static str,
+    /// One more header: name and value.
+    pub header: Option<(&'static str, &'static str)>,
+    /// The body.
+    pub body: String,
+}
+
+const JSON: &str = "application/json";
+
+impl Reply {
+    fn json(status: u16, body: &impl Serialize) -> Self {
+        let body = serde_json::to_string(body).expect("bodies are strings and numbers under string keys");
+        Self { status, content_type: JSON, header: None, body }
+    }
+
+    fn detail(status: u16, detail: impl Serialize) -> Self {
+        Self::json(status, &Detail { detail })
+    }
+
+    fn message(status: &'static str, message: impl Into<String>) -> Self {
+        Self::json(200, &Message { status, message: message.into() })
+    }
+
+    fn with(self, name: &'static str, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+}
+
+/// What a path is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Index,
+    Metrics,
+    Start,
+    Stop,
+    Status,
+    Calls,
+    Call,
+    Audio,
+}
+
+/// Every route: its path (a trailing slash takes the Call-ID after it), its methods, and what it does.
+const ROUTES: [(&str, Route, &str, &str); 8] = [
+    ("/", Route::Index, "GET, HEAD, OPTIONS", "this list"),
+    ("/metrics", Route::Metrics, "GET, HEAD, OPTIONS", "Prometheus text"),
+    ("/api/v1/sip/start", Route::Start, "POST, OPTIONS", "starts the bridge; query: host, port"),
+    ("/api/v1/sip/stop", Route::Stop, "POST, OPTIONS", "ends every call and stops the bridge"),
+    ("/api/v1/sip/status", Route::Status, "GET, HEAD, OPTIONS", "what runs, and how fast"),
+    ("/api/v1/sip/calls", Route::Calls, "GET, HEAD, OPTIONS", "the live calls"),
+    (
+        "/api/v1/sip/calls/",
+        Route::Call,
+        "GET, HEAD, DELETE, OPTIONS",
+        "one call, its turns and quality; DELETE hangs up",
+    ),
+    ("/api/v1/sip/audio/", Route::Audio, "GET, OPTIONS", "WebSocket: both sides of a call, 16-bit PCM, 16 kHz"),
+];
+
+/// Answers `request`; `token` is the one that is demanded, if any.
+pub fn answer(request: &Request<'_>, token: Option<&Secret>, bridge: &dyn Bridge) -> Answer {
+    if let Err(denied) = guard::check(&request.sender, token) {
+        return Answer::Reply(deny(denied));
+    }
+    if request.target.len() > TARGET_MAX {
+        return Answer::Reply(Reply::detail(414, "URI Too Long"));
+    }
+    let (path, query) = split_target(request.target);
+    let Some((route, methods, call_id)) = find_route(path) else {
+        return Answer::Reply(Reply::detail(404, "Not Found"));
+    };
+    let reply = match (request.method, route) {
+        ("OPTIONS", _) => Reply::json(200, &methods.split(", ").collect::<Vec<_>>()).with("Allow", methods),
+        (method, _) if !methods.split(", ").any(|allowed| allowed == method) => {
+            Reply::detail(405, "Method Not Allowed").with("Allow", methods)
+        }
+        (_, Route::Audio) if request.handshake => return Answer::Listen { call_id },
+        (_, Route::Audio) => Reply::detail(400, "a WebSocket handshake (version 13) is expected here"),
+        ("DELETE", Route::Call) => hang_up(&call_id, bridge),
+        (_, Route::Call) => call(&call_id, bridge),
+        (_, Route::Index) => index(),
+        (_, Route::Metrics) => metrics(bridge),
+        (_, Route::Start) => start(query, bridge),
+        (_, Route::Stop) => stop(bridge),
+        (_, Route::Status) => status(bridge),
+        (_, Route::Calls) => calls(bridge),
+    };
+    Answer::Reply(reply)
+}
+
+/// Returns the WebSocket close code and reason for a call that cannot be heard (RFC 6455 §7.4.1).
+#[must_use]
+pub const fn close_code(error: ListenError) -> (u16, &'static str) {
+    match error {
+        ListenError::NotRunning => (1011, "SIP bridge is not running"),
+        ListenError::NoSuchCall => (1008, "Call not found"),
+        ListenError::TooMany => (1013, "Too many listeners"),
+    }
+}
+
+fn deny(denied: Denied) -> Reply {
+    match denied {
+        Denied::Unauthenticated => Reply::detail(401, "Not authenticated").with("WWW-Authenticate", "Bearer"),
+        Denied::Host => Reply::detail(403, "Host is not this machine; ask 127.0.0.1, or set OFFHOOK_API_TOKEN"),
+        Denied::Origin => Reply::detail(403, "pages from other machines may not ask; set OFFHOOK_API_TOKEN"),
+    }
+}
+
+fn start(query: &str, bridge: &dyn Bridge) -> Reply {
+    let (host, port) = match start_parameters(query) {
+        Ok(parameters) => parameters,
+        Err(errors) => return Reply::detail(422, errors),
+    };
+    // `start_parameters` has let through what `parse_host` takes.
+    let Some(ip) = parse_host(&host) else { return Reply::detail(500, "Internal Server Error") };
+    match bridge.start(SocketAddr::new(ip, port)) {
+        Ok(()) => Reply::json(200, &Started::new(&host, port)),
+        Err(StartError::AlreadyRunning { port }) => {
+            Reply::message("already_running", format!("SIP bridge already running on port {port}"))
+        }
+        Err(StartError::Bind(error)) => bind_error(&host, port, &error),
+        Err(StartError::Other(text)) => Reply::detail(500, text),
+    }
+}
+
+/// Says why the socket was not bound, and what would probably do.
+fn bind_error(host: &str, port: u16, error: &io::Error) -> Reply {
+    const DEFAULT_PORT: u16 = 5060;
+    let next = port.checked_add(1).unwrap_or(DEFAULT_PORT);
+    let at_host = if host == DEFAULT_HOST { String::new() } else { format!("host={host}&") };
+    let try_instead = |query: String| format!("try POST /api/v1/sip/start?{query}");
+    let detail = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("UDP port {port} on {host} is in use; {}", try_instead(format!("{at_host}port={next}")))
+        }
+        io::ErrorKind::PermissionDenied => {
+            let unprivileged = if port < 1024 { DEFAULT_PORT } else { next };
+            format!(
+                "UDP port {port} on {host} is not allowed; {}",
+                try_instead(format!("{at_host}port={unprivileged}"))
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "{host} is not an address of this machine; {}",
+                try_instead(format!("host={DEFAULT_HOST}&port={port}"))
+            )
+        }
+        _ => format!("UDP port {port} on {host} cannot be had: {error}"),
+    };
+    Reply::detail(409, detail)
+}
+
+const DEFAULT_HOST: &str = "0.0.0.0";
+
+/// Reads `host` and `port`; as with FastAPI, the last of several counts, and each wrong one is told.
+fn start_parameters(query: &str) -> Result<(String, u16), Vec<Invalid>> {
+    let (mut host, mut port) = (DEFAULT_HOST.to_owned(), Ok(5060));
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match decode(name, true).as_str() {
+            "host" => host = decode(value, true),
+            "port" => port = parse_port(decode(value, true)),
+            _ => {}
+        }
+    }
+    let host_error = parse_host(&host).is_none().then(|| Invalid {
+        kind: "ip_any_address",
+        loc: ["query", "host"],
+        msg: "value is not a valid IPv4 or IPv6 address",
+        input: host.clone(),
+    });
+    match (host_error, port) {
+        (None, Ok(port)) => Ok((host, port)),
+        (host_error, port) => Err(host_error.into_iter().chain(port.err()).collect()),
+    }
+}
+
+fn parse_host(host: &str) -> Option<IpAddr> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.unwrap_or(host).parse().ok()
+}
+
+fn parse_port(input: String) -> Result<u16, Invalid> {
+    let wrong = |kind, msg| Invalid { kind, loc: ["query", "port"], msg, input: input.clone() };
+    let number = input.trim();
+    let (negative, digits) = number.strip_prefix('-').map_or((false, number), |digits| (true, digits));
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong("int_parsing", "Input should be a valid integer, unable to parse string as an integer"));
+    }
+    match digits.parse::<u16>() {
+        _ if negative => Err(wrong("greater_than_equal", "Input should be greater than or equal to 1")),
+        Ok(0) => Err(wrong("greater_than_equal", "Input should be greater than or equal to 1")),
+        Ok(port) => Ok(port),
+        Err(_) => Err(wrong("less_than_equal", "Input should be less than or equal to 65535")),
+    }
+}
+
+const STOPPED: &str = "SIP bridge is not running";
+
+fn stop(bridge: &dyn Bridge) -> Reply {
+    if bridge.stop() { Reply::message("stopped", "SIP bridge stopped") } else { Reply::message("not_running", STOPPED) }
+}
+
+fn status(bridge: &dyn Bridge) -> Reply {
+    match bridge.running() {
+        Some(running) => Reply::json(200, &Status::new(&running, bridge.about(), bridge.board(), bridge.now())),
+        None => Reply::message("stopped", STOPPED),
+    }
+}
+
+fn calls(bridge: &dyn Bridge) -> Reply {
+    let calls = if bridge.running().is_some() { bridge.board().live(bridge.now()) } else { Vec::new() };
+    Reply::json(200, &Calls::new(calls))
+}
+
+fn call(call_id: &str, bridge: &dyn Bridge) -> Reply {
+    match bridge.board().find(call_id, bridge.now()) {
+        Some(call) => Reply::json(200, &CallDetail::new(call)),
+        None => Reply::detail(404, "Call not found"),
+    }
+}
+
+fn hang_up(call_id: &str, bridge: &dyn Bridge) -> Reply {
+    let found = bridge.board().find_live(call_id);
+    if found.is_some_and(|call| bridge.hang_up(call)) {
+        Reply::json(200, &HungUp::new(call_id))
+    } else {
+        Reply::detail(404, "Call not found")
+    }
+}
+
+fn metrics(bridge: &dyn Bridge) -> Reply {
+    let calls = bridge.board().live(bridge.now());
+    let running = bridge.running();
+    let gauges = Gauges {
+        running: running.is_some(),
+        calls_active: calls.len(),
+        agents_active: calls.iter().filter(|call| call.agent_up).count(),
+        registrations: running.map_or(0, |running| running.registrations),
+        uptime: bridge.about().uptime,
+    };
+    let body = prometheus::render(&gauges, bridge.board());
+    Reply { status: 200, content_type: prometheus::CONTENT_TYPE, header: None, body }
+}
+
+fn index() -> Reply {
+    let routes = ROUTES.iter().map(|(path, _, methods, what)| {
+        let call_id = if path.len() > 1 && path.ends_with('/') { "{call_id}" } else { "" };
+        let methods = methods.replace(", HEAD", "").replace(", OPTIONS", "");
+        (format!("{methods} {path}{call_id}"), *what)
+    });
+    Reply::json(200, &Index::new(routes))
+}
+
+/// Returns path and query of a target in origin form or absolute form (RFC 9112 §3.2), without a fragment.
+fn split_target(target: &str) -> (&str, &str) {
+    let absolute = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
+    let target = match absolute {
+        Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
+        None => target,
+    };
+    let target = target.split('#').next().unwrap_or_default();
+    target.split_once('?').unwrap_or((target, ""))
+}
+
+/// Returns the route of `path`, its methods, and the decoded Call-ID where it has one. A Call-ID may hold a slash.
+fn find_route(path: &str) -> Option<(Route, &'static str, String)> {
+    for (route_path, route, methods, _) in ROUTES {
+        let takes_call_id = matches!(route, Route::Call | Route::Audio);
+        match path.strip_prefix(route_path) {
+            Some("") if !takes_call_id => return Some((route, methods, String::new())),
+            Some(call_id) if takes_call_id && !call_id.is_empty() => {
+                return Some((route, methods, decode(call_id, false)));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Decodes percent-encoding (RFC 3986 §2.1), and `+` as a space in a query; what is no encoding stays as it is.
+fn decode(text: &str, is_query: bool) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let hex = |at: usize| after.get(at).and_then(|b| char::from(*b).to_digit(16));
+        rest = match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                // Two hexadecimal digits make a byte.
+                bytes.push((high * 16 + low) as u8);
+                &after[2..]
+            }
+            (b'+', _, _) if is_query => {
+                bytes.push(b' ');
+                after
+            }
+            _ => {
+                bytes.push(first);
+                after
+            }
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::TurnRecord;
+    use crate::control::pretend::Pretend;
+    use crate::ids::{CallId, TurnId};
+    use crate::metrics::{Kind, Latency, Quality, Sample};
+    use crate::sip::EndedBy;
+    use crate::time::Instant;
+    use std::time::Duration;
+
+    fn ask(bridge: &Pretend, line: &str) -> Reply {
+        let (method, target) = line.split_once(' ').expect("a method and a target");
+        match answer(&Request { method, target, ..Request::default() }, None, bridge) {
+            Answer::Reply(reply) => reply,
+            Answer::Listen { .. } => panic!("no handshake was sent"),
+        }
+    }
+
+    /// Each request in turn gets this status and exactly this body.
+    fn talk(bridge: &Pretend, table: &[(&str, u16, &str)]) {
+        for (line, status, body) in table {
+            let reply = ask(bridge, line);
+            assert_eq!((reply.status, reply.body.as_str()), (*status, *body), "{line}");
+            assert_eq!(reply.content_type, "application/json", "{line}");
+        }
+    }
+
+    const START: &str = "POST /api/v1/sip/start";
+    const STARTED: &str = r#"{"status":"started","message":"SIP bridge started on 0.0.0.0:5060","sip_port":5060,"instructions":{"microsip":"Configure SIP Server: 0.0.0.0:5060","username":"any (e.g., agent001)","call_to":"any extension to invoke AI agent"}}"#;
+    const NO_CALL: &str = r#"{"detail":"Call not found"}"#;
+
+    #[test]
+    fn start_and_stop_say_what_they_said_before() {
+        let already = r#"{"status":"already_running","message":"SIP bridge already running on port 5060"}"#;
+        let stopped = r#"{"status":"stopped","message":"SIP bridge stopped"}"#;
+        let not_running = r#"{"status":"not_running","message":"SIP bridge is not running"}"#;
+        let status_stopped = r#"{"status":"stopped","message":"SIP bridge is not running"}"#;
+        talk(
+            &Pretend::default(),
+            &[
+                ("POST /api/v1/sip/stop", 200, not_running),
+                ("GET /api/v1/sip/status", 200, status_stopped),
+                ("GET /api/v1/sip/calls", 200, r#"{"calls":[],"count":0}"#),
+                (START, 200, STARTED),
+                ("POST /api/v1/sip/start?port=5070", 200, already),
+                ("POST /api/v1/sip/stop", 200, stopped),
+                ("POST /api/v1/sip/stop?x=1", 200, not_running),
+                ("POST http://127.0.0.1:8000/api/v1/sip/start?host=0.0.0.0&port=5060#x", 200, STARTED),
+            ],
+        );
+    }
+
+    #[test]
+    fn start_takes_a_host_and_a_port() {
+        for (query, server, port) in [
+            ("host=127.0.0.1&port=5070", "127.0.0.1:5070", 5070),
+            ("port=+5070+", "0.0.0.0:5070", 5070),
+            ("port=1&port=5071&other=x", "0.0.0.0:5071", 5071),
+            ("host=%3A%3A1", "[::1]:5060", 5060),
+            ("host=[::1]", "[::1]:5060", 5060),
+            ("host=localhost&po%72t=5072", "localhost:5072", 5072),
+        ] {
+            let reply = ask(&Pretend::default(), &format!("{START}?{query}"));
+            let body: serde_json::Value = serde_json::from_str(&reply.body).expect("JSON");
+            assert_eq!(reply.status, 200, "{query}: {}", reply.body);
+            assert_eq!(body["message"], format!("SIP bridge started on {server}"));
+            assert_eq!(body["instructions"]["microsip"], format!("Configure SIP Server: {server}"));
+            assert_eq!(body["sip_port"], port);
+        }
+    }
+
+    #[test]
+    fn wrong_parameters_are_told_one_by_one() {
+        let parsing = |input: &str| {
+            format!(
+                r#"{{"type":"int_parsing","loc":["query","port"],"msg":"Input should be a valid integer, unable to parse string as an integer","input":{input}}}"#
+            )
+        };
+        let small = |input: &str| {
+            format!(
+                r#"{{"type":"greater_than_equal","loc":["query","port"],"msg":"Input should be greater than or equal to 1","input":"{input}"}}"#
+            )
+        };
+        let large = |input: &str| {
+            format!(
+                r#"{{"type":"less_than_equal","loc":["query","port"],"msg":"Input should be less than or equal to 65535","input":"{input}"}}"#
+            )
+        };
+        let host = |input: &str| {
+            format!(
+                r#"{{"type":"ip_any_address","loc":["query","host"],"msg":"value is not a valid IPv4 or IPv6 address","input":{input}}}"#
+            )
+        };
+        let bridge = Pretend::default();
+        for (query, errors) in [
+            ("port=abc", parsing(r#""abc""#)),
+            ("port=", parsing(r#""""#)),
+            ("port", parsing(r#""""#)),
+            ("port=5060.5", parsing(r#""5060.5""#)),
+            ("port=%22%0A", parsing(r#""\"\n""#)),
+            ("port=--1", parsing(r#""--1""#)),
+            ("port=0", small("0")),
+            ("port=-5", small("-5")),
+            ("port=70000", large("70000")),
+            ("port=99999999999999999999999", large("99999999999999999999999")),
+            ("host=nowhere", host(r#""nowhere""#)),
+            ("host=", host(r#""""#)),
+            ("host=127.0.0.1:5060", host(r#""127.0.0.1:5060""#)),
+            ("host=%FF", host("\"\u{fffd}\"")),
+            ("host=300.1.1.1&port=abc", format!("{},{}", host(r#""300.1.1.1""#), parsing(r#""abc""#))),
+        ] {
+            let body = format!(r#"{{"detail":[{errors}]}}"#);
+            talk(&bridge, &[(&format!("{START}?{query}"), 422, &body)]);
+        }
+        assert!(bridge.running().is_none());
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_had_comes_with_advice() {
+        for (query, detail) in [
+            ("port=5999", "UDP port 5999 on 0.0.0.0 is in use; try POST /api/v1/sip/start?port=6000"),
+            ("port=65535", "UDP port 65535 on 0.0.0.0 is in use; try POST /api/v1/sip/start?port=5060"),
+            (
+                "host=127.0.0.1&port=5999",
+                "UDP port 5999 on 127.0.0.1 is in use; try POST /api/v1/sip/start?host=127.0.0.1&port=6000",
+            ),
+            (
+                "host=192.0.2.1",
+                "192.0.2.1 is not an address of this machine; try POST /api/v1/sip/start?host=0.0.0.0&port=5060",
+            ),
+            ("port=80", "UDP port 80 on 0.0.0.0 is not allowed; try POST /api/v1/sip/start?port=5060"),
+        ] {
+            let body = format!(r#"{{"detail":"{detail}"}}"#);
+            talk(&Pretend::default(), &[(&format!("{START}?{query}"), 409, &body)]);
+        }
+    }
+
+    #[test]
+    fn the_status_begins_as_it_always_did_and_goes_on() {
+        let bridge = Pretend::started();
+        bridge.invite(0, "a");
+        bridge.invite(1, "b");
+        bridge.board.agent_up(CallId(1), true);
+        bridge.board.samples([Sample { kind: Kind::Jitter, call: CallId(1), value: Duration::from_millis(3) }]);
+        let body = ask(&bridge, "GET /api/v1/sip/status").body;
+        let start = r#"{"status":"running","sip_port":5060,"host":"0.0.0.0","active_calls":2,"active_sessions":1,"rtp_ports_in_use":[10000,10002],"#;
+        assert!(body.starts_with(start), "{body}");
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(body["providers"], serde_json::json!({"stt": "moonshine", "llm": "receptionist", "tts": "hibari"}));
+        assert_eq!(body["realtime"], serde_json::json!({"pinned": true, "fifo": false, "mlock": true}));
+        assert_eq!(body["open_mode"], true);
+        assert_eq!(body["uptime_seconds"], 7);
+        assert_eq!(body["totals"]["calls"], 2);
+        assert_eq!(body["latency"]["jitter_ms"]["p99"], 3.0);
+        assert_eq!(body["latency"]["stages_ms"]["llm"]["count"], 0);
+        assert!(body.get("notice").is_none());
+    }
+
+    #[test]
+    fn a_call_is_listed_shown_and_hung_up() {
+        let bridge = Pretend::started();
+        bridge.invite(0, "abc@127.0.0.1");
+        bridge.board.answered(CallId(0), "PCMA", Instant::from_millis(7_400));
+        let list = r#"{"calls":[{"call_id":"abc@127.0.0.1","from":"\"Ann \\ Lee\" <sip:ann@127.0.0.1>;tag=1","to":"<sip:100@127.0.0.1>","state":"active","duration_seconds":12,"rtp_port":10000,"codec":"PCMA","source":"127.0.0.1:5062"}],"count":1}"#;
+        talk(&bridge, &[("GET /api/v1/sip/calls", 200, list)]);
+        assert_eq!(ask(&bridge, "GET /api/v1/sip/calls/abc@127.0.0.1").status, 200);
+        talk(
+            &bridge,
+            &[
+                ("DELETE /api/v1/sip/calls/abc%40127.0.0.1", 200, r#"{"status":"ended","call_id":"abc@127.0.0.1"}"#),
+                ("DELETE /api/v1/sip/calls/abc%40127.0.0.1", 404, NO_CALL),
+                ("DELETE /api/v1/sip/calls/nobody", 404, NO_CALL),
+                ("GET /api/v1/sip/calls/nobody", 404, NO_CALL),
+                ("GET /api/v1/sip/calls", 200, r#"{"calls":[],"count":0}"#),
+            ],
+        );
+        let ended = ask(&bridge, "GET /api/v1/sip/calls/abc@127.0.0.1").body;
+        assert!(ended.ends_with(r#""ended":{"by":"engine","reason":"hung up by the operator"}}"#), "{ended}");
+        assert!(ended.contains(r#""state":"ended""#));
+    }
+
+    #[test]
+    fn a_call_shows_its_turns_and_its_quality() {
+        let bridge = Pretend::started();
+        bridge.invite(0, "abc");
+        let call = CallId(0);
+        let greeting = TurnRecord { turn: TurnId(0), agent: "Hello.".into(), ..TurnRecord::default() };
+        let turn = TurnRecord {
+            turn: TurnId(1),
+            caller: "Are you open?".into(),
+            agent: "Yes, until".into(),
+            interrupted: true,
+        };
+        bridge.board.turn(call, &greeting);
+        bridge.board.turn(call, &turn);
+        let us = |us| Some(Duration::from_micros(us));
+        let stages = [us(600), us(200_100), us(200), us(300_300), us(5_000), us(90_200), us(15_800)];
+        bridge.board.latency(call, TurnId(1), Latency::new(Duration::from_micros(612_400), stages));
+        let concealed = Duration::from_millis(40);
+        bridge
+            .board
+            .quality(call, Quality { packets_received: 600, lost: 2, late: 1, concealed, ..Quality::default() });
+        bridge.board.samples([Sample { kind: Kind::PacingError, call, value: Duration::from_micros(70) }]);
+        let body = ask(&bridge, "GET /api/v1/sip/calls/abc").body;
+        for part in [
+            r#""providers":{"stt":"moonshine","llm":"receptionist","tts":"hibari"}"#,
+            r#""turns":[{"turn":0,"caller":"","agent":"Hello.","interrupted":false,"latency_ms":null},{"turn":1,"caller":"Are you open?","agent":"Yes, until","interrupted":true,"latency_ms":{"total":612.4,"ingress":0.6,"end_of_turn":200.1,"decision":0.2,"llm":300.3,"clause":5.0,"tts":90.2,"egress":15.8,"unexplained":0.2}}]"#,
+            r#""quality":{"packets_received":600,"lost":2,"late":1,"#,
+            r#""concealed_ms":40.0"#,
+            r#""pacing_error_ms":{"p50":0.07,"#,
+            r#""state":"ringing","duration_seconds":0"#,
+        ] {
+            assert!(body.contains(part), "{part} is not in {body}");
+        }
+        assert!(!body.contains("\"ended\""));
+    }
+
+    #[test]
+    fn a_call_id_may_hold_anything() {
+        for (call_id, path) in [
+            ("a/b/c", "a/b/c"),
+            ("a/b/c", "a%2Fb%2fc"),
+            ("a b+c%41", "a%20b+c%2541"),
+            ("50%", "50%"),
+            ("%zz%4", "%zz%4"),
+            ("\u{fc}\"<\\>?#", "%C3%BC%22%3C%5C%3E%3F%23"),
+            ("calls/x", "calls/x"),
+            ("..", ".."),
+        ] {
+            let bridge = Pretend::started();
+            bridge.invite(0, call_id);
+            assert_eq!(ask(&bridge, &format!("GET /api/v1/sip/calls/{path}?x=1")).status, 200, "{path}");
+            let handshake = Request {
+                method: "GET",
+                target: &format!("/api/v1/sip/audio/{path}"),
+                handshake: true,
+                ..Request::default()
+            };
+            assert_eq!(answer(&handshake, None, &bridge), Answer::Listen { call_id: call_id.into() });
+        }
+    }
+
+    #[test]
+    fn an_ended_call_is_shown_while_the_bridge_is_stopped() {
+        let bridge = Pretend::default();
+        bridge.invite(0, "abc");
+        bridge.board.ended(CallId(0), EndedBy::Caller, "BYE", Instant::from_millis(5));
+        assert_eq!(ask(&bridge, "GET /api/v1/sip/calls/abc").status, 200);
+        talk(&bridge, &[("GET /api/v1/sip/calls", 200, r#"{"calls":[],"count":0}"#)]);
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_ones() {
+        for (line, allow) in [
+            ("GET /api/v1/sip/start", "POST, OPTIONS"),
+            ("PUT /api/v1/sip/stop", "POST, OPTIONS"),
+            ("POST /api/v1/sip/status", "GET, HEAD, OPTIONS"),
+            ("DELETE /api/v1/sip/calls", "GET, HEAD, OPTIONS"),
+            ("POST /api/v1/sip/calls/x", "GET, HEAD, DELETE, OPTIONS"),
+            ("POST /metrics", "GET, HEAD, OPTIONS"),
+            ("TRACE /", "GET, HEAD, OPTIONS"),
+            ("HEAD /api/v1/sip/audio/x", "GET, OPTIONS"),
+            ("get /api/v1/sip/status", "GET, HEAD, OPTIONS"),
+        ] {
+            let reply = ask(&Pretend::default(), line);
+            assert_eq!((reply.status, reply.header), (405, Some(("Allow", allow))), "{line}");
+            assert_eq!(reply.body, r#"{"detail":"Method Not Allowed"}"#);
+        }
+        let options = ask(&Pretend::default(), "OPTIONS /api/v1/sip/start");
+        assert_eq!((options.status, options.header), (200, Some(("Allow", "POST, OPTIONS"))));
+        assert_eq!(ask(&Pretend::default(), "HEAD /api/v1/sip/status").status, 200);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found() {
+        let not_found = r#"{"detail":"Not Found"}"#;
+        for path in
+            ["/x", "/api", "/api/v1/sip", "/api/v1/sip/", "/api/v1/sip/calls/", "/api/v1/sip/starts", "//", "", "*"]
+        {
+            talk(&Pretend::default(), &[(&format!("GET {path}"), 404, not_found)]);
+        }
+        let long = format!("GET /api/v1/sip/calls/{}", "x".repeat(TARGET_MAX));
+        assert_eq!(ask(&Pretend::default(), &long).status, 414);
+        assert_eq!(ask(&Pretend::default(), "GET /api/v1/sip/audio/x").status, 400);
+    }
+
+    #[test]
+    fn the_index_lists_every_route() {
+        let body = ask(&Pretend::default(), "GET /").body;
+        for (path, ..) in ROUTES {
+            assert!(body.contains(path), "{path} is not in {body}");
+        }
+        assert!(body.contains("GET, DELETE /api/v1/sip/calls/{call_id}"), "{body}");
+    }
+
+    #[test]
+    fn metrics_are_text_whether_the_bridge_runs_or_not() {
+        for (bridge, line) in
+            [(Pretend::default(), "offhook_bridge_running 0"), (Pretend::started(), "offhook_bridge_running 1")]
+        {
+            let reply = ask(&bridge, "GET /metrics");
+            assert_eq!((reply.status, reply.content_type), (200, prometheus::CONTENT_TYPE));
+            assert!(reply.body.lines().any(|l| l == line));
+        }
+    }
+
+    #[test]
+    fn who_may_not_ask_learns_nothing() {
+        let token = Secret::new("t0ken");
+        let bridge = Pretend::started();
+        for target in ["/api/v1/sip/status", "/metrics", "/", "/nowhere", "/api/v1/sip/audio/x"] {
+            let request = Request { method: "GET", target, handshake: true, ..Request::default() };
+            let Answer::Reply(reply) = answer(&request, Some(&token), &bridge) else { panic!("{target} is open") };
+            assert_eq!((reply.status, reply.header), (401, Some(("WWW-Authenticate", "Bearer"))), "{target}");
+            let sender = Sender { host: Some("evil.example"), ..Sender::default() };
+            let Answer::Reply(reply) = answer(&Request { sender, ..request }, None, &bridge) else {
+                panic!("{target} is open")
+            };
+            assert_eq!(reply.status, 403, "{target}");
+        }
+        let request = Request { method: "POST", target: "/api/v1/sip/stop", ..Request::default() };
+        let sender = Sender { host: Some("127.0.0.1:8000"), origin: Some("https://evil.example"), authorization: None };
+        let Answer::Reply(reply) = answer(&Request { sender, ..request }, None, &bridge) else { panic!("open") };
+        assert_eq!(reply.status, 403);
+        assert!(bridge.running().is_some());
+    }
+}

@@ -1,0 +1,369 @@
+//! One call's conductor: carries what the ears, the mind, the voice and the media path say to the agent, and its orders back.
+//!
+//! It decides nothing: the agent's machine does. What it adds is the time: it puts each turn's marks together into the
+//! closed latency budget, all on one clock.
+
+use crate::agent::{self, Agent, EarsEvent, MindEvent, Phrase, VoiceEvent};
+use crate::call::{CallCommand, CallEvent, Heard};
+use crate::engine::clock::SystemClock;
+use crate::engine::net::{NetCommand, NetHandle};
+use crate::engine::phrases::Phrases;
+use crate::engine::provider_threads::Crew;
+use crate::ids::{CallId, TurnId};
+use crate::config::LogLevel;
+use crate::metrics::{self, Board, Journal, Latency};
+use crate::providers::{Bell, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
+use crate::sip::EndedBy;
+use crate::time::{Clock, Instant};
+use crate::turn::timeline::{Mark, Stage, Stages, Timeline};
+use crossbeam_channel::{Receiver, Sender};
+use rtrb::{Consumer, Producer};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events that wait for the conductor: a language model's longest burst of tokens. A provider that fills it waits.
+pub const EVENTS_MAX: usize = 1024;
+
+/// Turns whose latency is still being put together; the reply to an older one is long over.
+const TIMELINES_MAX: usize = 8;
+
+/// How long after the call's end the media path's last words (what was heard) are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Samples a second of agent speech.
+const RATE: u64 = 8000;
+
+/// What reaches the conductor by its channel; the media path's events come by ring.
+pub enum Event {
+    /// The recogniser.
+    Ears(Stamped<EarsEvent>),
+    /// The language model.
+    Mind(Stamped<(TurnId, MindEvent)>),
+    /// The voice.
+    Voice(Stamped<(TurnId, VoiceEvent)>),
+    /// The call is answered: greet.
+    Answered,
+    /// A digit by INFO.
+    Digit(char),
+    /// A provider's thread panicked.
+    Crashed(&'static str),
+}
+
+/// How net and control reach a call's conductor.
+#[derive(Clone)]
+pub struct Handle {
+    /// Its channel.
+    pub events: Sender<Event>,
+    /// Its bell.
+    pub bell: Bell,
+    /// Raised when the call is over.
+    pub stop: Stop,
+}
+
+impl Handle {
+    /// Sends an event, and drops it where the conductor is so far behind that it cannot matter any more.
+    pub fn send(&self, event: Event) {
+        let _ = self.events.try_send(event);
+        self.bell.ring();
+    }
+
+    /// Ends the conductor and its threads.
+    pub fn end(&self) {
+        self.stop.raise();
+        self.bell.ring();
+    }
+}
+
+/// What a conductor works with.
+pub struct Seat {
+    /// The call.
+    pub call: CallId,
+    /// The agent's machine.
+    pub agent: Agent,
+    /// Orders to the media path.
+    pub commands: Producer<CallCommand>,
+    /// What happens on the media path.
+    pub media: Consumer<CallEvent>,
+    /// Wakes the media worker.
+    pub media_bell: Bell,
+    /// What the others say.
+    pub events: Receiver<Event>,
+    /// Rung by all of them.
+    pub listener: Listener,
+    /// Raised when the call is over.
+    pub stop: Stop,
+    /// The kept phrases.
+    pub phrases: Arc<Phrases>,
+    /// The table of calls.
+    pub board: Arc<Board>,
+    /// Log lines.
+    pub journal: Journal,
+    /// To hang up.
+    pub net: NetHandle,
+    /// The clock.
+    pub clock: Arc<SystemClock>,
+}
+
+impl Seat {
+    /// Ends a call whose threads could not be started.
+    pub fn give_up(self, error: &std::io::Error) {
+        self.journal.line(LogLevel::Error, Some(self.call), format_args!("no threads for the call: {error}"));
+        let reason = "no threads for the call".to_owned();
+        self.net.send(NetCommand::HangUp { call: self.call, by: EndedBy::Engine, reason });
+    }
+}
+
+/// A call's conductor.
+pub struct Conductor {
+    seat: Seat,
+    crew: Crew,
+    /// Orders that the full ring has not taken yet, oldest first.
+    waiting: VecDeque<CallCommand>,
+    /// The marks of the latest turns.
+    timelines: BTreeMap<TurnId, Timeline>,
+    /// The end of the caller's turn that the next request will answer.
+    ended_turn: Option<Timeline>,
+    /// Phrases that the agent knows to be ready.
+    announced: Vec<Phrase>,
+}
+
+impl Conductor {
+    /// Seats a conductor before its crew.
+    #[must_use]
+    pub fn new(seat: Seat, crew: Crew) -> Self {
+        Self {
+            seat,
+            crew,
+            waiting: VecDeque::new(),
+            timelines: BTreeMap::new(),
+            ended_turn: None,
+            announced: Vec::new(),
+        }
+    }
+
+    /// Conducts until the call is over, and lets its threads end.
+    pub fn run(mut self) {
+        while !self.seat.stop.raised() {
+            self.do_work(self.seat.clock.now());
+            let now = self.seat.clock.now();
+            let due = self.seat.agent.poll_timeout().map(|deadline| deadline.at.since(now));
+            // The ring to the media path has no bell back: a full one is tried again at the next frame.
+            let retry = (!self.waiting.is_empty()).then_some(Duration::from_millis(20));
+            self.seat.listener.wait(due.into_iter().chain(retry).min());
+        }
+        self.last_words();
+        // A provider may be waiting for room in the channel: it must see that nobody reads it any more.
+        drop(self.seat);
+        self.crew.end();
+    }
+
+    /// Handles all that has come in, and all that is due at `now`.
+    pub fn do_work(&mut self, now: Instant) {
+        for phrase in self.seat.phrases.rendered() {
+            if !self.announced.contains(&phrase) {
+                self.announced.push(phrase);
+                self.tell(agent::Input::PhraseReady(phrase), now);
+            }
+        }
+        while let Ok(event) = self.seat.media.pop() {
+            self.media_event(event, now);
+        }
+        while let Ok(event) = self.seat.events.try_recv() {
+            self.event(event, now);
+            // What was heard comes first: a cut must reach the agent before the words that followed it.
+            while let Ok(event) = self.seat.media.pop() {
+                self.media_event(event, now);
+            }
+        }
+        self.seat.agent.handle_timeout(now);
+        self.carry_out(now);
+        self.push_waiting();
+    }
+
+    fn event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Answered => self.tell(agent::Input::Answered, now),
+            Event::Digit(digit) => self.tell(agent::Input::Digit(digit), now),
+            Event::Crashed(role) => {
+                let text = format!("the thread of the {role} panicked");
+                self.warn(&text);
+                let failure = agent::Failure { kind: agent::FailureKind::Dropped, text };
+                self.tell(agent::Input::Ears(EarsEvent::Failed(failure)), now);
+            }
+            Event::Ears(Stamped { at, event }) => self.ears(at, event, now),
+            Event::Mind(Stamped { at, event: (turn, event) }) => {
+                if let Some(timeline) = self.timelines.get_mut(&turn) {
+                    match &event {
+                        MindEvent::Sent => timeline.mark(Mark::RequestSent, at),
+                        MindEvent::Token(text) if !text.trim().is_empty() => timeline.mark(Mark::FirstToken, at),
+                        _ => {}
+                    }
+                }
+                if let MindEvent::Failed(failure) = &event {
+                    self.warn(&format!("mind: {}", failure.text));
+                }
+                self.tell(agent::Input::Mind { turn, event }, now);
+            }
+            Event::Voice(Stamped { at, event: (turn, event) }) => {
+                if let Some(timeline) = self.timelines.get_mut(&turn) {
+                    match &event {
+                        VoiceEvent::Sent { .. } => timeline.mark(Mark::ClauseSent, at),
+                        VoiceEvent::FirstAudio => timeline.mark(Mark::FirstAudio, at),
+                        _ => {}
+                    }
+                }
+                if let VoiceEvent::Failed(failure) = &event {
+                    self.warn(&format!("voice: {}", failure.text));
+                }
+                self.tell(agent::Input::Voice { turn, event }, now);
+            }
+        }
+    }
+
+    fn ears(&mut self, at: Instant, event: EarsEvent, now: Instant) {
+        let heard = match &event {
+            EarsEvent::StartOfTurn { .. } => Some(Heard::StartOfTurn),
+            EarsEvent::Update { transcript } | EarsEvent::TurnResumed { transcript } => {
+                (!transcript.trim().is_empty()).then_some(Heard::Words)
+            }
+            EarsEvent::EndOfTurn { transcript, speech } => {
+                let mut timeline = Timeline::default();
+                timeline.mark(Mark::SpeechArrived, speech.arrived);
+                timeline.mark(Mark::SpeechHanded, speech.handed);
+                timeline.mark(Mark::EndOfTurn, at);
+                self.ended_turn = Some(timeline);
+                (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
+            }
+            EarsEvent::Failed(failure) => {
+                self.warn(&format!("ears: {}", failure.text));
+                None
+            }
+            EarsEvent::Connected | EarsEvent::EagerEndOfTurn { .. } => None,
+        };
+        if let Some(heard) = heard {
+            self.order(CallCommand::Ears(heard));
+        }
+        self.tell(agent::Input::Ears(event), now);
+    }
+
+    fn media_event(&mut self, event: CallEvent, now: Instant) {
+        match event {
+            CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
+            CallEvent::FirstPacket { turn, at } => {
+                if let Some(mut timeline) = self.timelines.remove(&turn) {
+                    timeline.mark(Mark::FirstPacket, at);
+                    if let Some(stages) = timeline.stages() {
+                        self.seat.board.latency(self.seat.call, turn, latency(&stages));
+                    }
+                }
+                self.tell(agent::Input::FirstPacket { turn }, now);
+            }
+            CallEvent::Played { turn, samples } => self.tell(agent::Input::Played { turn, heard: duration(samples) }, now),
+            CallEvent::Cut { turn, samples, .. } => self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now),
+            CallEvent::Digit { digit } => self.tell(agent::Input::Digit(digit), now),
+            CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
+        }
+    }
+
+    fn tell(&mut self, input: agent::Input, now: Instant) {
+        self.seat.agent.handle_input(input, now);
+        self.carry_out(now);
+    }
+
+    fn carry_out(&mut self, _now: Instant) {
+        while let Some(output) = self.seat.agent.poll_output() {
+            match output {
+                agent::Output::Ask { turn, messages, tools } => {
+                    if let Some(timeline) = self.ended_turn.take() {
+                        self.timelines.insert(turn, timeline);
+                        while self.timelines.len() > TIMELINES_MAX {
+                            self.timelines.pop_first();
+                        }
+                    }
+                    self.crew.mind(MindCommand::Ask(Request { turn, messages, tools }));
+                }
+                agent::Output::CancelAsk { turn } => self.crew.mind(MindCommand::Cancel(turn)),
+                agent::Output::Floor { turn } => self.order(CallCommand::Grant(turn)),
+                agent::Output::Speak { turn, clause, text, last } => {
+                    self.crew.voice(VoiceCommand::Speak { turn, clause, text, last });
+                }
+                agent::Output::Play { turn, phrase } => {
+                    if let Some(pcm) = self.seat.phrases.get(phrase) {
+                        let text = self.seat.phrases.text(phrase).to_owned();
+                        self.crew.voice(VoiceCommand::Play { turn, text, pcm });
+                    }
+                }
+                agent::Output::CancelSpeech { turn } => {
+                    self.order(CallCommand::Withdraw(turn));
+                    self.crew.voice(VoiceCommand::Cancel(turn));
+                }
+                agent::Output::Turn(record) => self.turn(&record),
+                agent::Output::HangUp { reason } => self.hang_up(EndedBy::Agent, &reason),
+            }
+        }
+    }
+
+    /// Shows a turn as it stands, and logs who said what once it is known.
+    fn turn(&self, record: &agent::TurnRecord) {
+        self.seat.board.turn(self.seat.call, record);
+        let line = |text| self.seat.journal.line(LogLevel::Info, Some(self.seat.call), text);
+        if record.agent.is_empty() && !record.caller.is_empty() {
+            line(format!("{}: caller: {}", record.turn, record.caller));
+        } else if !record.agent.is_empty() {
+            let cut = if record.interrupted { " (cut)" } else { "" };
+            line(format!("{}: agent: {}{cut}", record.turn, record.agent));
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        self.seat.journal.line(LogLevel::Warn, Some(self.seat.call), text);
+    }
+
+    fn hang_up(&self, by: EndedBy, reason: &str) {
+        self.seat.net.send(NetCommand::HangUp { call: self.seat.call, by, reason: reason.to_owned() });
+    }
+
+    fn order(&mut self, command: CallCommand) {
+        self.waiting.push_back(command);
+        self.push_waiting();
+    }
+
+    fn push_waiting(&mut self) {
+        let mut pushed = false;
+        while let Some(command) = self.waiting.pop_front() {
+            if self.seat.commands.push(command).is_err() {
+                self.waiting.push_front(command);
+                break;
+            }
+            pushed = true;
+        }
+        if pushed {
+            self.seat.media_bell.ring();
+        }
+    }
+
+    /// Takes in what the media path said last, so that the record of the last turn is what was heard of it.
+    fn last_words(&mut self) {
+        let until = self.seat.clock.now() + LAST_WORDS;
+        loop {
+            let now = self.seat.clock.now();
+            while let Ok(event) = self.seat.media.pop() {
+                self.media_event(event, now);
+            }
+            if self.seat.media.is_abandoned() || now >= until {
+                return;
+            }
+            self.seat.listener.wait(Some(Duration::from_millis(10)));
+        }
+    }
+}
+
+fn duration(samples: u64) -> Duration {
+    Duration::from_nanos(samples * (1_000_000_000 / RATE))
+}
+
+/// A turn's stages, as the table of calls shows them.
+fn latency(stages: &Stages) -> Latency {
+    Latency::new(stages.total(), metrics::Stage::ALL.map(|stage| Some(stages.get(Stage::ALL[stage as usize]))))
+}

@@ -1,0 +1,268 @@
+//! A media worker: packets as they come and the 20 ms tick, over all its calls.
+//!
+//! The worker sleeps to the nearest deadline of its calls, and is woken by the bell of the threads that put something
+//! into one of its rings. It touches no heap, no lock and no log; its system calls are its own sleep, the packets it
+//! sends, and the wake-up of a thread that sleeps at the other end of a ring.
+
+use crate::call::{Call, Measure, TapFrame, Wire};
+use crate::engine::clock::SystemClock;
+use crate::engine::rings::Datagram;
+use crate::ids::CallId;
+use crate::metrics::{Kind, Quality, Sample};
+use crate::providers::Bell;
+use crate::rtp::Discard;
+use crate::sdp::Agreed;
+use crate::time::{Clock, Instant};
+use rtrb::{Consumer, Producer};
+use std::net::{SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long a worker without a deadline sleeps: it is woken by its bell, so this only bounds the effect of a lost ring.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// How often the table of calls is told how a call's media flow.
+const QUALITY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What net wants of a worker.
+pub enum WorkerOrder {
+    /// Take a call over; its media begin.
+    Add(Box<Line>),
+    /// Let a call go: it comes back by the retired ring.
+    Remove(CallId),
+    /// The session has changed: codec, addresses, direction.
+    Change(CallId, Agreed),
+    /// Let somebody listen to a call.
+    Tap(CallId, Producer<TapFrame>),
+}
+
+/// A call on a worker, with what it is connected to.
+pub struct Line {
+    /// The call.
+    pub call: Call,
+    /// Its datagrams.
+    pub packets: Consumer<Datagram>,
+    /// The socket of its RTP port.
+    pub rtp: Arc<UdpSocket>,
+    /// The socket of its RTCP port.
+    pub rtcp: Arc<UdpSocket>,
+    /// Wakes its ears.
+    pub ears: Bell,
+    /// Wakes its conductor.
+    pub conductor: Bell,
+    /// When its quality is told next.
+    pub quality_due: Instant,
+    /// Whether its work panicked: the call is ended, and no other.
+    pub failed: bool,
+}
+
+/// What a worker counts, readable at any time.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
+    /// Packets sent.
+    pub sent: AtomicU64,
+    /// Packets that the kernel refused: no route, or its buffer is full.
+    pub send_errors: AtomicU64,
+    /// Samples that found their ring full.
+    pub samples_dropped: AtomicU64,
+    /// Calls ended by a panic.
+    pub panics: AtomicU64,
+}
+
+/// The worker; [`Self::do_work`] is its whole thread body but for the sleep.
+pub struct Worker {
+    lines: Vec<Box<Line>>,
+    orders: Consumer<WorkerOrder>,
+    retired: Producer<Box<Line>>,
+    samples: Producer<Sample>,
+    quality: Producer<(CallId, Quality)>,
+    net: Bell,
+    clock: Arc<SystemClock>,
+    counters: Arc<WorkerCounters>,
+}
+
+impl Worker {
+    /// Makes a worker for at most `calls_max` calls.
+    #[must_use]
+    pub fn new(
+        calls_max: usize,
+        orders: Consumer<WorkerOrder>,
+        retired: Producer<Box<Line>>,
+        samples: Producer<Sample>,
+        quality: Producer<(CallId, Quality)>,
+        net: Bell,
+        clock: Arc<SystemClock>,
+        counters: Arc<WorkerCounters>,
+    ) -> Self {
+        Self { lines: Vec::with_capacity(calls_max), orders, retired, samples, quality, net, clock, counters }
+    }
+
+    /// Does all that is due at `now` and returns when the next thing is.
+    ///
+    /// # Real-time
+    /// No heap, no lock, no log; bounded by the rings' capacities and the number of calls.
+    pub fn do_work(&mut self, now: Instant) -> Instant {
+        let mut next = now + IDLE;
+        self.take_orders(now);
+        let mut at = 0;
+        while at < self.lines.len() {
+            let Line { call, packets, rtp, rtcp, ears, conductor, quality_due, .. } = &mut *self.lines[at];
+            let mut out = Out {
+                call: call.id(),
+                rtp,
+                rtcp,
+                samples: &mut self.samples,
+                clock: &self.clock,
+                counters: &self.counters,
+            };
+            let work = catch_unwind(AssertUnwindSafe(|| {
+                while let Ok(datagram) = packets.pop() {
+                    let bytes = datagram.bytes.get(..usize::from(datagram.len)).unwrap_or_default();
+                    call.datagram(datagram.rtcp, datagram.source, bytes, datagram.arrived, &mut out);
+                }
+                call.handle_timeout(now, &mut out);
+                call.take_wakes()
+            }));
+            match work {
+                Ok(wakes) => {
+                    if wakes.ears {
+                        ears.ring();
+                    }
+                    if wakes.conductor {
+                        conductor.ring();
+                    }
+                    if now >= *quality_due {
+                        *quality_due = now + QUALITY_INTERVAL;
+                        // A snapshot that finds no room is followed by the next.
+                        let _ = self.quality.push((call.id(), quality(call)));
+                    }
+                    next = next.min(call.poll_timeout());
+                    at += 1;
+                }
+                Err(_panic) => {
+                    self.lines[at].failed = true;
+                    self.counters.panics.fetch_add(1, Ordering::Relaxed);
+                    if !self.retire(at) {
+                        at += 1;
+                    }
+                }
+            }
+        }
+        next
+    }
+
+    fn take_orders(&mut self, now: Instant) {
+        loop {
+            // A Remove needs room in the retired ring; where there is none it stays in its own until there is.
+            match self.orders.peek() {
+                Ok(WorkerOrder::Remove(_)) if self.retired.is_full() => return,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+            match self.orders.pop() {
+                // The vector was made for every call that net admits, so this does not grow it.
+                Ok(WorkerOrder::Add(line)) => {
+                    self.lines.push(line);
+                }
+                Ok(WorkerOrder::Remove(id)) => {
+                    if let Some(at) = self.find(id) {
+                        self.close(at, now);
+                        self.retire(at);
+                    }
+                }
+                Ok(WorkerOrder::Change(id, agreed)) => {
+                    if let Some(at) = self.find(id) {
+                        self.lines[at].call.change(&agreed, now);
+                    }
+                }
+                Ok(WorkerOrder::Tap(id, tap)) => {
+                    if let Some(at) = self.find(id) {
+                        // Where all places are taken the listener sees its ring abandoned.
+                        let _ = self.lines[at].call.listen(tap);
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn close(&mut self, at: usize, now: Instant) {
+        let Line { call, rtp, rtcp, conductor, .. } = &mut *self.lines[at];
+        let mut out = Out {
+            call: call.id(),
+            rtp,
+            rtcp,
+            samples: &mut self.samples,
+            clock: &self.clock,
+            counters: &self.counters,
+        };
+        call.close(now, &mut out);
+        conductor.ring();
+        let _ = self.quality.push((call.id(), quality(call)));
+    }
+
+    fn find(&self, id: CallId) -> Option<usize> {
+        self.lines.iter().position(|line| line.call.id() == id)
+    }
+
+    /// Hands a line back to net, which drops it; returns whether there was room.
+    fn retire(&mut self, at: usize) -> bool {
+        if self.retired.is_full() {
+            return false;
+        }
+        let line = self.lines.swap_remove(at);
+        let pushed = self.retired.push(line).is_ok();
+        self.net.ring();
+        pushed
+    }
+}
+
+/// How a call's media flow, as the table of calls shows it.
+fn quality(call: &Call) -> Quality {
+    let (stats, discards, sent) = (call.stats(), call.discards(), call.sent());
+    Quality {
+        packets_received: stats.packets_received,
+        lost: stats.packets_lost,
+        late: stats.packets_discarded,
+        duplicate: stats.packets_duplicated,
+        discarded: discards.total() - discards.of(Discard::Late) - discards.of(Discard::Duplicate),
+        concealed: Duration::from_micros(stats.concealed_samples * 125),
+        packets_sent: sent.packets_sent,
+        underruns: call.underruns(),
+        remote_fraction_lost: call.remote_fraction_lost(),
+        round_trip: call.round_trip(),
+    }
+}
+
+/// Where a call's packets and measurements go.
+struct Out<'a> {
+    call: CallId,
+    rtp: &'a UdpSocket,
+    rtcp: &'a UdpSocket,
+    samples: &'a mut Producer<Sample>,
+    clock: &'a SystemClock,
+    counters: &'a WorkerCounters,
+}
+
+impl Wire for Out<'_> {
+    fn send(&mut self, rtcp: bool, to: SocketAddr, bytes: &[u8]) -> Option<Instant> {
+        let socket = if rtcp { self.rtcp } else { self.rtp };
+        let sent = socket.send_to(bytes, to).is_ok();
+        let counter = if sent { &self.counters.sent } else { &self.counters.send_errors };
+        counter.fetch_add(1, Ordering::Relaxed);
+        sent.then(|| self.clock.now())
+    }
+
+    fn measure(&mut self, what: Measure, value: Duration) {
+        let kind = match what {
+            Measure::InterarrivalJitter => Kind::Jitter,
+            Measure::GapWait => Kind::GapWait,
+            Measure::PacingError => Kind::PacingError,
+        };
+        if self.samples.push(Sample { kind, call: self.call, value }).is_err() {
+            self.counters.samples_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,681 @@
+//! The net thread: sockets and deadlines on one side; the user agent, each call's beginning and end, and the rings on the
+//! other. It decodes nothing and blocks on nothing but its poll, so that the answer to an INVITE leaves in a moment.
+
+use crate::agent::{Agent, Phrase};
+use crate::call::lifecycle::{self, Lifecycle};
+use crate::call::{Call, Rings, Setup, TapFrame};
+use crate::config::Config;
+use crate::engine::affinity::{self, Role};
+use crate::engine::clock::SystemClock;
+use crate::engine::conductor::{self, Conductor, Event, Handle};
+use crate::engine::media::{Line, WorkerOrder};
+use crate::engine::phrases::Phrases;
+use crate::engine::ports::Ports;
+use crate::engine::provider_threads::{Cast, Crew, Ends};
+use crate::engine::rings::{self, DATAGRAM_MAX, Datagram};
+use crate::ids::CallId;
+use crate::metrics::{Board, Counter, Invited, Journal, ProviderNames};
+use crate::providers::{Bell, Listener, Stop};
+use crate::sdp::{Agreed, Negotiation};
+use crate::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
+use crate::time::{Clock, Instant};
+use crossbeam_channel::{Receiver, Sender};
+use mio::{Interest, Token};
+use rtrb::{Consumer, Producer};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The SIP socket's token; a call's two media sockets have twice its number and the number after that.
+const SIP_TOKEN: Token = Token(0);
+
+/// Datagrams read from one socket before the others have their turn: a flood on one port delays nobody else.
+const READS_PER_TURN: usize = 64;
+
+/// Commands that wait for this thread: one per call and more.
+const COMMANDS_MAX: usize = 1024;
+
+/// How long a stop waits for the answers to its BYEs. A second is many round trips; who has not answered by then is gone.
+const DRAIN_MAX: Duration = Duration::from_millis(1200);
+
+/// Peers whose route is remembered.
+const ROUTES_MAX: usize = 1024;
+
+const RTP_RING_FULL: Counter =
+    Counter { name: "rtp_ring_full", help: "Media datagrams dropped because their call's ring was full" };
+const SIP_SEND_ERRORS: Counter = Counter { name: "sip_send_errors", help: "SIP messages that the kernel did not take" };
+
+/// What other threads want of net.
+pub enum NetCommand {
+    /// Hang up a call.
+    HangUp { call: CallId, by: EndedBy, reason: String },
+    /// Let somebody listen to a call.
+    Listen { call: CallId, tap: Producer<TapFrame> },
+    /// End every call and then the thread.
+    Stop,
+}
+
+/// How other threads reach net.
+#[derive(Clone)]
+pub struct NetHandle {
+    commands: Sender<NetCommand>,
+    bell: Bell,
+}
+
+impl NetHandle {
+    /// Makes a handle and the end that net reads.
+    #[must_use]
+    pub fn new(bell: Bell) -> (Self, Receiver<NetCommand>) {
+        let (commands, receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
+        (Self { commands, bell }, receiver)
+    }
+
+    /// Sends a command; the queue has room for every call to end at once.
+    pub fn send(&self, command: NetCommand) {
+        let _ = self.commands.try_send(command);
+        self.bell.ring();
+    }
+
+    /// Returns the bell, for who has changed something that net looks at.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+}
+
+/// A media worker, as net sees it.
+pub struct WorkerLink {
+    /// Orders to it.
+    pub orders: Producer<WorkerOrder>,
+    /// Calls that it has let go.
+    pub retired: Consumer<Box<Line>>,
+    /// Wakes it.
+    pub bell: Bell,
+    /// Calls on it.
+    pub calls: usize,
+    /// Whether something was put into its rings since it was last woken.
+    pub fed: bool,
+}
+
+/// What the net thread is made of.
+pub struct Parts {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The clock.
+    pub clock: Arc<SystemClock>,
+    /// The bound SIP socket.
+    pub socket: UdpSocket,
+    /// Where it is bound.
+    pub listen: SocketAddr,
+    /// Rung by everyone.
+    pub listener: Listener,
+    /// For the threads that this one starts.
+    pub handle: NetHandle,
+    /// What they send.
+    pub commands: Receiver<NetCommand>,
+    /// The media workers.
+    pub workers: Vec<WorkerLink>,
+    /// Who hears, thinks and speaks.
+    pub cast: Cast,
+    /// The kept phrases.
+    pub phrases: Arc<Phrases>,
+    /// The table of calls.
+    pub board: Arc<Board>,
+    /// Log lines.
+    pub journal: Journal,
+    /// Registrations that are valid, for the status.
+    pub registrations: Arc<AtomicUsize>,
+    /// Seeded from the system: tags, ports and SSRCs must not be guessed.
+    pub rng: fastrand::Rng,
+}
+
+/// The thread's state.
+pub struct Net {
+    parts: Parts,
+    socket: mio::net::UdpSocket,
+    agent: UserAgent,
+    ports: Ports,
+    calls: BTreeMap<CallId, NetCall>,
+    routes: BTreeMap<IpAddr, IpAddr>,
+    unread: BTreeSet<Token>,
+    orders: Vec<VecDeque<WorkerOrder>>,
+    conductors: Vec<std::thread::JoinHandle<()>>,
+    draining: Option<Instant>,
+}
+
+/// A call, as net sees it.
+struct NetCall {
+    lifecycle: Lifecycle,
+    negotiation: Negotiation,
+    answer: Vec<u8>,
+    agreed: Option<Agreed>,
+    source: SocketAddr,
+    port: u16,
+    sockets: [mio::net::UdpSocket; 2],
+    packets: Producer<Datagram>,
+    worker: usize,
+    conductor: Handle,
+    /// The media side, until the worker takes it over.
+    idle: Option<Idle>,
+    ended_by: Option<(EndedBy, String)>,
+}
+
+/// What becomes a [`Line`] once the call is answered.
+struct Idle {
+    rings: Rings,
+    packets: Consumer<Datagram>,
+    sockets: [Arc<UdpSocket>; 2],
+    ears: Bell,
+    conductor: Bell,
+}
+
+impl Net {
+    /// Sets the thread's state up; the caller has bound the socket.
+    ///
+    /// # Errors
+    /// What the system says about the socket.
+    pub fn new(mut parts: Parts) -> io::Result<Self> {
+        parts.socket.set_nonblocking(true)?;
+        let mut socket = mio::net::UdpSocket::from_std(parts.socket.try_clone()?);
+        parts.listener.registry().register(&mut socket, SIP_TOKEN, Interest::READABLE)?;
+        let product = concat!("Offhook/", env!("CARGO_PKG_VERSION"));
+        let agent = UserAgent::new(&parts.config.sip, product, parts.rng.fork());
+        let ports = Ports::new(&parts.config.media.rtp_ports, parts.config.media.port_rest, parts.rng.fork());
+        let orders = parts.workers.iter().map(|_| VecDeque::new()).collect();
+        Ok(Self {
+            parts,
+            socket,
+            agent,
+            ports,
+            calls: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            orders,
+            conductors: Vec::new(),
+            draining: None,
+        })
+    }
+
+    /// Runs until [`NetCommand::Stop`] has been carried out.
+    pub fn run(mut self) {
+        let _ = affinity::settle(Role::Net);
+        let mut ready: Vec<Token> = Vec::with_capacity(256);
+        loop {
+            let now = self.parts.clock.now();
+            if self.do_work(now, &ready) {
+                break;
+            }
+            let now = self.parts.clock.now();
+            let timeout = if self.unread.is_empty() { self.poll_timeout().map(|at| at.since(now)) } else { Some(Duration::ZERO) };
+            self.parts.listener.wait_for(timeout, &mut ready);
+        }
+        for conductor in self.conductors.drain(..) {
+            // A conductor's panic has ended its call; there is nothing more to learn from it.
+            let _ = conductor.join();
+        }
+    }
+
+    /// Does all that is there to do; returns whether the thread is done.
+    fn do_work(&mut self, now: Instant, ready: &[Token]) -> bool {
+        self.take_retired(now);
+        self.take_commands(now);
+        let mut tokens = std::mem::take(&mut self.unread);
+        tokens.extend(ready);
+        for token in tokens {
+            let more = if token == SIP_TOKEN { self.read_sip(now) } else { self.read_media(token) };
+            if more {
+                self.unread.insert(token);
+            }
+        }
+        self.agent.handle_timeout(now);
+        self.obey_user_agent(now);
+        self.run_lifecycles(now);
+        self.give_orders();
+        for worker in &mut self.parts.workers {
+            if std::mem::take(&mut worker.fed) {
+                worker.bell.ring();
+            }
+        }
+        self.conductors.retain(|conductor| !conductor.is_finished());
+        self.draining.is_some_and(|until| self.calls.is_empty() && (self.agent.live_calls() == 0 || now >= until))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let lifecycles = self.calls.values().filter_map(|call| call.lifecycle.poll_timeout()).map(|due| due.at);
+        let agent = self.agent.poll_timeout().map(|due| due.at);
+        lifecycles.chain(agent).chain(self.draining).min()
+    }
+
+    fn read_sip(&mut self, now: Instant) -> bool {
+        let mut bytes = [0; 1 << 16];
+        for _ in 0..READS_PER_TURN {
+            match self.socket.recv_from(&mut bytes) {
+                Ok((len, source)) => {
+                    let local = SocketAddr::new(self.local_for(source.ip()), self.parts.listen.port());
+                    let bytes = bytes.get(..len).unwrap_or_default();
+                    self.agent.handle_input(sip::Input::Datagram { source, local, bytes }, now);
+                    self.obey_user_agent(now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // An ICMP error of an earlier answer shows up here; the socket is as good as before.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    fn read_media(&mut self, token: Token) -> bool {
+        let (id, rtcp) = (CallId(u32::try_from(token.0 / 2).unwrap_or(0)), token.0 % 2 == 1);
+        let Some(call) = self.calls.get_mut(&id) else { return false };
+        for _ in 0..READS_PER_TURN {
+            let mut bytes = [0; DATAGRAM_MAX];
+            match call.sockets[usize::from(rtcp)].recv_from(&mut bytes) {
+                Ok((len, source)) => {
+                    let len = u16::try_from(len).unwrap_or(0);
+                    let arrived = self.parts.clock.now();
+                    if call.packets.push(Datagram { rtcp, source, arrived, len, bytes }).is_err() {
+                        self.parts.board.count(RTP_RING_FULL, 1);
+                    }
+                    self.parts.workers[call.worker].fed = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Returns the address of ours that `peer` reaches us by: where we listen on all, the one that routes to it.
+    fn local_for(&mut self, peer: IpAddr) -> IpAddr {
+        let bound = self.parts.listen.ip();
+        if !bound.is_unspecified() {
+            return bound;
+        }
+        if let Some(local) = self.routes.get(&peer) {
+            return *local;
+        }
+        let local = route_to(peer).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        if self.routes.len() >= ROUTES_MAX {
+            self.routes.clear();
+        }
+        self.routes.insert(peer, local);
+        local
+    }
+
+    fn obey_user_agent(&mut self, now: Instant) {
+        while let Some(output) = self.agent.poll_output() {
+            match output {
+                sip::Output::Transmit { to, bytes } => {
+                    // What the kernel does not take is lost like a datagram on the way: the timers send it again.
+                    if self.socket.send_to(&bytes, to).is_err() {
+                        self.parts.board.count(SIP_SEND_ERRORS, 1);
+                    }
+                }
+                sip::Output::Event(event) => self.event(event, now),
+            }
+        }
+    }
+
+    fn event(&mut self, event: sip::Event, now: Instant) {
+        match event {
+            sip::Event::Invited(invitation) => self.invited(&invitation, now),
+            sip::Event::Confirmed { call, answer } => self.confirmed(call, answer.as_deref(), now),
+            sip::Event::Reoffered { call, offer } => self.reoffered(call, offer.as_deref(), now),
+            sip::Event::Digit { call, digit, .. } => {
+                if let Some(call) = self.calls.get(&call) {
+                    call.conductor.send(Event::Digit(digit));
+                }
+            }
+            sip::Event::Ended { call, by, reason } => self.ended(call, by, &reason, now),
+            sip::Event::Registered { aor, source, expires_s, .. } => {
+                self.log(None, &format!("{aor} registered from {source} for {expires_s} s"));
+            }
+            sip::Event::Unregistered { aor } => self.log(None, &format!("{aor} is not registered any more")),
+        }
+        self.parts.registrations.store(self.agent.bindings().count(), Ordering::Relaxed);
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        self.agent.handle_input(sip::Input::Command(command), now);
+    }
+
+    fn invited(&mut self, invitation: &Invitation, now: Instant) {
+        match self.admit(invitation, now) {
+            Ok(call) => {
+                self.calls.insert(invitation.call, call);
+                self.log(Some(invitation.call), &format!("{} calls {}", invitation.from, invitation.to));
+                self.run_lifecycle(invitation.call, now);
+            }
+            Err(refusal) => {
+                self.parts.board.refused();
+                self.log(Some(invitation.call), &format!("{} is refused with {}", invitation.from, refusal.status));
+                self.command(Command::Refuse { call: invitation.call, refusal }, now);
+            }
+        }
+    }
+
+    /// Takes a call in: its description is answered before anything is allocated for it.
+    fn admit(&mut self, invitation: &Invitation, now: Instant) -> Result<NetCall, Refusal> {
+        let address = self.parts.config.sip.advertised_address.unwrap_or(invitation.local);
+        let session = self.parts.rng.u64(..1 << 62);
+        let unavailable = || Refusal { status: 503, warning: None, retry_after_s: Some(5) };
+        let port = self.ports.take(now).ok_or_else(unavailable)?;
+        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, port));
+        let (answer, agreed) = match &invitation.offer {
+            Some(offer) => match negotiation.answer(offer) {
+                Ok((answer, agreed)) => (answer, Some(agreed)),
+                Err(error) => {
+                    self.ports.give_back(port, now);
+                    let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+                    return Err(Refusal { status: error.status(), warning, retry_after_s: None });
+                }
+            },
+            None => (negotiation.offer(), None),
+        };
+        self.connect(invitation, port, negotiation, answer, agreed, now).map_err(|error| {
+            self.ports.give_back(port, now);
+            self.log(Some(invitation.call), &format!("the call cannot be set up: {error}"));
+            unavailable()
+        })
+    }
+
+    /// Opens the call's sockets, lays its rings, and starts its conductor, which starts the provider threads.
+    fn connect(
+        &mut self,
+        invitation: &Invitation,
+        port: u16,
+        negotiation: Negotiation,
+        answer: Vec<u8>,
+        agreed: Option<Agreed>,
+        now: Instant,
+    ) -> io::Result<NetCall> {
+        let id = invitation.call;
+        let sockets = [self.open(port)?, self.open(port + 1)?];
+        let mut polled = [0, 1].map(|at: usize| sockets[at].try_clone().map(mio::net::UdpSocket::from_std));
+        let token = 2 * id.0 as usize;
+        for (at, socket) in polled.iter_mut().enumerate() {
+            if let Ok(socket) = socket {
+                self.parts.listener.registry().register(socket, Token(token + at), Interest::READABLE)?;
+            }
+        }
+        let [rtp, rtcp] = polled;
+        let worker = (0..self.parts.workers.len()).min_by_key(|at| self.parts.workers[*at].calls).unwrap_or(0);
+        let (packets, packets_out) = rings::packets();
+        let (ear_frames, frames) = rings::ear_frames();
+        let (speech, voice) = rings::voice_frames();
+        let (commands, commands_out) = rings::call_commands();
+        let (events, media) = rings::call_events();
+        let (conductor_bell, listener) = Listener::new()?;
+        let (ears_bell, ears_listener) = Listener::new()?;
+        let (sender, receiver) = crossbeam_channel::bounded(conductor::EVENTS_MAX);
+        let handle = Handle { events: sender.clone(), bell: conductor_bell.clone(), stop: Stop::default() };
+        let media_bell = self.parts.workers[worker].bell.clone();
+        let ends = Ends {
+            call: id,
+            frames,
+            ears: (ears_bell.clone(), ears_listener),
+            speech,
+            media: media_bell.clone(),
+            events: sender,
+            conductor: conductor_bell.clone(),
+            stop: handle.stop.clone(),
+            clock: self.parts.clock.clone(),
+        };
+        self.board_row(invitation, port);
+        let conductor = conductor::Seat {
+            call: id,
+            agent: Agent::new(&self.parts.config.agent),
+            commands,
+            media,
+            media_bell,
+            events: receiver,
+            listener,
+            stop: handle.stop.clone(),
+            phrases: self.parts.phrases.clone(),
+            board: self.parts.board.clone(),
+            journal: self.parts.journal.clone(),
+            net: self.parts.handle.clone(),
+            clock: self.parts.clock.clone(),
+        };
+        let cast = self.parts.cast.clone();
+        let thread = std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
+            match Crew::start(&cast, ends) {
+                Ok(crew) => Conductor::new(conductor, crew).run(),
+                Err(error) => conductor.give_up(&error),
+            }
+        })?;
+        self.conductors.push(thread);
+        self.parts.workers[worker].calls += 1;
+        Ok(NetCall {
+            lifecycle: Lifecycle::new(self.parts.phrases.settled(Phrase::Greeting), now),
+            negotiation,
+            answer,
+            agreed,
+            source: invitation.source,
+            port,
+            sockets: [rtp?, rtcp?],
+            packets,
+            worker,
+            conductor: handle,
+            idle: Some(Idle {
+                rings: Rings { ears: ear_frames, voice, commands: commands_out, events },
+                packets: packets_out,
+                sockets: sockets.map(Arc::new),
+                ears: ears_bell,
+                conductor: conductor_bell,
+            }),
+            ended_by: None,
+        })
+    }
+
+    fn board_row(&self, invitation: &Invitation, rtp_port: u16) {
+        let Cast { ears, mind, voice } = &self.parts.cast;
+        let row = Invited {
+            call: invitation.call,
+            call_id: &invitation.call_id,
+            from: &invitation.from,
+            to: &invitation.to,
+            source: invitation.source,
+            rtp_port,
+            providers: ProviderNames { stt: ears.name(), llm: mind.name(), tts: voice.name() },
+        };
+        self.parts.board.invited(&row);
+    }
+
+    /// Opens a media socket, on the address that SIP is served on: it may be on all.
+    fn open(&self, port: u16) -> io::Result<UdpSocket> {
+        let socket = UdpSocket::bind(SocketAddr::new(self.parts.listen.ip(), port))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+
+    fn run_lifecycles(&mut self, now: Instant) {
+        let ready = self.parts.phrases.settled(Phrase::Greeting);
+        let ids: Vec<CallId> = self.calls.keys().copied().collect();
+        for id in ids {
+            if let Some(call) = self.calls.get_mut(&id) {
+                if ready {
+                    call.lifecycle.handle_input(lifecycle::Input::GreetingReady, now);
+                }
+                call.lifecycle.handle_timeout(now);
+            }
+            self.run_lifecycle(id, now);
+        }
+    }
+
+    fn run_lifecycle(&mut self, id: CallId, now: Instant) {
+        while let Some(call) = self.calls.get_mut(&id) {
+            match call.lifecycle.poll_output() {
+                Some(lifecycle::Output::Ring) => self.command(Command::Ring { call: id }, now),
+                Some(lifecycle::Output::Answer) => {
+                    let sdp = call.answer.clone();
+                    self.command(Command::Answer { call: id, sdp }, now);
+                    self.obey_user_agent(now);
+                    self.begin_media(id, now);
+                }
+                Some(lifecycle::Output::Greet) => call.conductor.send(Event::Answered),
+                None => return,
+            }
+        }
+    }
+
+    /// Hands the call to its worker, once it is answered and both descriptions are known.
+    fn begin_media(&mut self, id: CallId, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(agreed) = call.agreed else { return };
+        let Some(idle) = call.idle.take() else { return };
+        let setup = Setup {
+            id,
+            agreed: &agreed,
+            signalling: call.source.ip(),
+            ntp_at_zero: self.parts.clock.ntp_at_zero(),
+            cname: "agent@offhook",
+            silence_max: self.parts.config.media.silence_max,
+            rings: idle.rings,
+        };
+        let [rtp, rtcp] = idle.sockets;
+        let line = Line {
+            call: Call::new(setup, now, &mut self.parts.rng),
+            packets: idle.packets,
+            rtp,
+            rtcp,
+            ears: idle.ears,
+            conductor: idle.conductor,
+            quality_due: now,
+            failed: false,
+        };
+        self.orders[call.worker].push_back(WorkerOrder::Add(Box::new(line)));
+        self.parts.board.answered(id, agreed.encoding.name(), now);
+        self.parts.board.agent_up(id, true);
+    }
+
+    fn confirmed(&mut self, id: CallId, answer: Option<&[u8]>, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if call.agreed.is_none() {
+            let answer = answer.unwrap_or_default();
+            match call.negotiation.read_answer(answer) {
+                Ok(agreed) => {
+                    call.agreed = Some(agreed);
+                    self.begin_media(id, now);
+                }
+                Err(error) => {
+                    let reason = format!("the ACK's session description: {error}");
+                    self.hang_up(id, EndedBy::Engine, &reason, now);
+                    return;
+                }
+            }
+        }
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.lifecycle.handle_input(lifecycle::Input::Confirmed, now);
+        }
+        self.run_lifecycle(id, now);
+    }
+
+    fn reoffered(&mut self, id: CallId, offer: Option<&[u8]>, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let reply = match offer.map(|offer| call.negotiation.answer(offer)) {
+            Some(Ok((sdp, agreed))) => {
+                call.agreed = Some(agreed);
+                self.orders[call.worker].push_back(WorkerOrder::Change(id, agreed));
+                self.parts.board.answered(id, agreed.encoding.name(), now);
+                Command::AcceptReoffer { call: id, sdp: Some(sdp) }
+            }
+            Some(Err(error)) => {
+                let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+                let refusal = Refusal { status: error.status(), warning, retry_after_s: None };
+                Command::RefuseReoffer { call: id, refusal }
+            }
+            None => Command::AcceptReoffer { call: id, sdp: Some(call.negotiation.offer()) },
+        };
+        self.command(reply, now);
+    }
+
+    fn hang_up(&mut self, id: CallId, by: EndedBy, reason: &str, now: Instant) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.ended_by.get_or_insert_with(|| (by, reason.to_owned()));
+            self.command(Command::HangUp { call: id, reason: reason.to_owned() }, now);
+            self.obey_user_agent(now);
+        }
+    }
+
+    /// The call is over: its port rests, its worker lets it go, its threads end.
+    fn ended(&mut self, id: CallId, by: EndedBy, reason: &str, now: Instant) {
+        let Some(mut call) = self.calls.remove(&id) else { return };
+        // Who asked for the end is who ended it, also where the BYE is the engine's.
+        let (by, reason) = call.ended_by.take().unwrap_or((by, reason.to_owned()));
+        call.lifecycle.handle_input(lifecycle::Input::Ended, now);
+        for socket in &mut call.sockets {
+            // It was registered, and closing it would take it out just as well.
+            let _ = self.parts.listener.registry().deregister(socket);
+        }
+        self.ports.give_back(call.port, now);
+        self.parts.workers[call.worker].calls -= 1;
+        if call.idle.is_none() {
+            self.orders[call.worker].push_back(WorkerOrder::Remove(id));
+        }
+        call.conductor.end();
+        self.parts.board.ended(id, by, &reason, now);
+        self.log(Some(id), &format!("ended by {}: {reason}", by.name()));
+    }
+
+    fn take_commands(&mut self, now: Instant) {
+        while let Ok(command) = self.parts.commands.try_recv() {
+            match command {
+                NetCommand::HangUp { call, by, reason } => self.hang_up(call, by, &reason, now),
+                NetCommand::Listen { call, tap } => {
+                    if let Some(at) = self.calls.get(&call).map(|call| call.worker) {
+                        self.orders[at].push_back(WorkerOrder::Tap(call, tap));
+                    }
+                }
+                NetCommand::Stop => {
+                    self.draining.get_or_insert(now + DRAIN_MAX);
+                    self.command(Command::Drain, now);
+                    let ids: Vec<CallId> = self.calls.keys().copied().collect();
+                    for id in ids {
+                        self.hang_up(id, EndedBy::Engine, "the bridge is stopping", now);
+                    }
+                }
+            }
+            self.obey_user_agent(now);
+        }
+    }
+
+    /// Drops what the workers have let go; a call whose work panicked is ended.
+    fn take_retired(&mut self, now: Instant) {
+        for at in 0..self.parts.workers.len() {
+            while let Ok(line) = self.parts.workers[at].retired.pop() {
+                if line.failed {
+                    self.hang_up(line.call.id(), EndedBy::Engine, "a fault in the media path", now);
+                }
+            }
+        }
+    }
+
+    fn give_orders(&mut self) {
+        for (worker, orders) in self.parts.workers.iter_mut().zip(&mut self.orders) {
+            worker.fed |= !orders.is_empty();
+            while let Some(order) = orders.pop_front() {
+                if let Err(rtrb::PushError::Full(order)) = worker.orders.push(order) {
+                    orders.push_front(order);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn log(&self, call: Option<CallId>, text: &str) {
+        self.parts.journal.line(crate::config::LogLevel::Info, call, text);
+    }
+}
+
+/// Returns the address that the system would send from to reach `peer`; asks the routing table only, sends nothing.
+fn route_to(peer: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let probe = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+    // The discard port (RFC 863): connecting a UDP socket sends nothing.
+    probe.connect(SocketAddr::new(peer, 9)).ok()?;
+    probe.local_addr().ok().map(|local| local.ip()).filter(|ip| !ip.is_unspecified())
+}

@@ -1,0 +1,169 @@
+//! Phrases that are rendered ahead and kept: the greeting is heard at once, and an apology needs no provider.
+
+use crate::agent::Phrase;
+use crate::config;
+use crate::providers::{Speaker, Stop};
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Waits between attempts to render what is still missing: short at first, since a caller may be waiting.
+const RETRIES: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+];
+
+/// The kept phrases of one voice.
+pub struct Phrases {
+    texts: BTreeMap<Phrase, String>,
+    ready: Mutex<BTreeMap<Phrase, Arc<[i16]>>>,
+    changed: Condvar,
+    cache: Option<(PathBuf, String)>,
+}
+
+impl Phrases {
+    /// Makes the store for what `agent` says. `cache` is a folder that keeps what a paid voice has rendered over
+    /// restarts, and what tells that voice from every other.
+    #[must_use]
+    pub fn new(agent: &config::Agent, cache: Option<(PathBuf, String)>) -> Self {
+        let texts = [
+            (Phrase::Greeting, &agent.greeting),
+            (Phrase::Reprompt, &agent.reprompt),
+            (Phrase::Goodbye, &agent.goodbye),
+            (Phrase::Apology, &agent.apology),
+            (Phrase::FarewellOnFailure, &agent.farewell_on_failure),
+        ];
+        let texts = texts.into_iter().filter(|(_, text)| !text.trim().is_empty()).map(|(p, text)| (p, text.clone()));
+        Self { texts: texts.collect(), ready: Mutex::new(BTreeMap::new()), changed: Condvar::new(), cache }
+    }
+
+    /// Returns a phrase's audio (mono, 8 kHz) once it is rendered.
+    #[must_use]
+    pub fn get(&self, phrase: Phrase) -> Option<Arc<[i16]>> {
+        self.ready.lock().get(&phrase).cloned()
+    }
+
+    /// Returns what a phrase says.
+    #[must_use]
+    pub fn text(&self, phrase: Phrase) -> &str {
+        self.texts.get(&phrase).map_or("", String::as_str)
+    }
+
+    /// Whether there is nothing to wait for: the phrase is rendered, or says nothing.
+    #[must_use]
+    pub fn settled(&self, phrase: Phrase) -> bool {
+        !self.texts.contains_key(&phrase) || self.ready.lock().contains_key(&phrase)
+    }
+
+    /// Phrases rendered so far.
+    #[must_use]
+    pub fn rendered(&self) -> Vec<Phrase> {
+        self.ready.lock().keys().copied().collect()
+    }
+
+    /// Renders every phrase by `voice`, again and again until all are there or `stop` is raised; where `voice` fails,
+    /// `substitute` speaks meanwhile. `changed` is called after each phrase, `report` with each new cause of failure.
+    pub fn render_all(
+        &self,
+        voice: &dyn Speaker,
+        substitute: Option<&dyn Speaker>,
+        stop: &Stop,
+        mut changed: impl FnMut(),
+        mut report: impl FnMut(&str),
+    ) {
+        let mut said = String::new();
+        let mut missing: Vec<(Phrase, &String)> = self.texts.iter().map(|(phrase, text)| (*phrase, text)).collect();
+        for attempt in 0.. {
+            missing.retain(|(phrase, text)| {
+                if stop.raised() {
+                    return true;
+                }
+                match self.cached(text).map_or_else(|| voice.render(text), Ok) {
+                    Ok(pcm) => {
+                        self.keep(text, &pcm);
+                        self.ready.lock().insert(*phrase, pcm.into());
+                        changed();
+                        false
+                    }
+                    Err(failure) => {
+                        if failure.text != said {
+                            report(&format!("the phrase \"{text}\" could not be rendered: {}", failure.text));
+                            said = failure.text;
+                        }
+                        let stopgap = substitute.filter(|_| !self.settled(*phrase)).and_then(|s| s.render(text).ok());
+                        if let Some(pcm) = stopgap {
+                            self.ready.lock().insert(*phrase, pcm.into());
+                            changed();
+                        }
+                        true
+                    }
+                }
+            });
+            if missing.is_empty() || stop.raised() {
+                return;
+            }
+            let wait = RETRIES[RETRIES.len().min(attempt + 1) - 1];
+            self.wait(stop, wait);
+        }
+    }
+
+    /// Ends [`Self::render_all`]'s wait, after `stop` was raised.
+    pub fn interrupt(&self) {
+        let _guard = self.ready.lock();
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, stop: &Stop, time: Duration) {
+        let mut guard = self.ready.lock();
+        if !stop.raised() {
+            self.changed.wait_for(&mut guard, time);
+        }
+    }
+
+    fn path(&self, text: &str) -> Option<PathBuf> {
+        use sha2::{Digest, Sha256};
+        let (folder, voice) = self.cache.as_ref()?;
+        let digest = Sha256::digest(format!("{voice}\n{text}").as_bytes());
+        let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Some(folder.join(name + ".wav"))
+    }
+
+    fn cached(&self, text: &str) -> Option<Vec<i16>> {
+        let mut wav = hound::WavReader::open(self.path(text)?).ok()?;
+        let spec = wav.spec();
+        (spec.channels == 1 && spec.sample_rate == 8000 && spec.bits_per_sample == 16).then_some(())?;
+        let pcm: Vec<i16> = wav.samples::<i16>().collect::<Result<_, _>>().ok()?;
+        (!pcm.is_empty()).then_some(pcm)
+    }
+
+    /// Keeps a phrase on disk; a phrase that cannot be kept is rendered again at the next start, which costs only that.
+    fn keep(&self, text: &str, pcm: &[i16]) {
+        if let Some(path) = self.path(text) {
+            let _ = write_wav(&path, pcm);
+        }
+    }
+}
+
+fn write_wav(path: &Path, pcm: &[i16]) -> Result<(), hound::Error> {
+    if path.exists() {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: 8000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    // Written beside and renamed, so that an interrupted start leaves no half phrase.
+    let file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut wav = hound::WavWriter::new(std::io::BufWriter::new(file.reopen()?), spec)?;
+    for &sample in pcm {
+        wav.write_sample(sample)?;
+    }
+    wav.finalize()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

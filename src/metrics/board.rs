@@ -1,0 +1,475 @@
+//! The table of calls that the control API shows: live ones and the last hundred, written by whoever knows, read as snapshots.
+
+use crate::agent::TurnRecord;
+use crate::ids::{CallId, TurnId};
+use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample, Stage};
+use crate::metrics::view::{
+    CallState, CallView, Counter, Ended, Invited, Latency, ProviderNames, Quality, Totals, TurnView,
+};
+use crate::sip::EndedBy;
+use crate::time::Instant;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Ended calls that are kept for `/calls/{call_id}`: the control API's promise.
+pub const ENDED_KEPT: usize = 100;
+/// Turns kept per call, the newest: one every 3 s of the longest call by default, 30 minutes.
+pub const TURNS_KEPT: usize = 600;
+/// Characters kept of each header's text: longer than any real one, bounded against others.
+pub const HEADER_KEPT: usize = 512;
+/// Characters kept of what one side says in a turn: about four minutes of speech without a pause.
+pub const SPEECH_KEPT: usize = 4_096;
+
+/// The table; shared by `Arc`. Every method locks for a few µs: never call one on the media path.
+pub struct Board {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    live: BTreeMap<CallId, Row>,
+    /// Oldest first.
+    ended: VecDeque<CallView>,
+    totals: Totals,
+    counters: BTreeMap<Counter, u64>,
+    /// By [`Kind::index`].
+    distributions: Vec<Distribution>,
+}
+
+/// A live call.
+struct Row {
+    view: CallView,
+    answered_at: Option<Instant>,
+    /// What of `view.quality` is in the totals.
+    counted: Quality,
+    jitter: Distribution,
+    gap_wait: Distribution,
+    pacing_error: Distribution,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the engine tells.
+impl Board {
+    /// Makes an empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        let distributions = (0..Kind::COUNT).map(|_| Distribution::new()).collect();
+        Self { state: Mutex::new(State { distributions, ..State::default() }) }
+    }
+
+    /// A call came in and is taken; it is `Ringing` from here on.
+    pub fn invited(&self, invited: &Invited<'_>) {
+        let row = Row::new(invited);
+        let mut state = self.state.lock();
+        state.totals.invited += 1;
+        state.live.insert(invited.call, row);
+    }
+
+    /// An INVITE was refused before it became a call in this table.
+    pub fn refused(&self) {
+        self.state.lock().totals.refused += 1;
+    }
+
+    /// The call was answered with this codec; told again where a re-INVITE changes it.
+    pub fn answered(&self, call: CallId, codec: &'static str, at: Instant) {
+        let mut state = self.state.lock();
+        let State { live, totals, .. } = &mut *state;
+        let Some(row) = live.get_mut(&call) else { return };
+        row.view.codec = Some(codec);
+        if row.answered_at.is_none() {
+            row.answered_at = Some(at);
+            row.view.state = CallState::Active;
+            totals.answered += 1;
+        }
+    }
+
+    /// The call's agent is up (its providers' threads run), or down again.
+    pub fn agent_up(&self, call: CallId, up: bool) {
+        self.change(call, |row| row.view.agent_up = up);
+    }
+
+    /// The call is served by these providers from here on.
+    pub fn providers(&self, call: CallId, providers: ProviderNames) {
+        self.change(call, |row| row.view.providers = providers);
+    }
+
+    /// The caller's media come from here.
+    pub fn latched(&self, call: CallId, remote: SocketAddr) {
+        self.change(call, |row| row.view.remote = Some(remote));
+    }
+
+    /// What is known of a turn: what the caller said, what was heard of the reply. Told again whenever it changes.
+    pub fn turn(&self, call: CallId, record: &TurnRecord) {
+        let mut state = self.state.lock();
+        let State { live, ended, totals, .. } = &mut *state;
+        // The last word about a turn may come just after the BYE.
+        let row = live.get_mut(&call).map(|row| &mut row.view);
+        let Some(view) = row.or_else(|| ended.iter_mut().rev().find(|view| view.call == call)) else { return };
+        let turn = turn_of(view, record.turn);
+        if record.interrupted && !turn.record.interrupted {
+            totals.interrupted += 1;
+        }
+        turn.record = TurnRecord {
+            turn: record.turn,
+            caller: kept(&record.caller, SPEECH_KEPT),
+            agent: kept(&record.agent, SPEECH_KEPT),
+            interrupted: record.interrupted,
+        };
+    }
+
+    /// The reply of `turn` reached the caller after `latency`. Its stages, own path and total are counted here, and are
+    /// not to be sent as samples; the greeting answers nobody and is not counted.
+    pub fn latency(&self, call: CallId, turn: TurnId, latency: Latency) {
+        let mut state = self.state.lock();
+        let State { live, totals, distributions, .. } = &mut *state;
+        if turn != TurnId::GREETING {
+            totals.turns += 1;
+            let stages = Stage::ALL.into_iter().filter_map(|stage| Some((Kind::Stage(stage), latency.stage(stage)?)));
+            let sums = [(Kind::OwnPath, latency.own_path()), (Kind::Turn, latency.total())];
+            for (kind, value) in stages.chain(sums) {
+                distributions[kind.index()].record(value);
+            }
+        }
+        if let Some(row) = live.get_mut(&call) {
+            turn_of(&mut row.view, turn).latency = Some(latency);
+        }
+    }
+
+    /// Counts measurements of the media path, under one lock; those of calls that are over count in the sums only.
+    pub fn samples(&self, samples: impl IntoIterator<Item = Sample>) {
+        let mut state = self.state.lock();
+        let State { live, distributions, .. } = &mut *state;
+        for Sample { kind, call, value } in samples {
+            distributions[kind.index()].record(value);
+            let Some(row) = live.get_mut(&call) else { continue };
+            match kind {
+                Kind::Jitter => row.jitter.record(value),
+                Kind::GapWait => row.gap_wait.record(value),
+                Kind::PacingError => row.pacing_error.record(value),
+                Kind::OwnPath | Kind::Turn | Kind::BargeIn | Kind::Stage(_) => {}
+            }
+        }
+    }
+
+    /// The call's media counters, as they stand.
+    pub fn quality(&self, call: CallId, quality: Quality) {
+        let mut state = self.state.lock();
+        let State { live, totals, .. } = &mut *state;
+        let Some(row) = live.get_mut(&call) else { return };
+        row.view.quality = quality;
+        let more = row.counted.raise(&quality);
+        totals.quality.add(&more);
+    }
+
+    /// The call is over; it moves to the last hundred.
+    pub fn ended(&self, call: CallId, by: EndedBy, reason: &str, at: Instant) {
+        let mut state = self.state.lock();
+        let Some(mut row) = state.live.remove(&call) else { return };
+        let mut view = row.detail(at);
+        view.state = CallState::Ended;
+        view.agent_up = false;
+        view.ended = Some(Ended { by, reason: kept(reason, HEADER_KEPT) });
+        state.totals.ended[by as usize] += 1;
+        if state.ended.len() >= ENDED_KEPT {
+            state.ended.pop_front();
+        }
+        state.ended.push_back(view);
+    }
+
+    /// Adds to one of the engine's counters.
+    pub fn count(&self, counter: Counter, more: u64) {
+        *self.state.lock().counters.entry(counter).or_default() += more;
+    }
+
+    fn change(&self, call: CallId, change: impl FnOnce(&mut Row)) {
+        if let Some(row) = self.state.lock().live.get_mut(&call) {
+            change(row);
+        }
+    }
+}
+
+/// What the control API asks.
+impl Board {
+    /// Returns the live calls, oldest first, without turns and percentiles.
+    #[must_use]
+    pub fn live(&self, now: Instant) -> Vec<CallView> {
+        self.state.lock().live.values().map(|row| row.summary(now)).collect()
+    }
+
+    /// Returns the call with this Call-ID: the live one, or else the last one that ended.
+    #[must_use]
+    pub fn find(&self, call_id: &str, now: Instant) -> Option<CallView> {
+        let mut state = self.state.lock();
+        let State { live, ended, .. } = &mut *state;
+        let row = live.values_mut().rev().find(|row| row.view.call_id == call_id);
+        row.map(|row| row.detail(now)).or_else(|| ended.iter().rev().find(|view| view.call_id == call_id).cloned())
+    }
+
+    /// Returns the live call with this Call-ID.
+    #[must_use]
+    pub fn find_live(&self, call_id: &str) -> Option<CallId> {
+        let state = self.state.lock();
+        state.live.values().rev().find(|row| row.view.call_id == call_id).map(|row| row.view.call)
+    }
+
+    /// Returns the counts since the engine's start.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.state.lock().totals
+    }
+
+    /// Returns the engine's counters, by name.
+    #[must_use]
+    pub fn counters(&self) -> BTreeMap<Counter, u64> {
+        self.state.lock().counters.clone()
+    }
+
+    /// Returns the distribution of `kind` over all calls since the engine's start.
+    #[must_use]
+    pub fn distribution(&self, kind: Kind) -> Distribution {
+        self.state.lock().distributions[kind.index()].clone()
+    }
+}
+
+impl Row {
+    fn new(invited: &Invited<'_>) -> Self {
+        let view = CallView {
+            call: invited.call,
+            call_id: kept(invited.call_id, HEADER_KEPT),
+            from: kept(invited.from, HEADER_KEPT),
+            to: kept(invited.to, HEADER_KEPT),
+            source: invited.source,
+            state: CallState::Ringing,
+            duration: Duration::ZERO,
+            rtp_port: invited.rtp_port,
+            remote: None,
+            codec: None,
+            providers: invited.providers,
+            agent_up: false,
+            turns: Vec::new(),
+            quality: Quality::default(),
+            jitter: Percentiles::default(),
+            gap_wait: Percentiles::default(),
+            pacing_error: Percentiles::default(),
+            ended: None,
+        };
+        Self {
+            view,
+            answered_at: None,
+            counted: Quality::default(),
+            jitter: Distribution::new(),
+            gap_wait: Distribution::new(),
+            pacing_error: Distribution::new(),
+        }
+    }
+
+    fn duration(&self, now: Instant) -> Duration {
+        self.answered_at.map_or(Duration::ZERO, |at| now.since(at))
+    }
+
+    fn summary(&self, now: Instant) -> CallView {
+        // A hundred calls' transcripts and histograms are not read for a list that does not show them.
+        let view = &self.view;
+        CallView {
+            duration: self.duration(now),
+            call_id: view.call_id.clone(),
+            from: view.from.clone(),
+            to: view.to.clone(),
+            turns: Vec::new(),
+            ended: None,
+            ..*view
+        }
+    }
+
+    fn detail(&mut self, now: Instant) -> CallView {
+        self.view.duration = self.duration(now);
+        self.view.jitter = self.jitter.percentiles();
+        self.view.gap_wait = self.gap_wait.percentiles();
+        self.view.pacing_error = self.pacing_error.percentiles();
+        self.view.clone()
+    }
+}
+
+/// Returns the row of `turn`, made if need be; the oldest makes room.
+fn turn_of(view: &mut CallView, turn: TurnId) -> &mut TurnView {
+    let turns = &mut view.turns;
+    let mut at = match turns.binary_search_by_key(&turn, |row| row.record.turn) {
+        Ok(at) => return &mut turns[at],
+        Err(at) => at,
+    };
+    if turns.len() >= TURNS_KEPT {
+        turns.remove(0);
+        at = at.saturating_sub(1);
+    }
+    let record = TurnRecord { turn, ..TurnRecord::default() };
+    turns.insert(at, TurnView { record, latency: None });
+    &mut turns[at]
+}
+
+/// Returns `text`, cut to `characters_max`.
+fn kept(text: &str, characters_max: usize) -> String {
+    text.chars().take(characters_max).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: CallId = CallId(1);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn invite(board: &Board, call: CallId, call_id: &str) {
+        let source = SocketAddr::from(([127, 0, 0, 1], 5062));
+        let providers = ProviderNames { stt: "moonshine", llm: "receptionist", tts: "hibari" };
+        board.invited(&Invited {
+            call,
+            call_id,
+            from: "<sip:a@b>",
+            to: "<sip:c@d>",
+            source,
+            rtp_port: 10_000,
+            providers,
+        });
+    }
+
+    fn said(turn: u32, agent: &str, interrupted: bool) -> TurnRecord {
+        TurnRecord { turn: TurnId(turn), caller: "hello".into(), agent: agent.into(), interrupted }
+    }
+
+    #[test]
+    fn a_call_rings_is_answered_and_ends() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        let view = board.find("abc", at(500)).expect("invited");
+        assert_eq!((view.state, view.duration), (CallState::Ringing, Duration::ZERO));
+        board.answered(CALL, "PCMA", at(1_000));
+        board.answered(CALL, "PCMU", at(9_000));
+        let view = board.find("abc", at(13_500)).expect("answered");
+        assert_eq!(
+            (view.state, view.duration, view.codec),
+            (CallState::Active, Duration::from_millis(12_500), Some("PCMU"))
+        );
+        board.ended(CALL, EndedBy::Caller, "BYE", at(14_000));
+        assert!(board.live(at(20_000)).is_empty());
+        let view = board.find("abc", at(99_000)).expect("one of the last hundred");
+        assert_eq!((view.state, view.duration), (CallState::Ended, Duration::from_secs(13)));
+        assert_eq!(view.ended, Some(Ended { by: EndedBy::Caller, reason: "BYE".into() }));
+        assert_eq!(board.find_live("abc"), None);
+        let totals = board.totals();
+        assert_eq!((totals.invited, totals.answered, totals.ended), (1, 1, [1, 0, 0]));
+    }
+
+    #[test]
+    fn a_call_that_was_never_answered_has_no_duration() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        board.ended(CALL, EndedBy::Caller, "CANCEL", at(5_000));
+        assert_eq!(board.find("abc", at(9_000)).map(|view| view.duration), Some(Duration::ZERO));
+        board.ended(CALL, EndedBy::Engine, "again", at(6_000));
+        assert_eq!(board.totals().ended, [1, 0, 0]);
+    }
+
+    #[test]
+    fn a_hundred_ended_calls_are_kept_and_the_newest_of_a_name_is_found() {
+        let board = Board::new();
+        for n in 0..150 {
+            invite(&board, CallId(n), &format!("call-{n}"));
+            board.ended(CallId(n), EndedBy::Agent, "done", at(1));
+        }
+        assert!(board.find("call-49", at(2)).is_none());
+        assert!(board.find("call-50", at(2)).is_some());
+        invite(&board, CallId(200), "call-149");
+        assert_eq!(board.find("call-149", at(2)).map(|view| view.call), Some(CallId(200)));
+        assert_eq!(board.find_live("call-149"), Some(CallId(200)));
+    }
+
+    #[test]
+    fn turns_are_in_order_and_the_last_word_after_the_bye_counts() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        board.turn(CALL, &said(1, "Sure", false));
+        board.turn(CALL, &said(0, "Hello", false));
+        board.turn(CALL, &said(1, "Sure, I", true));
+        board.turn(CALL, &said(1, "Sure, I can", true));
+        board.ended(CALL, EndedBy::Caller, "BYE", at(1));
+        board.turn(CALL, &said(2, "", false));
+        let turns = board.find("abc", at(2)).expect("kept").turns;
+        let agent: Vec<_> = turns.iter().map(|turn| (turn.record.turn.0, turn.record.agent.as_str())).collect();
+        assert_eq!(agent, [(0, "Hello"), (1, "Sure, I can"), (2, "")]);
+        assert_eq!(board.totals().interrupted, 1);
+    }
+
+    #[test]
+    fn an_endless_call_keeps_its_newest_turns() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        for n in 0..1_000 {
+            board.turn(CALL, &said(n, "", false));
+        }
+        let turns = board.find("abc", at(2)).expect("live").turns;
+        assert_eq!(
+            (turns.len(), turns[0].record.turn, turns[TURNS_KEPT - 1].record.turn),
+            (600, TurnId(400), TurnId(999))
+        );
+    }
+
+    #[test]
+    fn texts_from_the_wire_are_cut() {
+        let board = Board::new();
+        invite(&board, CALL, &"\u{fc}".repeat(60_000));
+        board.turn(CALL, &said(1, &"x".repeat(100_000), false));
+        let view = board.find(&"\u{fc}".repeat(HEADER_KEPT), at(2)).expect("cut to what is kept");
+        assert_eq!(view.turns[0].record.agent.len(), SPEECH_KEPT);
+    }
+
+    #[test]
+    fn stages_are_counted_once_and_the_greeting_not() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let latency = Latency::new(Duration::from_millis(612), [ms(1), ms(200), ms(0), ms(300), ms(5), ms(90), ms(16)]);
+        board.latency(CALL, TurnId::GREETING, Latency::new(Duration::from_millis(40), [None; 7]));
+        board.latency(CALL, TurnId(1), latency);
+        assert_eq!(board.totals().turns, 1);
+        assert_eq!(board.distribution(Kind::Turn).count(), 1);
+        assert_eq!(board.distribution(Kind::Stage(Stage::Llm)).percentiles().p50.round(), 300.0);
+        assert_eq!(board.distribution(Kind::OwnPath).percentiles().p50.round(), 22.0);
+        let turns = board.find("abc", at(1)).expect("live").turns;
+        assert_eq!(turns.len(), 2);
+        assert_eq!(turns[1].latency.map(|latency| latency.unexplained()), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn samples_count_for_their_call_and_for_all() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        let sample = |kind, call, ms| Sample { kind, call: CallId(call), value: Duration::from_millis(ms) };
+        board.samples([sample(Kind::Jitter, 1, 4), sample(Kind::PacingError, 1, 1), sample(Kind::Jitter, 77, 9)]);
+        let view = board.find("abc", at(1)).expect("live");
+        assert_eq!((view.jitter.count, view.pacing_error.count, view.gap_wait.count), (1, 1, 0));
+        assert_eq!(board.distribution(Kind::Jitter).count(), 2);
+    }
+
+    #[test]
+    fn media_counters_are_summed_over_calls() {
+        let board = Board::new();
+        invite(&board, CALL, "a");
+        invite(&board, CallId(2), "b");
+        let received = |packets_received| Quality { packets_received, ..Quality::default() };
+        board.quality(CALL, received(10));
+        board.quality(CALL, received(25));
+        board.ended(CALL, EndedBy::Caller, "BYE", at(1));
+        board.quality(CallId(2), received(5));
+        assert_eq!(board.totals().quality.packets_received, 30);
+    }
+}

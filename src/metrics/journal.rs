@@ -1,0 +1,315 @@
+//! What happened, as plain records; a log thread turns them into lines.
+
+use crate::config::LogLevel;
+use crate::ids::{CallId, TurnId};
+use crate::time::{Clock, Instant};
+use crossbeam_channel::{Receiver, Sender};
+use std::fmt::{self, Write as _};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What happened on the media path: plain data, copied into a ring and put into words elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When.
+    pub at: Instant,
+    /// In which call.
+    pub call: CallId,
+    /// What.
+    pub what: What,
+}
+
+/// The kinds of [`Record`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The caller's media come from here.
+    Latched { remote: SocketAddr },
+    /// The caller's SSRC changed: a restart, a hold server, a transfer.
+    SsrcChanged { from: u32, to: u32 },
+    /// A digit was pressed (RFC 4733).
+    Digit { digit: char, duration: Duration },
+    /// The first packet with speech of this turn was sent.
+    FirstPacket { turn: TurnId },
+    /// The caller took the floor after hearing this much of the turn's reply.
+    Cut { turn: TurnId, heard: Duration },
+    /// The turn's reply was played whole.
+    Played { turn: TurnId, heard: Duration },
+    /// The agent should have spoken, and nothing was there for this long.
+    Underrun { turn: TurnId, gap: Duration },
+    /// A gap in the caller's packets was given up and concealed.
+    Concealed { length: Duration },
+    /// The media worker woke this much too late for a slot.
+    LateWake { late: Duration },
+    /// A ring was full, and this many elements were dropped since the last such record.
+    RingFull { ring: &'static str, dropped: u32 },
+    /// Nothing came from the caller for this long.
+    CallerGone { silent: Duration },
+    /// The call's machines panicked; the call ends and the worker goes on.
+    Panicked,
+}
+
+impl Record {
+    /// Returns how much it matters.
+    #[must_use]
+    pub const fn level(&self) -> LogLevel {
+        match self.what {
+            What::Panicked => LogLevel::Error,
+            What::RingFull { .. } | What::CallerGone { .. } | What::LateWake { .. } | What::Underrun { .. } => {
+                LogLevel::Warn
+            }
+            What::Latched { .. } | What::SsrcChanged { .. } | What::Digit { .. } | What::Cut { .. } => LogLevel::Info,
+            What::FirstPacket { .. } | What::Played { .. } | What::Concealed { .. } => LogLevel::Debug,
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Latched { remote } => write!(f, "media come from {remote}"),
+            Self::SsrcChanged { from, to } => write!(f, "the caller's SSRC changed from {from:08x} to {to:08x}"),
+            Self::Digit { digit, duration } => write!(f, "digit {digit}, {} ms", duration.as_millis()),
+            Self::FirstPacket { turn } => write!(f, "{turn}: the first packet of the reply is sent"),
+            Self::Cut { turn, heard } => write!(f, "{turn}: cut by the caller after {} ms", heard.as_millis()),
+            Self::Played { turn, heard } => write!(f, "{turn}: played whole, {} ms", heard.as_millis()),
+            Self::Underrun { turn, gap } => write!(f, "{turn}: the voice was late, {} ms of silence", gap.as_millis()),
+            Self::Concealed { length } => write!(f, "{} ms concealed", length.as_millis()),
+            Self::LateWake { late } => write!(f, "the media worker woke {} \u{b5}s late", late.as_micros()),
+            Self::RingFull { ring, dropped } => write!(f, "ring {ring} was full, {dropped} dropped"),
+            Self::CallerGone { silent } => write!(f, "nothing from the caller for {} s", silent.as_secs()),
+            Self::Panicked => f.write_str("the media path panicked; the call ends, the worker goes on"),
+        }
+    }
+}
+
+/// Characters of a line's text, two lines of a wide terminal; a longer one ends in an ellipsis.
+pub const TEXT_MAX: usize = 256;
+/// Lines that may wait for the log thread: a burst of every call ending at once, several times over.
+pub const LINES_WAITING: usize = 4_096;
+
+/// One line on its way to the log thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When.
+    pub at: Instant,
+    /// How much it matters.
+    pub level: LogLevel,
+    /// In which call, if in one.
+    pub call: Option<CallId>,
+    /// In words; at most [`TEXT_MAX`] characters, control characters escaped.
+    text: String,
+}
+
+impl Entry {
+    /// Makes an entry; `text` may hold what came from the wire.
+    #[must_use]
+    pub fn new(at: Instant, level: LogLevel, call: Option<CallId>, text: impl fmt::Display) -> Self {
+        let mut kept = Kept { text: String::new(), left: TEXT_MAX };
+        if write!(kept, "{text}").is_err() {
+            kept.text.push('\u{2026}');
+        }
+        Self { at, level, call, text: kept.text }
+    }
+
+    /// Puts a record of the media path into words.
+    #[must_use]
+    pub fn from_record(record: &Record) -> Self {
+        Self::new(record.at, record.level(), Some(record.call), record.what)
+    }
+
+    /// Writes the line for stderr: `2026-11-22T17:19:16.123Z info call 3: text`.
+    ///
+    /// `started` is the wall-clock time of [`Instant::ZERO`], since 1970 in UTC.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write(&self, out: &mut impl io::Write, started: Duration) -> io::Result<()> {
+        let level = match self.level {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+        };
+        let wall = started + self.at.since(Instant::ZERO);
+        write!(out, "{} {level} ", Utc(wall))?;
+        if let Some(call) = self.call {
+            write!(out, "{call}: ")?;
+        }
+        writeln!(out, "{}", self.text)
+    }
+}
+
+/// Takes text until it has enough; what could break a line or steer a terminal is escaped.
+struct Kept {
+    text: String,
+    left: usize,
+}
+
+impl fmt::Write for Kept {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for c in s.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            // Overrides of the writing direction make a line read as another one.
+            if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+                self.text.extend(c.escape_unicode());
+            } else {
+                self.text.push(c);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A time since 1970, shown as RFC 3339 in UTC with milliseconds.
+pub struct Utc(pub Duration);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        let (year, month, day) = date(days);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        let milli = self.0.subsec_millis();
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    }
+}
+
+/// Returns year, month and day of the `days`-th day after 1 January 1970 in the Gregorian calendar.
+///
+/// Years are counted from March, so that the leap day is a year's last and months have lengths that a line fits:
+/// the m-th month from March begins at day (153 m + 2) / 5.
+const fn date(days: u64) -> (u64, u64, u64) {
+    /// Days of 400 years, after which the calendar repeats.
+    const CYCLE: u64 = 146_097;
+    /// From 1 March of the year 0 to 1 January 1970.
+    const TO_1970: u64 = 719_468;
+    let days = days + TO_1970;
+    let (cycle, day) = (days / CYCLE, days % CYCLE);
+    let year = (day - day / 1_460 + day / 36_524 - day / (CYCLE - 1)) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (cycle * 400 + year + carry, month, day)
+}
+
+/// Where threads other than the media workers leave their lines; clones share one channel.
+#[derive(Clone)]
+pub struct Journal {
+    clock: Arc<dyn Clock>,
+    level: LogLevel,
+    entries: Sender<Entry>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Journal {
+    /// Makes a journal that keeps what is at least as grave as `level`, and the end that the log thread reads.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, level: LogLevel) -> (Self, Receiver<Entry>) {
+        let (entries, receiver) = crossbeam_channel::bounded(LINES_WAITING);
+        (Self { clock, level, entries, dropped: Arc::default() }, receiver)
+    }
+
+    /// Leaves a line. Never waits: where the log thread lags, the line is dropped and counted.
+    pub fn line(&self, level: LogLevel, call: Option<CallId>, text: impl fmt::Display) {
+        if self.keeps(level) {
+            let entry = Entry::new(self.clock.now(), level, call, text);
+            if self.entries.try_send(entry).is_err() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether lines of this level are written.
+    #[must_use]
+    pub fn keeps(&self, level: LogLevel) -> bool {
+        level <= self.level
+    }
+
+    /// Returns how many lines were dropped since this was last asked.
+    #[must_use]
+    pub fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> Instant {
+            Instant::from_millis(1_500)
+        }
+    }
+
+    fn line(entry: &Entry, started: Duration) -> String {
+        let mut out = Vec::new();
+        entry.write(&mut out, started).expect("a vector takes all");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_line_has_a_time_a_level_a_call_and_a_text() {
+        let record = Record {
+            at: Instant::from_millis(250),
+            call: CallId(3),
+            what: What::Cut { turn: TurnId(2), heard: Duration::from_millis(740) },
+        };
+        let started = Duration::from_secs(1_795_367_956);
+        assert_eq!(
+            line(&Entry::from_record(&record), started),
+            "2026-11-22T17:19:16.250Z info call 3: turn 2: cut by the caller after 740 ms\n"
+        );
+    }
+
+    #[test]
+    fn dates_are_right_over_leap_years_and_centuries() {
+        let day = 86_400;
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (59 * day, "1970-03-01T00:00:00.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (951_868_800, "2000-03-01T00:00:00.000Z"),
+            (1_709_164_799, "2024-02-28T23:59:59.000Z"),
+            (1_709_164_800, "2024-02-29T00:00:00.000Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Utc(Duration::from_secs(seconds)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn text_from_the_wire_stays_one_bounded_line() {
+        let hostile = format!("a\r\nfake line\u{1b}[2J\u{202e}{}", "x".repeat(10_000));
+        let shown = line(&Entry::new(Instant::ZERO, LogLevel::Warn, None, hostile), Duration::ZERO);
+        assert_eq!(shown.matches('\n').count(), 1);
+        assert!(shown.contains(r"a\u{d}\u{a}fake line\u{1b}[2J\u{202e}x") && shown.ends_with("x\u{2026}\n"), "{shown}");
+        assert!(shown.chars().count() < TEXT_MAX + 100);
+    }
+
+    #[test]
+    fn a_full_journal_drops_and_counts_and_never_waits() {
+        let (journal, lines) = Journal::new(Arc::new(Stopped), LogLevel::Info);
+        for n in 0..LINES_WAITING + 5 {
+            journal.line(LogLevel::Info, None, n);
+        }
+        assert_eq!((journal.take_dropped(), journal.take_dropped(), lines.len()), (5, 0, LINES_WAITING));
+    }
+
+    #[test]
+    fn what_is_less_grave_than_asked_for_is_not_kept() {
+        let (journal, lines) = Journal::new(Arc::new(Stopped), LogLevel::Warn);
+        journal.line(LogLevel::Info, None, "no");
+        journal.line(LogLevel::Error, Some(CallId(1)), "yes");
+        let entry = lines.try_recv().expect("one line");
+        assert_eq!(entry, Entry::new(Instant::from_millis(1_500), LogLevel::Error, Some(CallId(1)), "yes"));
+        assert!(lines.try_recv().is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! The text that `GET /metrics` answers with (Prometheus text format 0.0.4): names `offhook_*`, base units, HELP and TYPE.
+
+use crate::metrics::histogram::{Distribution, Kind, Stage};
+use crate::metrics::{Board, Totals};
+use crate::sip::EndedBy;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The content type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Quantiles of each summary.
+const QUANTILES: [(&str, f64); 4] = [("0.5", 0.5), ("0.9", 0.9), ("0.99", 0.99), ("0.999", 0.999)];
+
+/// What stands outside the [`Board`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Whether the bridge runs.
+    pub running: bool,
+    /// Live calls.
+    pub calls_active: usize,
+    /// Live calls whose agent is up.
+    pub agents_active: usize,
+    /// Registrations that are valid.
+    pub registrations: usize,
+    /// Since the engine's start.
+    pub uptime: Duration,
+}
+
+/// Returns the whole text.
+#[must_use]
+pub fn render(gauges: &Gauges, board: &Board) -> String {
+    let mut text = Text::default();
+    let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    text.family("build_info", "gauge", "The version that runs", &[(&version, 1)]);
+    text.gauge("bridge_running", "1 while the SIP bridge runs", u64::from(gauges.running));
+    text.gauge("uptime_seconds", "Time since the engine started", gauges.uptime.as_secs());
+    text.gauge("calls_active", "Calls that ring or talk", gauges.calls_active as u64);
+    text.gauge("agents_active", "Calls whose agent is up", gauges.agents_active as u64);
+    text.gauge("registrations", "Registrations that are valid", gauges.registrations as u64);
+    text.totals(&board.totals());
+    for (counter, count) in board.counters() {
+        text.counter(counter.name, counter.help, count);
+    }
+    text.summaries(board);
+    text.0
+}
+
+#[derive(Default)]
+struct Text(String);
+
+// Writing into a String cannot fail.
+impl Text {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP offhook_{name} {help}.\n# TYPE offhook_{name} {kind}");
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str, samples: &[(&str, u64)]) {
+        self.head(name, kind, help);
+        for (labels, value) in samples {
+            let _ = writeln!(self.0, "offhook_{name}{labels} {value}");
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "gauge", help, &[("", value)]);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(&format!("{name}_total"), "counter", help, &[("", value)]);
+    }
+
+    fn totals(&mut self, totals: &Totals) {
+        self.counter("calls", "Calls that were taken", totals.invited);
+        self.counter("calls_refused", "INVITEs that were refused", totals.refused);
+        self.counter("calls_answered", "Calls that were answered", totals.answered);
+        let ended = |by: EndedBy| totals.ended[by as usize];
+        let by = [
+            ("{by=\"caller\"}", ended(EndedBy::Caller)),
+            ("{by=\"agent\"}", ended(EndedBy::Agent)),
+            ("{by=\"engine\"}", ended(EndedBy::Engine)),
+        ];
+        self.family("calls_ended_total", "counter", "Calls that ended, and who ended them", &by);
+        self.counter("turns", "Turns whose reply reached the caller", totals.turns);
+        self.counter("turns_interrupted", "Replies that the caller cut", totals.interrupted);
+        let q = &totals.quality;
+        self.counter("rtp_packets_received", "RTP packets of callers that were taken", q.packets_received);
+        self.counter("rtp_packets_sent", "RTP packets sent", q.packets_sent);
+        self.counter("rtp_packets_lost", "RTP packets that never came", q.lost);
+        self.counter("rtp_packets_late", "RTP packets that came after their gap was given up", q.late);
+        self.counter("rtp_packets_duplicate", "RTP packets that came twice", q.duplicate);
+        self.counter("rtp_packets_discarded", "Datagrams that were refused on media ports", q.discarded);
+        self.counter("playout_underruns", "20 ms slots for which the voice was late", q.underruns);
+        self.head("concealed_seconds_total", "counter", "Caller speech that was made up");
+        let _ = writeln!(self.0, "offhook_concealed_seconds_total {}", q.concealed.as_secs_f64());
+    }
+
+    fn summaries(&mut self, board: &Board) {
+        for (name, help, kind) in [
+            ("jitter_seconds", "Interarrival jitter of callers' packets (RFC 3550)", Kind::Jitter),
+            ("gap_wait_seconds", "How long gaps held callers' speech back", Kind::GapWait),
+            ("pacing_error_seconds", "How far from their 20 ms slots packets were sent", Kind::PacingError),
+            ("turn_latency_seconds", "Caller's last sound to the agent's first packet", Kind::Turn),
+            ("own_path_seconds", "The part of the turn latency that is not a provider's", Kind::OwnPath),
+            ("barge_in_seconds", "Caller's onset to the last packet of agent speech", Kind::BargeIn),
+        ] {
+            self.head(name, "summary", help);
+            self.summary(name, "", &board.distribution(kind));
+        }
+        let name = "stage_latency_seconds";
+        self.head(name, "summary", "One stage of the turn latency");
+        for stage in Stage::ALL {
+            let label = format!("stage=\"{}\"", stage.name());
+            self.summary(name, &label, &board.distribution(Kind::Stage(stage)));
+        }
+    }
+
+    fn summary(&mut self, name: &str, label: &str, distribution: &Distribution) {
+        let comma = if label.is_empty() { "" } else { "," };
+        for (shown, quantile) in QUANTILES {
+            // An empty summary has no quantiles: NaN says so, and 0 would be a lie.
+            let seconds =
+                if distribution.count() == 0 { f64::NAN } else { distribution.quantile(quantile).as_secs_f64() };
+            let _ = writeln!(self.0, "offhook_{name}{{{label}{comma}quantile=\"{shown}\"}} {seconds}");
+        }
+        let braces = if label.is_empty() { String::new() } else { format!("{{{label}}}") };
+        let _ = writeln!(self.0, "offhook_{name}_sum{braces} {}", distribution.sum().as_secs_f64());
+        let _ = writeln!(self.0, "offhook_{name}_count{braces} {}", distribution.count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{CallId, TurnId};
+    use crate::metrics::{Counter, Latency, Quality, Sample};
+    use std::collections::BTreeSet;
+
+    fn sample_text() -> String {
+        let board = Board::new();
+        board.samples([Sample { kind: Kind::Jitter, call: CallId(1), value: Duration::from_millis(2) }]);
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let latency = Latency::new(Duration::from_millis(612), [ms(1), ms(200), ms(0), ms(300), ms(5), ms(90), ms(16)]);
+        board.latency(CallId(1), TurnId(1), latency);
+        board.quality(CallId(1), Quality::default());
+        board.count(Counter { name: "sip_requests", help: "SIP requests received" }, 7);
+        render(&Gauges { running: true, calls_active: 3, ..Gauges::default() }, &board)
+    }
+
+    #[test]
+    fn figures_stand_under_their_names_in_base_units() {
+        let text = sample_text();
+        for line in [
+            concat!("offhook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "offhook_bridge_running 1",
+            "offhook_calls_active 3",
+            "offhook_calls_ended_total{by=\"caller\"} 0",
+            "# HELP offhook_sip_requests_total SIP requests received.",
+            "# TYPE offhook_sip_requests_total counter",
+            "offhook_sip_requests_total 7",
+            "offhook_jitter_seconds{quantile=\"0.5\"} 0.002",
+            "offhook_jitter_seconds_sum 0.002",
+            "offhook_jitter_seconds_count 1",
+            "offhook_gap_wait_seconds{quantile=\"0.99\"} NaN",
+            "offhook_stage_latency_seconds{stage=\"llm\",quantile=\"0.99\"} 0.3",
+            "offhook_stage_latency_seconds_sum{stage=\"llm\"} 0.3",
+            "offhook_own_path_seconds{quantile=\"0.5\"} 0.022",
+            "offhook_turns_total 1",
+            "offhook_concealed_seconds_total 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_sample_follows_its_own_help_and_type_once() {
+        let mut declared = BTreeSet::new();
+        let mut current = (String::new(), String::new());
+        for line in sample_text().lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let name = rest.split(' ').next().expect("a name").to_owned();
+                assert!(declared.insert(name.clone()), "{name} twice");
+                current = (name, String::new());
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').expect("a kind");
+                assert_eq!(name, current.0);
+                kind.clone_into(&mut current.1);
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            } else {
+                let name = line.split(['{', ' ']).next().expect("a name");
+                let base = if current.1 == "summary" {
+                    name.trim_end_matches("_sum").trim_end_matches("_count")
+                } else {
+                    name
+                };
+                assert_eq!(base, current.0);
+                let value = line.rsplit(' ').next().expect("a value");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+            }
+        }
+    }
+}

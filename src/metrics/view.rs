@@ -1,0 +1,280 @@
+//! A call as others see it: the snapshots that the control API turns into JSON, and the counts over all calls.
+
+use crate::agent::TurnRecord;
+use crate::ids::CallId;
+use crate::metrics::histogram::{Percentiles, Stage};
+use crate::sip::EndedBy;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The names of the providers that serve a call, as their `name()` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProviderNames {
+    /// Who hears.
+    pub stt: &'static str,
+    /// Who thinks.
+    pub llm: &'static str,
+    /// Who speaks.
+    pub tts: &'static str,
+}
+
+/// A call as its INVITE tells.
+#[derive(Clone, Debug)]
+pub struct Invited<'a> {
+    /// The engine's number for it.
+    pub call: CallId,
+    /// The Call-ID header's value.
+    pub call_id: &'a str,
+    /// The From header's value.
+    pub from: &'a str,
+    /// The To header's value.
+    pub to: &'a str,
+    /// Where the INVITE came from.
+    pub source: SocketAddr,
+    /// Our RTP port for it.
+    pub rtp_port: u16,
+    /// Who will serve it.
+    pub providers: ProviderNames,
+}
+
+/// What a call is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallState {
+    /// Invited, and not answered yet.
+    Ringing,
+    /// Answered.
+    Active,
+    /// Over.
+    Ended,
+}
+
+impl CallState {
+    /// Returns the word that the control API shows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ringing => "ringing",
+            Self::Active => "active",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// A turn's latency and its stages; a stage is absent where the turn did not have it (the greeting has no `llm`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    total: Duration,
+    stages: [Option<Duration>; Stage::ALL.len()],
+}
+
+impl Latency {
+    /// Takes `total`, the caller's last sound to the agent's first packet, and each stage's share in the order of
+    /// [`Stage::ALL`].
+    #[must_use]
+    pub const fn new(total: Duration, stages: [Option<Duration>; Stage::ALL.len()]) -> Self {
+        Self { total, stages }
+    }
+
+    /// Returns the caller's last sound to the agent's first packet.
+    #[must_use]
+    pub const fn total(&self) -> Duration {
+        self.total
+    }
+
+    /// Returns the share of `stage`.
+    #[must_use]
+    pub const fn stage(&self, stage: Stage) -> Option<Duration> {
+        self.stages[stage as usize]
+    }
+
+    /// Returns by how much the stages together miss the total, to either side.
+    #[must_use]
+    pub fn unexplained(&self) -> Duration {
+        self.total.abs_diff(self.stages.iter().flatten().sum())
+    }
+
+    /// Returns the engine's own part: the total without the providers' time.
+    #[must_use]
+    pub fn own_path(&self) -> Duration {
+        let providers = [Stage::EndOfTurn, Stage::Llm, Stage::Tts];
+        self.total.saturating_sub(providers.iter().filter_map(|stage| self.stage(*stage)).sum())
+    }
+}
+
+/// How well a call's media flow, as the media path counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quality {
+    /// RTP packets of the caller that were taken.
+    pub packets_received: u64,
+    /// Packets that never came (RFC 3550 A.3).
+    pub lost: u64,
+    /// Packets that came after their gap was given up.
+    pub late: u64,
+    /// Packets that came twice.
+    pub duplicate: u64,
+    /// Datagrams that were refused before they counted: not RTP, wrong source, wrong payload type.
+    pub discarded: u64,
+    /// Speech that was made up, in all.
+    pub concealed: Duration,
+    /// RTP packets sent.
+    pub packets_sent: u64,
+    /// 20 ms slots in which the agent should have spoken, and nothing was there yet.
+    pub underruns: u64,
+    /// Fraction lost that the caller reports of our packets, in 1/256 (RFC 3550 §6.4.1).
+    pub remote_fraction_lost: Option<u8>,
+    /// Round-trip time by RTCP (RFC 3550 §6.4.1), once known.
+    pub round_trip: Option<Duration>,
+}
+
+impl Quality {
+    /// Adds the counts of `more`.
+    pub fn add(&mut self, more: &Self) {
+        self.packets_received += more.packets_received;
+        self.lost += more.lost;
+        self.late += more.late;
+        self.duplicate += more.duplicate;
+        self.discarded += more.discarded;
+        self.concealed += more.concealed;
+        self.packets_sent += more.packets_sent;
+        self.underruns += more.underruns;
+    }
+
+    /// Raises each count to that of `other`, and returns by how much. A count may fall (a packet given up for lost comes
+    /// after all), and a sum over calls must not.
+    #[must_use]
+    pub fn raise(&mut self, other: &Self) -> Self {
+        let raise = |to: &mut u64, from: u64| {
+            let more = from.saturating_sub(*to);
+            *to += more;
+            more
+        };
+        let concealed = other.concealed.saturating_sub(self.concealed);
+        self.concealed += concealed;
+        Self {
+            packets_received: raise(&mut self.packets_received, other.packets_received),
+            lost: raise(&mut self.lost, other.lost),
+            late: raise(&mut self.late, other.late),
+            duplicate: raise(&mut self.duplicate, other.duplicate),
+            discarded: raise(&mut self.discarded, other.discarded),
+            concealed,
+            packets_sent: raise(&mut self.packets_sent, other.packets_sent),
+            underruns: raise(&mut self.underruns, other.underruns),
+            remote_fraction_lost: None,
+            round_trip: None,
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Who ended it.
+    pub by: EndedBy,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// A turn as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TurnView {
+    /// What was said, and what was heard of the reply.
+    pub record: TurnRecord,
+    /// How long the reply took, once its first packet is sent.
+    pub latency: Option<Latency>,
+}
+
+/// A snapshot of one call.
+#[derive(Clone, Debug)]
+pub struct CallView {
+    /// The engine's number for it.
+    pub call: CallId,
+    /// The Call-ID header's value.
+    pub call_id: String,
+    /// The From header's value.
+    pub from: String,
+    /// The To header's value.
+    pub to: String,
+    /// Where the INVITE came from.
+    pub source: SocketAddr,
+    /// What it is doing.
+    pub state: CallState,
+    /// Since the answer; zero while it rings.
+    pub duration: Duration,
+    /// Our RTP port for it.
+    pub rtp_port: u16,
+    /// Where its RTP comes from, once latched.
+    pub remote: Option<SocketAddr>,
+    /// The codec's name, such as `PCMA`, once agreed.
+    pub codec: Option<&'static str>,
+    /// Who serves it.
+    pub providers: ProviderNames,
+    /// Whether the agent is up: its providers' threads run.
+    pub agent_up: bool,
+    /// Its turns, oldest first; empty in [`Board::live`](crate::metrics::Board::live).
+    pub turns: Vec<TurnView>,
+    /// How well its media flow.
+    pub quality: Quality,
+    /// Interarrival jitter.
+    pub jitter: Percentiles,
+    /// How long gaps held its speech back.
+    pub gap_wait: Percentiles,
+    /// How far from their slots its packets were sent.
+    pub pacing_error: Percentiles,
+    /// How it ended, once it has.
+    pub ended: Option<Ended>,
+}
+
+/// Counts since the engine started, over all calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Calls that were taken in.
+    pub invited: u64,
+    /// INVITEs that were refused: over the limit, no common codec.
+    pub refused: u64,
+    /// Calls that were answered.
+    pub answered: u64,
+    /// Calls that ended, by caller, agent, engine.
+    pub ended: [u64; 3],
+    /// Turns whose reply reached the caller.
+    pub turns: u64,
+    /// Replies that the caller cut.
+    pub interrupted: u64,
+    /// Media quality, summed over ended calls and the live ones as they stand.
+    pub quality: Quality,
+}
+
+/// A counter of the engine's that `/metrics` shows as `offhook_{name}_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Counter {
+    /// Lower case with underscores, such as `sip_requests`.
+    pub name: &'static str,
+    /// What it counts, in one line.
+    pub help: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Option<Duration> {
+        Some(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn the_own_path_is_all_but_the_providers_time() {
+        let latency = Latency::new(Duration::from_millis(613), [ms(1), ms(200), ms(0), ms(300), ms(5), ms(90), ms(16)]);
+        assert_eq!(latency.own_path(), Duration::from_millis(23));
+        assert_eq!(latency.unexplained(), Duration::from_millis(1));
+        let over = Latency::new(Duration::from_millis(10), [ms(12), None, None, None, None, None, None]);
+        assert_eq!(over.unexplained(), Duration::from_millis(2));
+    }
+
+    #[test]
+    fn a_sum_over_calls_never_falls() {
+        let mut counted = Quality::default();
+        let five = Quality { lost: 5, packets_received: 10, ..Quality::default() };
+        assert_eq!(counted.raise(&five).lost, 5);
+        assert_eq!(counted.raise(&Quality { lost: 4, ..five }).lost, 0);
+        assert_eq!(counted.raise(&Quality { lost: 6, ..five }).lost, 1);
+    }
+}

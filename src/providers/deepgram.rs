@@ -1,0 +1,400 @@
+//! Speech to text by Deepgram Flux, over a WebSocket: 20 ms frames up, turns down.
+
+mod outbox;
+mod turns;
+
+use super::redaction::excerpt;
+use super::socket::{Incoming, Socket, SocketError, Target};
+use super::tls::Trust;
+use super::{EarsIo, Transcriber};
+use crate::agent::{EarsEvent, Failure, FailureKind};
+use crate::config::{Endpoint, SttFormat};
+use crate::time::Instant;
+use outbox::Outbox;
+use std::time::Duration;
+use turns::{Said, Turned, Turns};
+
+/// The confidence at which Flux ends a turn: the vendor's default, 0.5 to 1.0.
+const EOT_THRESHOLD: &str = "0.7";
+/// Silence after speech that ends a turn whatever the confidence: the vendor's default, in milliseconds.
+const EOT_TIMEOUT: Duration = Duration::from_millis(5000);
+/// How long `Connected` is waited for after the upgrade; a server that dislikes a parameter may just say nothing.
+const CONNECTED_MAX: Duration = Duration::from_secs(5);
+/// Flux speaks at least every 0.25 s while audio flows, so this much quiet means that it is stuck.
+const STALL_MAX: Duration = Duration::from_secs(4);
+/// Frames that must have been sent for a quiet server to count as stuck: without audio it has nothing to say.
+const STALL_FRAMES_MIN: u64 = 150;
+/// A turn whose text stands still for this long, while the caller is silent, should have ended long ago.
+const STUCK_MAX: Duration = EOT_TIMEOUT.saturating_add(Duration::from_secs(2));
+/// The same while sound goes on: four times the time-out that should have ended it.
+const STUCK_IN_NOISE_MAX: Duration = EOT_TIMEOUT.saturating_mul(4);
+/// How long a new connection may take to say something of a turn that the lost one had heard.
+const REPLAY_GRACE: Duration = Duration::from_millis(1500);
+/// Waits before each new connection; when they are used up, the ears are lost.
+const BACKOFF: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// A connection that lives for this long was a good one: the waits begin anew.
+const LIVED_MIN: Duration = Duration::from_secs(5);
+/// Frames sent at one go while there is a backlog, and how often: eight times real time.
+const BURST_FRAMES: usize = 8;
+const BURST_EVERY: Duration = Duration::from_millis(20);
+/// How long the goodbye may take.
+const CLOSE_MAX: Duration = Duration::from_millis(300);
+/// Messages read at one go, so that a flood cannot keep frames from being sent.
+const MESSAGES_MAX: usize = 64;
+
+/// Deepgram Flux (`/v2/listen`).
+pub struct Flux {
+    endpoint: Endpoint,
+    format: SttFormat,
+    trust: Trust,
+}
+
+impl Flux {
+    /// Makes the ears that listen at `endpoint` (base URL without the path) and are sent audio as `format`.
+    #[must_use]
+    pub fn new(endpoint: &Endpoint, format: SttFormat) -> Self {
+        Self { endpoint: endpoint.clone(), format, trust: Trust::web() }
+    }
+
+    /// Checks the server's certificate against `trust`.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    fn target(&self) -> Result<Target, SocketError> {
+        let (encoding, sample_rate) = match self.format {
+            SttFormat::Pcm16 => ("linear16", 16_000),
+            SttFormat::Mulaw => ("mulaw", 8_000),
+        };
+        let model = query_value(&self.endpoint.model);
+        let timeout = EOT_TIMEOUT.as_millis();
+        let path = format!(
+            "/v2/listen?model={model}&encoding={encoding}&sample_rate={sample_rate}\
+             &eot_threshold={EOT_THRESHOLD}&eot_timeout_ms={timeout}"
+        );
+        let target = Target::new(&self.endpoint.base_url, &path)?;
+        Ok(target.auth("Authorization", "Token ", &self.endpoint.key))
+    }
+}
+
+impl Transcriber for Flux {
+    fn name(&self) -> &'static str {
+        "flux"
+    }
+
+    fn run(&self, io: EarsIo) {
+        match self.target() {
+            Ok(target) => Session::new(self, target, io).run(),
+            Err(error) => io.events.send(EarsEvent::Failed(error.failure("deepgram"))),
+        }
+    }
+}
+
+/// One call's session.
+struct Session<'a> {
+    flux: &'a Flux,
+    target: Target,
+    io: EarsIo,
+    link: Link,
+    turns: Turns,
+    outbox: Outbox,
+    /// Connections that failed in a row.
+    failures: usize,
+    /// When the connection was ready.
+    ready: Instant,
+    /// When Flux last said something that made sense, and how many frames had been sent by then.
+    heard: (Instant, u64),
+    /// The next burst of a backlog.
+    burst_at: Instant,
+    /// Until when the connection may stay silent about a turn that the lost one had heard.
+    grace: Option<Instant>,
+    bytes: Vec<u8>,
+}
+
+enum Link {
+    /// There is none until then.
+    Down(Instant),
+    /// Not ready for audio until `Connected` has come, which must be by then.
+    Opening(Box<Socket>, Option<Instant>),
+    Ready(Box<Socket>),
+}
+
+/// The one socket of a session.
+const SOCKET: mio::Token = mio::Token(1);
+
+impl<'a> Session<'a> {
+    fn new(flux: &'a Flux, target: Target, io: EarsIo) -> Self {
+        let now = io.clock.now();
+        Self {
+            flux,
+            target,
+            io,
+            link: Link::Down(now),
+            turns: Turns::default(),
+            outbox: Outbox::default(),
+            failures: 0,
+            ready: now,
+            heard: (now, 0),
+            burst_at: now,
+            grace: None,
+            bytes: Vec::with_capacity(2 * crate::call::FRAME_16K),
+        }
+    }
+
+    fn run(mut self) {
+        while !self.io.stop.raised() {
+            let now = self.io.clock.now();
+            while let Ok(frame) = self.io.frames.pop() {
+                self.outbox.push(frame);
+            }
+            if let Err(error) = self.do_work(now)
+                && let Err(failure) = self.lose(&error, now)
+            {
+                return self.io.events.send(EarsEvent::Failed(failure));
+            }
+            let wait = self.poll_timeout().since(self.io.clock.now());
+            self.io.listener.wait(Some(wait));
+        }
+        self.close();
+    }
+
+    /// Takes every step that is due.
+    fn do_work(&mut self, now: Instant) -> Result<(), Lost> {
+        match &self.link {
+            Link::Down(until) if now < *until => return Ok(()),
+            Link::Down(_) => {
+                let socket = Socket::open(self.target.clone(), self.flux.trust.clone(), &self.io.listener, SOCKET, now);
+                self.link = Link::Opening(Box::new(socket), None);
+            }
+            Link::Opening(_, Some(until)) if now >= *until => {
+                return Err(Lost::Socket(SocketError::TimedOut {
+                    host: self.target.host().to_owned(),
+                    what: "accept the settings",
+                }));
+            }
+            _ => {}
+        }
+        self.receive()?;
+        self.send(now)?;
+        self.watch(now)
+    }
+
+    fn receive(&mut self) -> Result<(), Lost> {
+        for _ in 0..MESSAGES_MAX {
+            let (Link::Opening(socket, _) | Link::Ready(socket)) = &mut self.link else { return Ok(()) };
+            let now = self.io.clock.now();
+            match socket.poll(&self.io.listener, now)? {
+                None => return Ok(()),
+                Some(Incoming::Opened) => {
+                    if let Link::Opening(_, until) = &mut self.link {
+                        *until = Some(now + CONNECTED_MAX);
+                    }
+                }
+                Some(Incoming::Text(text)) => self.handle_message(&text, now)?,
+            }
+        }
+        // There may be more, and the socket will not wake this thread for it.
+        self.io.listener.bell().ring();
+        Ok(())
+    }
+
+    fn handle_message(&mut self, text: &str, now: Instant) -> Result<(), Lost> {
+        match self.turns.handle_message(text, now) {
+            // What makes no sense is no sign of life, so a server that talks nonsense is left as one that is stuck.
+            Said::Garbage => return Ok(()),
+            Said::Error { permanent, text } => {
+                return Err(Lost::Told { permanent, text: excerpt(&text, &self.flux.endpoint.key) });
+            }
+            Said::Connected => {
+                if let Link::Opening(..) = self.link {
+                    let Link::Opening(socket, _) = std::mem::replace(&mut self.link, Link::Down(now)) else {
+                        return Ok(());
+                    };
+                    self.link = Link::Ready(socket);
+                    self.ready = now;
+                    self.grace = self.turns.is_open().then_some(now + REPLAY_GRACE);
+                    self.io.events.send_at(now, EarsEvent::Connected);
+                }
+            }
+            Said::Turn(turned) => {
+                if self.turns.has_words() {
+                    self.grace = None;
+                }
+                if let Some(turned) = turned {
+                    self.tell(turned, now);
+                }
+                if !self.turns.is_open() {
+                    self.outbox.acknowledge(self.turns.window_end());
+                }
+            }
+            Said::Other => {}
+        }
+        self.heard = (now, self.outbox.sent_frames());
+        Ok(())
+    }
+
+    fn tell(&mut self, turned: Turned, now: Instant) {
+        let event = match turned {
+            Turned::Started(transcript) => EarsEvent::StartOfTurn { transcript },
+            Turned::Updated(transcript) => EarsEvent::Update { transcript },
+            Turned::EagerlyEnded(transcript) => EarsEvent::EagerEndOfTurn { transcript },
+            Turned::Resumed(transcript) => EarsEvent::TurnResumed { transcript },
+            Turned::Ended(transcript) => {
+                self.grace = None;
+                let speech = self.outbox.speech_mark(self.turns.window_end(), self.turns.last_word_end());
+                EarsEvent::EndOfTurn { transcript, speech }
+            }
+        };
+        self.io.events.send_at(now, event);
+    }
+
+    /// Sends what waits: a live frame at once, a backlog in bursts, since Flux gives no rate that it takes.
+    fn send(&mut self, now: Instant) -> Result<(), Lost> {
+        if now < self.burst_at {
+            return Ok(());
+        }
+        for _ in 0..BURST_FRAMES {
+            let Link::Ready(socket) = &mut self.link else { return Ok(()) };
+            let Some(frame) = self.outbox.next() else { return Ok(()) };
+            self.bytes.clear();
+            match self.flux.format {
+                SttFormat::Pcm16 => self.bytes.extend(frame.pcm.iter().flat_map(|sample| sample.to_le_bytes())),
+                SttFormat::Mulaw => self.bytes.extend_from_slice(&frame.ulaw),
+            }
+            socket.send_binary(&self.bytes)?;
+            self.outbox.sent(self.io.clock.now());
+        }
+        if self.outbox.next().is_some() {
+            self.burst_at = now + BURST_EVERY;
+        }
+        Ok(())
+    }
+
+    /// Watches for a server that has gone quiet, and for a turn that does not end.
+    fn watch(&mut self, now: Instant) -> Result<(), Lost> {
+        let Link::Ready(_) = self.link else { return Ok(()) };
+        if now.since(self.ready) >= LIVED_MIN {
+            self.failures = 0;
+        }
+        let unheard = self.outbox.sent_frames().saturating_sub(self.heard.1);
+        if now.since(self.heard.0) >= STALL_MAX && unheard >= STALL_FRAMES_MIN {
+            return Err(Lost::Stalled("says nothing while audio flows"));
+        }
+        if self.grace.is_some_and(|grace| now >= grace) {
+            self.end_turn_here(now);
+        }
+        if self.turns.is_open() {
+            let still = now.since(self.turns.unchanged_since());
+            let silent = self.outbox.last_speech().is_none_or(|speech| now.since(speech) >= STUCK_MAX);
+            if still >= STUCK_IN_NOISE_MAX || (still >= STUCK_MAX && silent) {
+                self.end_turn_here(now);
+                return Err(Lost::Stalled("left a turn open"));
+            }
+        }
+        Ok(())
+    }
+
+    fn end_turn_here(&mut self, now: Instant) {
+        self.grace = None;
+        if let Some(turned) = self.turns.end_here() {
+            self.tell(turned, now);
+            self.outbox.acknowledge(self.turns.window_end());
+        }
+    }
+
+    /// Prepares the next connection after a loss.
+    ///
+    /// # Errors
+    /// There will be none.
+    fn lose(&mut self, lost: &Lost, now: Instant) -> Result<(), Failure> {
+        if let Link::Ready(_) = self.link {
+            let from_start = self.outbox.rewind(self.turns.window_end());
+            self.turns.reconnected(from_start);
+        }
+        let failure = lost.failure();
+        let wait = BACKOFF.get(self.failures).filter(|_| failure.kind != FailureKind::Refused).ok_or(failure)?;
+        self.failures += 1;
+        self.heard = (now, 0);
+        self.link = Link::Down(now + *wait);
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Instant {
+        let due = match &self.link {
+            Link::Down(until) => return *until,
+            Link::Opening(socket, until) => [socket.poll_timeout(), *until, None, None],
+            Link::Ready(socket) => [
+                socket.poll_timeout(),
+                self.outbox.next().map(|_| self.burst_at),
+                self.grace,
+                Some(self.heard.0 + STALL_MAX).filter(|_| self.unheard_enough()),
+            ],
+        };
+        // Watching a turn that does not end needs no exact time.
+        let watch = self.io.clock.now() + Duration::from_millis(500);
+        due.into_iter().flatten().fold(watch, Instant::min)
+    }
+
+    fn unheard_enough(&self) -> bool {
+        self.outbox.sent_frames().saturating_sub(self.heard.1) >= STALL_FRAMES_MIN
+    }
+
+    /// Tells Flux that there is no more audio, and gives it a moment to hang up.
+    fn close(mut self) {
+        let Link::Ready(mut socket) = self.link else { return };
+        let until = self.io.clock.now() + CLOSE_MAX;
+        if socket.send_text(r#"{"type":"CloseStream"}"#.into()).is_err() {
+            return;
+        }
+        loop {
+            let now = self.io.clock.now();
+            match socket.poll(&self.io.listener, now) {
+                Err(_) => return,
+                _ if now >= until => return socket.close(),
+                Ok(Some(_)) => {}
+                Ok(None) => self.io.listener.wait(Some(until.since(now))),
+            }
+        }
+    }
+}
+
+/// Why a connection was given up.
+enum Lost {
+    Socket(SocketError),
+    Told { permanent: bool, text: String },
+    Stalled(&'static str),
+}
+
+impl From<SocketError> for Lost {
+    fn from(error: SocketError) -> Self {
+        Self::Socket(error)
+    }
+}
+
+impl Lost {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Socket(error) => error.failure("deepgram"),
+            Self::Told { permanent, text } => Failure {
+                kind: if *permanent { FailureKind::Refused } else { FailureKind::Dropped },
+                text: format!("deepgram: {text}"),
+            },
+            Self::Stalled(what) => Failure { kind: FailureKind::Stalled, text: format!("deepgram: the server {what}") },
+        }
+    }
+}
+
+/// Escapes what is not allowed in a query's value (RFC 3986 §3.4).
+fn query_value(value: &str) -> String {
+    let mut out = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

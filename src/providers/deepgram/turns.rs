@@ -1,0 +1,312 @@
+//! What Flux says, as turns: its messages in, at most one event each out; pure.
+
+use crate::time::Instant;
+use serde_json::Value;
+use std::time::Duration;
+
+/// What one message of the server comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Said {
+    /// It is ready for audio.
+    Connected,
+    /// About a turn; `None` where nothing follows from it.
+    Turn(Option<Turned>),
+    /// It gives up; the connection closes next.
+    Error { permanent: bool, text: String },
+    /// Known or not, it asks for nothing: warnings, configuration replies, types of the future.
+    Other,
+    /// No JSON object with a type.
+    Garbage,
+}
+
+/// What happened to the caller's turn; the text is that of the whole turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Turned {
+    Started(String),
+    Updated(String),
+    EagerlyEnded(String),
+    Resumed(String),
+    Ended(String),
+}
+
+/// The turn that the caller is in, as far as Flux has told.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// Whether a start was told and no end yet.
+    open: bool,
+    /// What this connection has heard of the turn.
+    transcript: String,
+    /// What an earlier connection had heard of it.
+    carried: String,
+    /// When the text last changed.
+    changed: Instant,
+    /// The last `sequence_id` of this connection.
+    sequence: Option<u64>,
+    /// The last `turn_index` that has ended on this connection.
+    ended: Option<u64>,
+    /// How much of this connection's audio is transcribed.
+    window_end: Duration,
+    /// Where the turn's last word ended, in this connection's audio.
+    last_word_end: Option<Duration>,
+}
+
+impl Turns {
+    /// Takes one text message.
+    pub(super) fn handle_message(&mut self, text: &str, now: Instant) -> Said {
+        let Ok(Value::Object(message)) = serde_json::from_str::<Value>(text) else { return Said::Garbage };
+        let Some(kind) = message.get("type").and_then(Value::as_str) else { return Said::Garbage };
+        if let Some(sequence) = message.get("sequence_id").and_then(Value::as_u64) {
+            if self.sequence.is_some_and(|last| sequence <= last) {
+                return Said::Other;
+            }
+            self.sequence = Some(sequence);
+        }
+        let word = |name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default();
+        match kind {
+            "Connected" => Said::Connected,
+            "Error" => {
+                let code = if word("code").is_empty() { word("error_code") } else { word("code") };
+                let permanent = code == "UNPARSABLE_CLIENT_MESSAGE";
+                Said::Error { permanent, text: format!("{code} {}", word("description")) }
+            }
+            "TurnInfo" => Said::Turn(self.handle_turn_info(&message, word("event"), word("transcript"), now)),
+            _ => Said::Other,
+        }
+    }
+
+    /// A new connection: it counts from zero, and knows nothing of the turn. Where its replayed audio does not reach
+    /// back to the turn's start, what was heard so far is carried over in front of what it will hear.
+    pub(super) fn reconnected(&mut self, replayed_from_start: bool) {
+        if !replayed_from_start && self.open {
+            self.carried = self.whole();
+        }
+        self.transcript.clear();
+        self.sequence = None;
+        self.ended = None;
+        self.window_end = Duration::ZERO;
+        self.last_word_end = None;
+    }
+
+    /// Ends the open turn without Flux; returns its text.
+    pub(super) fn end_here(&mut self) -> Option<Turned> {
+        self.open.then(|| Turned::Ended(self.take()))
+    }
+
+    /// Whether the caller is in a turn.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Since when the open turn's text is what it is.
+    pub(super) fn unchanged_since(&self) -> Instant {
+        self.changed
+    }
+
+    /// Whether this connection has heard something of the turn.
+    pub(super) fn has_words(&self) -> bool {
+        !self.transcript.is_empty()
+    }
+
+    /// How much of this connection's audio is transcribed.
+    pub(super) fn window_end(&self) -> Duration {
+        self.window_end
+    }
+
+    /// Where the last word ended in this connection's audio, as far as told.
+    pub(super) fn last_word_end(&self) -> Option<Duration> {
+        self.last_word_end
+    }
+
+    fn handle_turn_info(
+        &mut self,
+        message: &serde_json::Map<String, Value>,
+        event: &str,
+        transcript: &str,
+        now: Instant,
+    ) -> Option<Turned> {
+        let index = message.get("turn_index").and_then(Value::as_u64);
+        if index.is_some() && index <= self.ended {
+            return None;
+        }
+        if let Some(end) = message.get("audio_window_end").and_then(seconds) {
+            self.window_end = end;
+        }
+        let words = message.get("words").and_then(Value::as_array);
+        if let Some(end) = words.and_then(|words| words.last()?.get("end").and_then(seconds)) {
+            self.last_word_end = Some(end);
+        }
+        let transcript = transcript.trim();
+        if self.transcript != transcript && !transcript.is_empty() {
+            self.transcript = transcript.to_owned();
+            self.changed = now;
+        }
+        match event {
+            "EndOfTurn" => {
+                self.ended = index.or(self.ended);
+                Some(Turned::Ended(self.take()))
+            }
+            // Words without a start: it was missed, or the server left it out.
+            "StartOfTurn" | "Update" | "EagerEndOfTurn" | "TurnResumed" if !self.open => {
+                (!transcript.is_empty()).then(|| {
+                    self.open = true;
+                    self.changed = now;
+                    Turned::Started(self.whole())
+                })
+            }
+            "EagerEndOfTurn" => Some(Turned::EagerlyEnded(self.whole())),
+            "TurnResumed" => Some(Turned::Resumed(self.whole())),
+            // A second start is news of the same turn.
+            "StartOfTurn" | "Update" if !transcript.is_empty() => Some(Turned::Updated(self.whole())),
+            _ => None,
+        }
+    }
+
+    fn whole(&self) -> String {
+        match (self.carried.as_str(), self.transcript.as_str()) {
+            ("", text) | (text, "") => text.to_owned(),
+            (carried, text) => format!("{carried} {text}"),
+        }
+    }
+
+    fn take(&mut self) -> String {
+        let whole = self.whole();
+        self.open = false;
+        self.carried.clear();
+        self.transcript.clear();
+        whole
+    }
+}
+
+/// Reads seconds, which one of the vendor's descriptions calls a string.
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = value.as_f64().or_else(|| value.as_str()?.parse().ok())?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn info(event: &str, turn: u64, transcript: &str) -> String {
+        format!(r#"{{"type":"TurnInfo","event":"{event}","turn_index":{turn},"transcript":"{transcript}"}}"#)
+    }
+
+    fn told(turns: &mut Turns, event: &str, turn: u64, transcript: &str) -> Option<Turned> {
+        match turns.handle_message(&info(event, turn, transcript), at(0)) {
+            Said::Turn(turned) => turned,
+            said => panic!("{said:?}"),
+        }
+    }
+
+    #[test]
+    fn a_turn_is_started_updated_and_ended() {
+        let mut turns = Turns::default();
+        assert_eq!(told(&mut turns, "Update", 0, ""), None);
+        assert_eq!(told(&mut turns, "StartOfTurn", 0, "I'd"), Some(Turned::Started("I'd".into())));
+        assert_eq!(told(&mut turns, "Update", 0, "I'd like"), Some(Turned::Updated("I'd like".into())));
+        assert_eq!(told(&mut turns, "EndOfTurn", 0, "I'd like tea."), Some(Turned::Ended("I'd like tea.".into())));
+        assert!(!turns.is_open());
+        assert_eq!(told(&mut turns, "StartOfTurn", 1, "And"), Some(Turned::Started("And".into())));
+    }
+
+    #[test]
+    fn an_end_without_a_start_is_told() {
+        let mut turns = Turns::default();
+        assert_eq!(told(&mut turns, "EndOfTurn", 0, "Yes."), Some(Turned::Ended("Yes.".into())));
+        assert_eq!(told(&mut turns, "EndOfTurn", 1, ""), Some(Turned::Ended(String::new())));
+    }
+
+    #[test]
+    fn words_that_come_only_in_updates_start_a_turn() {
+        let mut turns = Turns::default();
+        assert_eq!(told(&mut turns, "Update", 0, "Hello"), Some(Turned::Started("Hello".into())));
+    }
+
+    #[test]
+    fn a_second_start_is_an_update_and_a_second_end_is_nothing() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 0, "a");
+        assert_eq!(told(&mut turns, "StartOfTurn", 0, "a b"), Some(Turned::Updated("a b".into())));
+        told(&mut turns, "EndOfTurn", 0, "a b");
+        assert_eq!(told(&mut turns, "EndOfTurn", 0, "a b"), None);
+        assert_eq!(told(&mut turns, "Update", 0, "a b"), None);
+    }
+
+    #[test]
+    fn an_end_without_text_keeps_the_text_of_its_updates() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 0, "four two");
+        assert_eq!(told(&mut turns, "EndOfTurn", 0, ""), Some(Turned::Ended("four two".into())));
+    }
+
+    #[test]
+    fn eager_end_and_resumption_are_passed_on() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 0, "a");
+        assert_eq!(told(&mut turns, "EagerEndOfTurn", 0, "a b."), Some(Turned::EagerlyEnded("a b.".into())));
+        assert_eq!(told(&mut turns, "TurnResumed", 0, "a b"), Some(Turned::Resumed("a b".into())));
+    }
+
+    #[test]
+    fn what_an_earlier_connection_heard_stays_in_front() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 4, "my number is");
+        turns.reconnected(false);
+        assert!(turns.is_open());
+        assert_eq!(told(&mut turns, "StartOfTurn", 0, "four"), Some(Turned::Updated("my number is four".into())));
+        assert_eq!(told(&mut turns, "EndOfTurn", 0, "four two."), Some(Turned::Ended("my number is four two.".into())));
+        assert_eq!(told(&mut turns, "StartOfTurn", 1, "x"), Some(Turned::Started("x".into())));
+    }
+
+    #[test]
+    fn a_turn_that_is_replayed_whole_is_not_told_twice() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 4, "my number");
+        turns.reconnected(true);
+        assert_eq!(told(&mut turns, "Update", 0, "my number is"), Some(Turned::Updated("my number is".into())));
+    }
+
+    #[test]
+    fn repeated_sequence_ids_are_passed_over() {
+        let mut turns = Turns::default();
+        let start = r#"{"type":"TurnInfo","sequence_id":5,"event":"StartOfTurn","turn_index":0,"transcript":"a"}"#;
+        assert_eq!(turns.handle_message(start, at(0)), Said::Turn(Some(Turned::Started("a".into()))));
+        assert_eq!(turns.handle_message(start, at(0)), Said::Other);
+    }
+
+    #[test]
+    fn unknown_types_events_and_fields_do_no_harm() {
+        let mut turns = Turns::default();
+        assert_eq!(turns.handle_message(r#"{"type":"Mood","value":[1]}"#, at(0)), Said::Other);
+        let strange =
+            r#"{"type":"TurnInfo","event":"Pondering","turn_index":"x","words":7,"audio_window_end":-1,"new":{}}"#;
+        assert_eq!(turns.handle_message(strange, at(0)), Said::Turn(None));
+        for garbage in ["", "[]", "{}", "{\"type\":3}", "\u{0}", "{\"type\":\"TurnInfo\""] {
+            assert_eq!(turns.handle_message(garbage, at(0)), Said::Garbage, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_unparsable_client_message_is_permanent() {
+        let mut turns = Turns::default();
+        let error = |code: &str| format!(r#"{{"type":"Error","code":"{code}","description":"d"}}"#);
+        let fatal = turns.handle_message(&error("UNPARSABLE_CLIENT_MESSAGE"), at(0));
+        assert!(matches!(fatal, Said::Error { permanent: true, .. }));
+        let passing = turns.handle_message(&error("INTERNAL_SERVER_ERROR"), at(0));
+        assert!(matches!(passing, Said::Error { permanent: false, .. }));
+    }
+
+    #[test]
+    fn window_and_word_times_are_read_from_numbers_and_strings() {
+        let mut turns = Turns::default();
+        let message = r#"{"type":"TurnInfo","event":"Update","audio_window_end":"9.52","transcript":"two.",
+            "words":[{"word":"two.","start":8.34,"end":8.72}]}"#;
+        turns.handle_message(message, at(0));
+        assert_eq!(turns.window_end(), Duration::from_millis(9520));
+        assert_eq!(turns.last_word_end(), Some(Duration::from_millis(8720)));
+    }
+}

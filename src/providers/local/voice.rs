@@ -1,0 +1,290 @@
+//! The voice of the local agent: clauses in, hibari's speech out, the first words first.
+
+use super::g2p::Spoken;
+use super::hibari::{Hibari, Session};
+use super::speech::{pause_after, pieces};
+use super::vocoder::RATE;
+use crate::agent::{Failure, FailureKind, VoiceEvent};
+use crate::ids::TurnId;
+use crate::providers::feeder::Feeder;
+use crate::providers::{Events, Speaker, VoiceCommand, VoiceIo};
+use crate::time::Clock;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a full ring is looked at, should its bell not be heard.
+const PUMP_EVERY: Duration = Duration::from_millis(100);
+/// How often the stop is looked at, should the bell not be heard.
+const IDLE: Duration = Duration::from_secs(1);
+/// Pieces of one turn that wait at most: half an hour of speech.
+const PIECES_MAX: usize = 600;
+
+/// Speaks with hibari. One model is shared by all calls; it is read at the first need of it, or by [`Self::load`].
+pub struct HibariVoice {
+    folder: PathBuf,
+    model: Mutex<Option<Arc<Hibari>>>,
+}
+
+impl HibariVoice {
+    /// Makes a voice whose files are in the folder `hibari` of `models`. Reads nothing yet.
+    #[must_use]
+    pub fn new(models: &Path) -> Self {
+        Self { folder: models.join("hibari"), model: Mutex::new(None) }
+    }
+
+    /// Reads the model unless that is done already: about half a second.
+    ///
+    /// # Errors
+    /// Which file is missing or unusable.
+    pub fn load(&self) -> Result<(), Failure> {
+        self.shared().map(|_| ())
+    }
+
+    fn shared(&self) -> Result<Arc<Hibari>, Failure> {
+        let mut model = self.model.lock();
+        if let Some(model) = model.as_ref() {
+            return Ok(model.clone());
+        }
+        let read = Hibari::read(&self.folder).map_err(|error| Failure {
+            kind: FailureKind::Refused,
+            text: format!("hibari: {error} in {}; `offhook models` obtains it", self.folder.display()),
+        })?;
+        Ok(model.insert(Arc::new(read)).clone())
+    }
+}
+
+impl Speaker for HibariVoice {
+    fn name(&self) -> &'static str {
+        "hibari"
+    }
+
+    fn run(&self, io: VoiceIo) {
+        let VoiceIo { clock, commands, mut listener, frames, media, events, stop, .. } = io;
+        let feeder = Feeder::new(frames, media);
+        let mut speaking = Speaking::new(self.shared(), feeder, events, clock);
+        while !stop.raised() {
+            while let Ok(command) = commands.try_recv() {
+                speaking.obey(command);
+            }
+            speaking.feeder.pump();
+            if let Some(piece) = speaking.pieces.pop_front() {
+                let made = speaking.make(&piece);
+                // An order that came meanwhile may say that this is not wanted any more.
+                while let Ok(command) = commands.try_recv() {
+                    speaking.obey(command);
+                }
+                speaking.say(&piece, made);
+            } else {
+                listener.wait(Some(if speaking.feeder.waiting() { PUMP_EVERY } else { IDLE }));
+            }
+        }
+    }
+
+    fn render(&self, text: &str) -> Result<Vec<i16>, Failure> {
+        let model = self.shared()?;
+        let session = Session::new();
+        let words = model.phonemes(text, &session);
+        let mut pcm = Vec::new();
+        for piece in pieces(&words, false) {
+            let speech = model.speak(&words[piece.clone()], &session).map_err(unusable)?;
+            pcm.extend(speech.pcm());
+            if piece.end < words.len() {
+                pcm.resize(pcm.len() + pause_after(&words[piece.end - 1].phonemes), 0);
+            }
+        }
+        Ok(pcm)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
+fn unusable(error: rten::RunError) -> Failure {
+    Failure { kind: FailureKind::Garbage, text: format!("hibari: {error}") }
+}
+
+/// What is spoken in one go.
+struct Piece {
+    turn: TurnId,
+    clause: u16,
+    /// Whether its clause begins with it.
+    opens_clause: bool,
+    words: Vec<Spoken>,
+    /// The pause in front of it, in samples; the turn's first piece has none.
+    pause: usize,
+    /// The turn's speech is whole after it.
+    last: bool,
+}
+
+/// A piece made into sound.
+struct Made {
+    pcm: Vec<i16>,
+    words: Vec<(String, usize)>,
+}
+
+/// One call's voice at work.
+struct Speaking {
+    model: Result<Arc<Hibari>, Failure>,
+    session: Session,
+    feeder: Feeder,
+    events: Events<(TurnId, VoiceEvent)>,
+    clock: Arc<dyn Clock>,
+    turn: Option<TurnId>,
+    pieces: VecDeque<Piece>,
+    /// The pause that the next piece of the turn begins with; `None` before the first.
+    pause: Option<usize>,
+    /// The turn's audio has begun.
+    heard: bool,
+    /// No more is said of this turn or an earlier one.
+    closed: Option<TurnId>,
+}
+
+impl Speaking {
+    fn new(
+        model: Result<Arc<Hibari>, Failure>,
+        feeder: Feeder,
+        events: Events<(TurnId, VoiceEvent)>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let session = Session::new();
+        Self {
+            model,
+            session,
+            feeder,
+            events,
+            clock,
+            turn: None,
+            pieces: VecDeque::new(),
+            pause: None,
+            heard: false,
+            closed: None,
+        }
+    }
+
+    fn obey(&mut self, command: VoiceCommand) {
+        match command {
+            VoiceCommand::Speak { turn, clause, text, last } => {
+                if self.wants(turn) {
+                    self.divide(turn, clause, &text, last);
+                }
+            }
+            VoiceCommand::Play { turn, text, pcm } => {
+                if self.wants(turn) {
+                    self.play(turn, text, &pcm);
+                }
+            }
+            VoiceCommand::Cancel(turn) => {
+                self.pieces.retain(|piece| piece.turn != turn);
+                if self.turn == Some(turn) {
+                    self.feeder.cancel();
+                    self.closed = Some(turn);
+                }
+            }
+        }
+    }
+
+    /// Whether `turn` is still to be spoken; one that comes after another takes its place.
+    fn wants(&mut self, turn: TurnId) -> bool {
+        if self.closed == Some(turn) {
+            return false;
+        }
+        if self.turn != Some(turn) {
+            self.pieces.clear();
+            self.feeder.begin(turn);
+            (self.turn, self.pause, self.heard) = (Some(turn), None, false);
+        }
+        true
+    }
+
+    /// Divides a clause into pieces. A voice without a model fails at its first clause.
+    fn divide(&mut self, turn: TurnId, clause: u16, text: &str, last: bool) {
+        let words = match &self.model {
+            Ok(model) => model.phonemes(text, &self.session),
+            Err(failure) => {
+                let failure = failure.clone();
+                return self.fail(turn, failure);
+            }
+        };
+        let ranges = pieces(&words, self.pause.is_none());
+        let count = ranges.len();
+        for (i, range) in ranges.into_iter().enumerate() {
+            let words = words[range].to_vec();
+            let pause = self.pause.unwrap_or(0);
+            self.pause = Some(words.last().map_or(0, |word| pause_after(&word.phonemes)));
+            if self.pieces.len() < PIECES_MAX {
+                self.pieces.push_back(Piece { turn, clause, opens_clause: i == 0, words, pause, last: last && i + 1 == count });
+            }
+        }
+        if count == 0 && last {
+            self.pieces.push_back(Piece { turn, clause, opens_clause: false, words: Vec::new(), pause: 0, last });
+        }
+    }
+
+    /// Makes a piece into sound.
+    fn make(&mut self, piece: &Piece) -> Result<Made, Failure> {
+        if piece.opens_clause {
+            self.events.send((piece.turn, VoiceEvent::Sent { clause: piece.clause }));
+        }
+        let model = self.model.as_ref().map_err(Failure::clone)?;
+        let speech = model.speak(&piece.words, &self.session).map_err(unusable)?;
+        Ok(Made { pcm: speech.pcm(), words: speech.words })
+    }
+
+    /// Hands a piece to the media path, and tells until when each of its words is spoken.
+    fn say(&mut self, piece: &Piece, made: Result<Made, Failure>) {
+        if self.turn != Some(piece.turn) || self.closed == Some(piece.turn) {
+            return;
+        }
+        let made = match made {
+            Ok(made) => made,
+            Err(failure) => return self.fail(piece.turn, failure),
+        };
+        let now = self.clock.now();
+        if !made.pcm.is_empty() {
+            if piece.pause > 0 {
+                self.feeder.push(&vec![0; piece.pause], now);
+            }
+            let begin = self.feeder.pushed();
+            self.feeder.push(&made.pcm, now);
+            if !self.heard {
+                self.heard = true;
+                self.events.send_at(now, (piece.turn, VoiceEvent::FirstAudio));
+            }
+            for (text, end) in made.words {
+                self.events.send((piece.turn, VoiceEvent::Spoken { text, end: length(begin + end as u64) }));
+            }
+        }
+        if piece.last {
+            self.finish(piece.turn);
+        }
+    }
+
+    fn play(&mut self, turn: TurnId, text: String, pcm: &[i16]) {
+        let now = self.clock.now();
+        self.events.send_at(now, (turn, VoiceEvent::Sent { clause: 0 }));
+        self.feeder.push(pcm, now);
+        self.events.send_at(now, (turn, VoiceEvent::FirstAudio));
+        self.events.send((turn, VoiceEvent::Spoken { text, end: length(pcm.len() as u64) }));
+        self.finish(turn);
+    }
+
+    fn finish(&mut self, turn: TurnId) {
+        self.feeder.finish(self.clock.now());
+        self.events.send((turn, VoiceEvent::Done { length: length(self.feeder.pushed()) }));
+        self.pieces.clear();
+        self.closed = Some(turn);
+    }
+
+    fn fail(&mut self, turn: TurnId, failure: Failure) {
+        self.pieces.clear();
+        self.closed = Some(turn);
+        self.feeder.finish(self.clock.now());
+        self.events.send((turn, VoiceEvent::Failed(failure)));
+    }
+}
+
+/// How long `samples` at 8 kHz last.
+fn length(samples: u64) -> Duration {
+    Duration::from_micros(samples * 1_000_000 / RATE as u64)
+}

@@ -1,0 +1,215 @@
+//! A dialog as the callee sees it: tags, CSeq, route set, remote target (RFC 3261 §12).
+
+use super::lexer::Flaw;
+use super::message::{Headers, Method, Request};
+use super::name_addr::NameAddr;
+use super::uri::{SipUri, host_of};
+use std::net::SocketAddr;
+
+/// Most entries of a route set; a request with more of them would be larger than this server itself reads.
+const ROUTES_MAX: usize = 32;
+
+/// What a dialog is known by (RFC 3261 §12): tags, not URIs, which phones write differently each time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DialogId {
+    call_id: String,
+    local_tag: String,
+    /// `None` where the caller sent none (RFC 2543).
+    remote_tag: Option<String>,
+}
+
+impl DialogId {
+    /// Returns the dialog that `request` says it is in; `None` where it says none.
+    pub(super) fn of(request: &Request) -> Option<Self> {
+        Some(Self {
+            call_id: request.call_id().to_owned(),
+            local_tag: request.to().tag()?.to_owned(),
+            remote_tag: request.from().tag().map(str::to_owned),
+        })
+    }
+}
+
+/// A dialog.
+#[derive(Debug)]
+pub(super) struct Dialog {
+    id: DialogId,
+    /// Our side: To of the INVITE with our tag; From of what we send.
+    local: String,
+    /// The caller's side: From of the INVITE; To of what we send.
+    remote: String,
+    routes: Vec<NameAddr>,
+    target: String,
+    local_cseq: u32,
+    remote_cseq: u32,
+    /// Where the latest request came from: where ours go, since Contact may be an address that only the caller can reach.
+    pub(super) flow: SocketAddr,
+    /// The address of ours that reaches it.
+    pub(super) local_address: SocketAddr,
+}
+
+impl Dialog {
+    /// Begins the dialog of an INVITE, with our tag (RFC 3261 §12.1.1).
+    ///
+    /// # Errors
+    ///
+    /// A [`Flaw`] where Contact or Record-Route cannot be used.
+    pub(super) fn new(
+        invite: &Request,
+        tag: String,
+        flow: SocketAddr,
+        local_address: SocketAddr,
+    ) -> Result<Self, Flaw> {
+        // A caller of RFC 2543 may leave Contact out; then From is all there is (RFC 2543 §6.13).
+        let legacy = invite.via().unique_branch().is_none();
+        let from = Some(invite.from().uri.as_str()).filter(|uri| legacy && SipUri::parse(uri).is_some());
+        let target = invite.contact_uri().or(from).ok_or(Flaw::bad("Missing Contact"))?.to_owned();
+        let mut routes = Vec::new();
+        for value in invite.values("Record-Route") {
+            routes.extend(NameAddr::parse_list(value).ok_or(Flaw::bad("Bad Record-Route"))?);
+        }
+        if routes.len() > ROUTES_MAX || routes.iter().any(|route| SipUri::parse(&route.uri).is_none()) {
+            return Err(Flaw::bad("Bad Record-Route"));
+        }
+        let local = invite.envelope().to_with_tag(&tag);
+        let id = DialogId {
+            call_id: invite.call_id().to_owned(),
+            local_tag: tag,
+            remote_tag: invite.from().tag().map(str::to_owned),
+        };
+        let remote = invite.envelope().from().to_owned();
+        let remote_cseq = invite.cseq();
+        Ok(Self { id, local, remote, routes, target, local_cseq: 0, remote_cseq, flow, local_address })
+    }
+
+    pub(super) const fn id(&self) -> &DialogId {
+        &self.id
+    }
+
+    pub(super) fn tag(&self) -> &str {
+        &self.id.local_tag
+    }
+
+    /// Takes the number of a further request; whether it is in order (RFC 3261 §12.2.2).
+    pub(super) const fn advance(&mut self, cseq: u32) -> bool {
+        let in_order = cseq > self.remote_cseq;
+        if in_order {
+            self.remote_cseq = cseq;
+        }
+        in_order
+    }
+
+    /// Takes the Contact of an accepted re-INVITE or UPDATE (RFC 3261 §12.2.2, target refresh).
+    pub(super) fn refresh_target(&mut self, contact: Option<&str>) {
+        if let Some(contact) = contact {
+            contact.clone_into(&mut self.target);
+        }
+    }
+
+    /// Makes a request in the dialog (RFC 3261 §12.2.1.1); `None` where the target cannot be written as a Request-URI.
+    pub(super) fn request(
+        &mut self,
+        method: Method,
+        name: &str,
+        branch: &str,
+        headers: &[(&str, String)],
+    ) -> Option<Vec<u8>> {
+        self.local_cseq += 1;
+        let sent_by = format!("{}:{}", host_of(self.local_address.ip()), self.local_address.port());
+        let mut fields = Headers::default();
+        fields.push("Via", format!("SIP/2.0/UDP {sent_by};rport;branch={branch}"));
+        fields.push("Max-Forwards", "70");
+        fields.push("From", self.local.as_str());
+        fields.push("To", self.remote.as_str());
+        fields.push("Call-ID", self.id.call_id.as_str());
+        fields.push("CSeq", format!("{} {name}", self.local_cseq));
+        let is_loose = |route: &NameAddr| SipUri::parse(&route.uri).is_some_and(|uri| uri.param("lr").is_some());
+        let target = match self.routes.split_first() {
+            // A strict router wants itself in the Request-URI, and the target at the end of the routes.
+            Some((first, rest)) if !is_loose(first) => {
+                rest.iter().for_each(|route| fields.push("Route", route.to_string()));
+                fields.push("Route", format!("<{}>", self.target));
+                &first.uri
+            }
+            _ => {
+                self.routes.iter().for_each(|route| fields.push("Route", route.to_string()));
+                &self.target
+            }
+        };
+        headers.iter().for_each(|(name, value)| fields.push(name, value.as_str()));
+        Request::compose(method, target, &fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::lexer::lex;
+
+    fn invite(headers: &str) -> Request {
+        let text = format!(
+            "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: \"C\" <sip:c@d>;tag=1\r\nTo: sip:a@b\r\nCall-ID: x\r\nCSeq: 5 INVITE\r\n{headers}\r\n"
+        );
+        Request::read(&lex(text.as_bytes()).expect("SIP")).expect("a request")
+    }
+
+    fn dialog(headers: &str) -> Result<Dialog, Flaw> {
+        let address = |text: &str| text.parse().expect("an address");
+        Dialog::new(&invite(headers), "ours".into(), address("10.0.0.2:5060"), address("10.0.0.1:5060"))
+    }
+
+    fn bye(headers: &str) -> String {
+        let bytes = dialog(headers).expect("a dialog").request(
+            Method::Bye,
+            "BYE",
+            "z9hG4bKb",
+            &[("Reason", "Q.850;cause=16".into())],
+        );
+        String::from_utf8(bytes.expect("a request")).expect("text")
+    }
+
+    #[test]
+    fn our_request_goes_to_the_contact_and_turns_the_sides_round() {
+        let text = bye("Contact: <sip:c@192.0.2.2:4000;ob;method=INVITE?Subject=x>\r\n");
+        assert!(
+            text.starts_with(
+                "BYE sip:c@192.0.2.2:4000;ob SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060;rport;branch=z9hG4bKb\r\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("\r\nFrom: sip:a@b;tag=ours\r\nTo: \"C\" <sip:c@d>;tag=1\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("Reason: Q.850;cause=16\r\nContent-Length: 0\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn loose_routes_are_followed_in_the_order_in_which_they_came() {
+        let text = bye("Contact: <sip:c@d>\r\nRecord-Route: <sip:p1;lr>, <sip:p2;lr>\r\nRecord-Route: <sip:p3;lr>\r\n");
+        assert!(text.starts_with("BYE sip:c@d SIP/2.0\r\n"));
+        assert!(text.contains("Route: <sip:p1;lr>\r\nRoute: <sip:p2;lr>\r\nRoute: <sip:p3;lr>\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_strict_route_takes_the_request_uri() {
+        let text = bye("Contact: <sip:c@d>\r\nRecord-Route: <sip:p1>, <sip:p2;lr>\r\n");
+        assert!(text.starts_with("BYE sip:p1 SIP/2.0\r\n"));
+        assert!(text.contains("Route: <sip:p2;lr>\r\nRoute: <sip:c@d>\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_dialog_needs_a_contact_and_usable_routes() {
+        assert_eq!(dialog("").map(|_| ()), Err(Flaw::bad("Missing Contact")));
+        assert_eq!(dialog("Contact: <tel:1>\r\n").map(|_| ()), Err(Flaw::bad("Missing Contact")));
+        assert!(dialog("Contact: <sip:c@d>\r\nRecord-Route: <tel:1>\r\n").is_err());
+        assert!(dialog("Contact: <sip:c@d>\r\nRecord-Route: sip:a@b, ,\r\n").is_err());
+    }
+
+    #[test]
+    fn requests_must_come_in_order() {
+        let mut dialog = dialog("Contact: <sip:c@d>\r\n").expect("a dialog");
+        assert!(
+            !dialog.advance(5) && !dialog.advance(4) && dialog.advance(9) && !dialog.advance(9) && dialog.advance(10)
+        );
+    }
+}

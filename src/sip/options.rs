@@ -1,0 +1,20 @@
+//! OPTIONS is answered here (RFC 3261 §11): what this server can do.
+
+use super::response::{ALLOW, Response};
+
+/// What bodies are understood.
+pub const ACCEPT: &str = "application/sdp, multipart/mixed, application/dtmf-relay, application/dtmf";
+
+/// The extensions that are served: none yet, and an empty header says so (RFC 3261 §20.37).
+pub const SUPPORTED: &str = "";
+
+/// Adds what this server can do to a 200.
+#[must_use]
+pub(super) fn describe(response: Response) -> Response {
+    response
+        .with("Allow", ALLOW)
+        .with("Accept", ACCEPT)
+        .with("Accept-Encoding", "identity")
+        .with("Accept-Language", "en")
+        .with("Supported", SUPPORTED)
+}

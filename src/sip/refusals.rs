@@ -1,0 +1,166 @@
+//! Requests that are refused before anything is kept for them (RFC 3261 §8.2, stateless as §8.2.7 has it).
+
+use super::body::BodyRefusal;
+use super::info;
+use super::lexer::{Flaw, Lexed};
+use super::message::{Method, Request};
+use super::registrar::RegisterRefusal;
+use super::response::{ALLOW, Envelope, Response};
+use super::{Discard, Refusal, UserAgent, options};
+use crate::time::Instant;
+use std::net::SocketAddr;
+
+/// What a caller is told to wait for before it tries a server again that is full or stopping, in seconds.
+pub(super) const RETRY_AFTER_S: u32 = 5;
+
+/// Within how many seconds a caller is told to repeat a request that met another one (RFC 3261 §14.2: 0 to 10).
+pub(super) const RETRY_AFTER_GLARE_S: u32 = 10;
+
+/// Longest text from elsewhere that goes into a header of ours, in characters.
+const TEXT_CHARS_MAX: usize = 128;
+
+impl UserAgent {
+    /// Refuses what could not be read, unless it is an ACK or names no way back.
+    pub(super) fn refuse_flawed(&mut self, lexed: &Lexed<'_>, flaw: Flaw, method: &str, source: SocketAddr) {
+        self.out.counters.parse_errors += 1;
+        let envelope = Envelope::of(lexed).filter(|_| method != "ACK");
+        let Some(envelope) = envelope else {
+            self.out.counters.discard(Discard::Unreadable);
+            return;
+        };
+        let response = self.stateless(flaw.status, &envelope, source).phrase(flaw.why);
+        let response = match flaw.status {
+            501 => response.with("Allow", ALLOW),
+            _ => response,
+        };
+        self.send_stateless(response, &envelope, source);
+    }
+
+    /// Refuses a request with nothing but a status.
+    pub(super) fn refuse(&mut self, request: &Request, source: SocketAddr, status: u16) {
+        let response = self.stateless(status, request.envelope(), source);
+        self.send_stateless(response, request.envelope(), source);
+    }
+
+    /// Refuses a request because there is no room for it, or no time.
+    pub(super) fn refuse_for_load(&mut self, request: &Request, source: SocketAddr) {
+        self.out.counters.refused_for_load += 1;
+        let response = self.stateless(503, request.envelope(), source).with("Retry-After", RETRY_AFTER_S.to_string());
+        self.send_stateless(response, request.envelope(), source);
+    }
+
+    /// Refuses a request outside of dialogs for its method or the extensions that it requires; returns whether it did.
+    pub(super) fn refuse_unserved(&mut self, request: &Request, source: SocketAddr) -> bool {
+        let response = match request.method() {
+            Method::Invite | Method::Register | Method::Options => {
+                let Some(required) = unsupported(request) else { return false };
+                self.stateless(420, request.envelope(), source).with("Unsupported", required)
+            }
+            // They belong into a dialog, and this one is in none.
+            Method::Bye | Method::Info | Method::Update | Method::PRack => {
+                self.stateless(481, request.envelope(), source)
+            }
+            _ => self.stateless(405, request.envelope(), source).with("Allow", ALLOW),
+        };
+        self.send_stateless(response, request.envelope(), source);
+        true
+    }
+
+    /// Begins a response to a request for which nothing is kept.
+    pub(super) fn stateless(&self, status: u16, envelope: &Envelope, source: SocketAddr) -> Response {
+        Response::new(status, envelope, source, &self.tags.stateless(envelope))
+    }
+
+    /// Sends a response for which nothing is kept.
+    pub(super) fn send_stateless(&mut self, response: Response, envelope: &Envelope, source: SocketAddr) {
+        self.out.send(envelope.route(source), response.write(&self.product));
+    }
+
+    /// Answers OPTIONS as an INVITE would be (RFC 3261 §11.2), and keeps nothing.
+    pub(super) fn handle_options(&mut self, request: &Request, source: SocketAddr) {
+        if self.is_full() {
+            return self.refuse_for_load(request, source);
+        }
+        let response = options::describe(self.stateless(200, request.envelope(), source));
+        self.send_stateless(response, request.envelope(), source);
+    }
+
+    /// Answers REGISTER.
+    pub(super) fn handle_register(&mut self, request: &Request, source: SocketAddr, now: Instant) {
+        if self.draining {
+            return self.refuse_for_load(request, source);
+        }
+        let Some(transaction) = self.transactions.open(request, request.envelope().route(source)) else {
+            return self.refuse_for_load(request, source);
+        };
+        let tag = self.tags.fresh();
+        let begin = |status| Response::new(status, request.envelope(), source, &tag);
+        let response = match self.registrar.register(request, source, now) {
+            Ok((contacts, events)) => {
+                events.into_iter().for_each(|event| self.out.event(event));
+                begin(200).with_all("Contact", contacts.iter().map(String::as_str))
+            }
+            Err(RegisterRefusal::NotAnAddress) => begin(404),
+            Err(RegisterRefusal::Star) => begin(400).phrase("Bad Contact"),
+            Err(RegisterRefusal::OutOfOrder) => begin(500).phrase("CSeq Out Of Order"),
+            Err(RegisterRefusal::TooBrief) => begin(423).with("Min-Expires", self.settings.expires_min_s.to_string()),
+            Err(RegisterRefusal::Full) => {
+                self.out.counters.refused_for_load += 1;
+                begin(503).with("Retry-After", RETRY_AFTER_S.to_string())
+            }
+        };
+        self.transactions.respond(transaction, response.status(), response.write(&self.product), now, &mut self.out);
+    }
+
+    /// Whether a further call would be refused.
+    pub(super) fn is_full(&self) -> bool {
+        self.draining || self.sessions.live() >= self.settings.calls_max
+    }
+}
+
+/// Returns the option tags in Require that are not served: all of them.
+pub(super) fn unsupported(request: &Request) -> Option<String> {
+    let tags: Vec<&str> = request.tokens("Require").collect();
+    (!tags.is_empty()).then(|| tags.join(", "))
+}
+
+/// Completes the response to a body that cannot be used.
+pub(super) fn for_body(refusal: BodyRefusal, begin: impl Fn(u16) -> Response) -> Response {
+    match refusal {
+        BodyRefusal::Type => begin(415).with("Accept", options::ACCEPT),
+        BodyRefusal::Encoding => begin(415).with("Accept-Encoding", "identity"),
+        BodyRefusal::Answer => begin(406),
+    }
+}
+
+/// Completes the response to an INFO that is no digit; `None` where it is acceptable.
+pub(super) fn for_info(info: info::Info, begin: impl Fn(u16) -> Response) -> Option<Response> {
+    match info {
+        info::Info::Digit { .. } | info::Info::Empty => None,
+        info::Info::UnknownType => Some(begin(415).with("Accept", "application/dtmf-relay, application/dtmf")),
+        info::Info::UnknownPackage => Some(begin(469).with("Recv-Info", "")),
+        info::Info::BadDigit => Some(begin(400).phrase("Bad Digit")),
+    }
+}
+
+/// Completes the engine's refusal; a status that is none becomes 500.
+pub(super) fn for_engine(refusal: &Refusal, begin: impl Fn(u16) -> Response, host: &str) -> Response {
+    let status = if (300..700).contains(&refusal.status) { refusal.status } else { 500 };
+    let mut response = begin(status);
+    if let Some((code, text)) = &refusal.warning {
+        // Three digits, no more and no less (RFC 3261 §20.43).
+        response = response.with("Warning", format!("{:03} {host} {}", (*code).clamp(300, 399), quoted(text)));
+    }
+    match refusal.retry_after_s {
+        Some(seconds) => response.with("Retry-After", seconds.to_string()),
+        None => response,
+    }
+}
+
+/// Makes a quoted string of a text from elsewhere: no control characters, not too long.
+pub(super) fn quoted(text: &str) -> String {
+    let clean = text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX);
+    let escaped: String =
+        clean.flat_map(|c| ['\\'].into_iter().filter(move |_| matches!(c, '"' | '\\')).chain([c])).collect();
+    format!("\"{escaped}\"")
+}

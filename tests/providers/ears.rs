@@ -1,0 +1,286 @@
+//! Flux against its stand-in.
+
+use super::standin::flux::{Fault, Plan, start};
+use super::standin::{Refusal, Server, Wall};
+use super::{PATIENCE, assert_secret, endpoint, events};
+use crossbeam_channel::Receiver;
+use offhook::agent::{EarsEvent, Failure, FailureKind};
+use offhook::call::{EarFrame, FRAME_8K, FRAME_16K};
+use offhook::config::SttFormat;
+use offhook::ids::CallId;
+use offhook::providers::deepgram::Flux;
+use offhook::providers::{Bell, EarsIo, Listener, Stamped, Stop, Transcriber};
+use offhook::time::Clock;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A session of the ears, and everything that is around it.
+pub struct Ears {
+    pub plan: Arc<Plan>,
+    _server: Server,
+    clock: Arc<dyn Clock>,
+    frames: rtrb::Producer<EarFrame>,
+    bell: Bell,
+    stop: Stop,
+    events: Receiver<Stamped<EarsEvent>>,
+    thread: Option<JoinHandle<()>>,
+    pub heard: Vec<EarsEvent>,
+}
+
+impl Ears {
+    pub fn open(faults: &[Fault], format: SttFormat) -> Self {
+        let (server, plan, url) = start(Plan::default());
+        faults.iter().cloned().for_each(|fault| plan.faults.push(fault));
+        Self::open_at(server, plan, Flux::new(&endpoint(&url, "flux-general-en"), format))
+    }
+
+    pub fn open_at(server: Server, plan: Arc<Plan>, flux: Flux) -> Self {
+        let clock: Arc<dyn Clock> = Wall::start();
+        let (bell, listener) = Listener::new().expect("a listener");
+        let (frames, consumer) = rtrb::RingBuffer::new(256);
+        let (send, events) = events(&clock);
+        let stop = Stop::default();
+        let (call, frames_in, stopped) = (CallId(1), consumer, stop.clone());
+        let io = EarsIo { call, clock: clock.clone(), frames: frames_in, listener, events: send, stop: stopped };
+        let thread = Some(std::thread::spawn(move || flux.run(io)));
+        Self { plan, _server: server, clock, frames, bell, stop, events, thread, heard: Vec::new() }
+    }
+
+    /// Plays `length` of speech or silence, in real time, and hears what comes meanwhile.
+    pub fn play(&mut self, speech: bool, length: Duration) {
+        for n in 0..length.as_millis() / 20 {
+            let sample = if speech { if n % 2 == 0 { 6000 } else { 5000 } } else { 0 };
+            let ulaw = [if speech { 0x10 } else { 0xff }; FRAME_8K];
+            let arrived = self.clock.now();
+            let frame = EarFrame { pcm: [sample; FRAME_16K], ulaw, arrived, speech, concealed: false };
+            // A session that is over takes no more frames.
+            let _ = self.frames.push(frame);
+            self.bell.ring();
+            let due = arrived + Duration::from_millis(20);
+            while let Ok(stamped) = self.events.recv_timeout(due.since(self.clock.now())) {
+                self.heard.push(stamped.event);
+            }
+        }
+    }
+
+    /// Plays silence until an event of this kind comes; returns it.
+    pub fn until(&mut self, what: &str, wanted: impl Fn(&EarsEvent) -> bool) -> EarsEvent {
+        let mut seen = 0;
+        for _ in 0..PATIENCE.as_millis() / 100 {
+            if let Some(event) = self.heard.iter().skip(seen).find(|event| wanted(event)) {
+                return event.clone();
+            }
+            seen = self.heard.len();
+            self.play(false, Duration::from_millis(100));
+        }
+        panic!("{what} did not come, but {:?}", self.heard);
+    }
+
+    pub fn until_failed(&mut self) -> Failure {
+        match self.until("a failure", |event| matches!(event, EarsEvent::Failed(_))) {
+            EarsEvent::Failed(failure) => failure,
+            event => panic!("{event:?}"),
+        }
+    }
+
+    pub fn until_end(&mut self) -> (String, offhook::agent::SpeechMark) {
+        match self.until("an end of turn", |event| matches!(event, EarsEvent::EndOfTurn { .. })) {
+            EarsEvent::EndOfTurn { transcript, speech } => (transcript, speech),
+            event => panic!("{event:?}"),
+        }
+    }
+
+    fn starts(&self) -> usize {
+        self.heard.iter().filter(|event| matches!(event, EarsEvent::StartOfTurn { .. })).count()
+    }
+}
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        self.stop.raise();
+        self.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            assert!(thread.join().is_ok() || std::thread::panicking(), "the session panicked");
+        }
+        self.heard.iter().for_each(|event| assert_secret(&format!("{event:?}")));
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_turn_is_heard_with_its_words_and_its_times() {
+    let mut ears = Ears::open(&[], SttFormat::Pcm16);
+    ears.until("connected", |event| *event == EarsEvent::Connected);
+    ears.play(true, SECOND);
+    let (transcript, speech) = ears.until_end();
+    assert_eq!(transcript, "Hello there.");
+    assert_eq!(ears.starts(), 1);
+    assert!(speech.handed >= speech.arrived && speech.arrived.as_nanos() > 0);
+    let seen = ears.plan.seen.lock().clone();
+    assert!(seen.paths[0].starts_with(
+        "/v2/listen?model=flux-general-en&encoding=linear16&sample_rate=16000&eot_threshold=0.7&eot_timeout_ms=5000"
+    ));
+    assert!(seen.frames.iter().all(|len| *len == 640), "each frame is a message: {:?}", seen.frames);
+    assert!(seen.authorizations[0].starts_with("Token "));
+}
+
+#[test]
+fn mulaw_goes_through_as_it_came() {
+    let mut ears = Ears::open(&[], SttFormat::Mulaw);
+    ears.play(true, SECOND);
+    assert_eq!(ears.until_end().0, "Hello there.");
+    let seen = ears.plan.seen.lock().clone();
+    assert!(seen.paths[0].contains("encoding=mulaw&sample_rate=8000"));
+    assert!(seen.frames.iter().all(|len| *len == 160));
+}
+
+#[test]
+fn what_was_said_before_the_connection_was_ready_is_not_lost() {
+    let mut ears = Ears::open(&[Fault::Refuse(Refusal::new(503, "busy"))], SttFormat::Pcm16);
+    ears.play(true, SECOND);
+    assert_eq!(ears.until_end().0, "Hello there.");
+}
+
+#[test]
+fn the_call_ends_with_a_goodbye() {
+    let mut ears = Ears::open(&[], SttFormat::Pcm16);
+    ears.until("connected", |event| *event == EarsEvent::Connected);
+    let plan = ears.plan.clone();
+    drop(ears);
+    assert_eq!(plan.seen.lock().texts, [r#"{"type":"CloseStream"}"#]);
+}
+
+#[test]
+fn a_wrong_key_is_told_at_once_and_not_shown() {
+    let body = format!("{{\"err_code\":\"INVALID_AUTH\",\"err_msg\":\"no such key {}\"}}", super::standin::KEY);
+    let mut ears =
+        Ears::open(&[Fault::Refuse(Refusal::new(401, &body).with_header("dg-error", "Invalid"))], SttFormat::Pcm16);
+    let failure = ears.until_failed();
+    assert_eq!(failure.kind, FailureKind::Refused);
+    assert!(failure.text.contains("401") && failure.text.contains("<key>"), "{}", failure.text);
+    assert!(failure.text.contains("DEEPGRAM_API_KEY"));
+}
+
+#[test]
+fn a_model_that_is_not_to_be_had_is_told() {
+    let (server, plan, url) = start(Plan::default());
+    let flux = Flux::new(&endpoint(&url, "flux&general"), SttFormat::Pcm16);
+    let mut ears = Ears::open_at(server, plan, flux);
+    let failure = ears.until_failed();
+    assert!(failure.text.contains("INSUFFICIENT_PERMISSIONS"), "{}", failure.text);
+    assert!(ears.plan.seen.lock().paths[0].contains("model=flux%26general&"));
+}
+
+#[test]
+fn too_many_streams_are_waited_out_and_then_told() {
+    let refusal = Fault::Refuse(Refusal::new(429, "TOO_MANY_REQUESTS").with_header("retry-after", "1"));
+    let mut ears = Ears::open(&[refusal.clone(), refusal.clone()], SttFormat::Pcm16);
+    ears.play(true, SECOND);
+    assert_eq!(ears.until_end().0, "Hello there.");
+    let mut ears = Ears::open(&vec![refusal; 5], SttFormat::Pcm16);
+    let failure = ears.until_failed();
+    assert_eq!(failure.kind, FailureKind::RateLimited { retry_after: Some(SECOND) });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told() {
+    let (server, plan, _) = start(Plan::default());
+    let flux = Flux::new(&endpoint("ws://127.0.0.1:1", "flux-general-en"), SttFormat::Pcm16);
+    let failure = Ears::open_at(server, plan, flux).until_failed();
+    assert_eq!(failure.kind, FailureKind::Dropped);
+    assert!(failure.text.contains("127.0.0.1") && failure.text.contains("DEEPGRAM_BASE_URL"), "{}", failure.text);
+}
+
+#[test]
+fn audio_is_not_sent_in_the_clear_over_a_network() {
+    for url in ["ws://api.deepgram.com", "http://127.0.0.1", "", "wss://"] {
+        let (server, plan, _) = start(Plan::default());
+        let failure = Ears::open_at(server, plan, Flux::new(&endpoint(url, "m"), SttFormat::Pcm16)).until_failed();
+        assert_eq!(failure.kind, FailureKind::Refused, "{url}");
+    }
+}
+
+#[test]
+fn a_turn_goes_on_over_a_connection_that_breaks() {
+    for fault in [
+        Fault::DropAfter(Duration::from_millis(600)),
+        Fault::CloseAfter(Duration::from_millis(600)),
+        Fault::ErrorAfter(Duration::from_millis(600), "INTERNAL_SERVER_ERROR"),
+    ] {
+        let mut ears = Ears::open(&[fault.clone()], SttFormat::Pcm16);
+        ears.play(true, SECOND);
+        assert_eq!(ears.until_end().0, "Hello there.", "{fault:?}");
+        assert_eq!(ears.starts(), 1, "a turn that is replayed starts once: {fault:?}");
+        assert_eq!(ears.plan.seen.lock().audio.len(), 2);
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_after_the_words_ends_the_turn_with_them() {
+    // The speech is over when the connection breaks; the next one hears it all from the replay.
+    let mut ears = Ears::open(&[Fault::DropAfter(Duration::from_millis(680))], SttFormat::Pcm16);
+    ears.until("connected", |event| *event == EarsEvent::Connected);
+    ears.play(true, Duration::from_millis(500));
+    assert_eq!(ears.until_end().0, "Hello there.");
+}
+
+#[test]
+fn a_message_that_flux_cannot_parse_is_not_repeated() {
+    let fault = Fault::ErrorAfter(Duration::from_millis(100), "UNPARSABLE_CLIENT_MESSAGE");
+    let failure = Ears::open(&[fault], SttFormat::Pcm16).until_failed();
+    assert_eq!(failure.kind, FailureKind::Refused);
+}
+
+#[test]
+fn a_server_that_stalls_is_left_for_another_connection() {
+    let mut ears = Ears::open(&[Fault::StallAfter(Duration::from_millis(600))], SttFormat::Pcm16);
+    ears.play(true, SECOND);
+    assert_eq!(ears.until_end().0, "Hello there.");
+    assert_eq!(ears.plan.seen.lock().audio.len(), 2);
+}
+
+#[test]
+fn a_server_that_never_says_connected_is_left_for_another_connection() {
+    let mut ears = Ears::open(&[Fault::NoConnected], SttFormat::Pcm16);
+    ears.until("connected", |event| *event == EarsEvent::Connected);
+    ears.play(true, SECOND);
+    assert_eq!(ears.until_end().0, "Hello there.");
+    assert_eq!(ears.plan.seen.lock().audio[0], 0, "nothing is sent to a server that is not ready");
+}
+
+#[test]
+fn a_turn_that_flux_leaves_open_is_ended_here() {
+    let mut ears = Ears::open(&[Fault::NoEnd], SttFormat::Pcm16);
+    ears.play(true, SECOND);
+    assert_eq!(ears.until_end().0, "Hello there.");
+}
+
+#[test]
+fn nonsense_and_news_of_the_future_are_passed_over() {
+    for fault in [Fault::Garbage, Fault::Strange] {
+        let mut ears = Ears::open(&[fault.clone()], SttFormat::Pcm16);
+        ears.play(true, SECOND);
+        assert_eq!(ears.until_end().0, "Hello there.", "{fault:?}");
+    }
+}
+
+#[test]
+fn an_end_without_a_start_is_a_turn() {
+    let mut ears = Ears::open(&[Fault::NoStart], SttFormat::Pcm16);
+    ears.play(true, SECOND);
+    assert_eq!(ears.until_end().0, "Hello there.");
+    assert_eq!(ears.starts(), 0);
+}
+
+#[test]
+fn a_call_that_ends_while_connecting_ends_at_once() {
+    // Loopback, but nobody answers: the listener's queue takes the connection, and no upgrade follows.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}", silent.local_addr().expect("an address"));
+    let (server, plan, _) = start(Plan::default());
+    let mut ears = Ears::open_at(server, plan, Flux::new(&endpoint(&url, "m"), SttFormat::Pcm16));
+    ears.play(false, Duration::from_millis(100));
+    drop(ears);
+}

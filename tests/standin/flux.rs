@@ -1,0 +1,341 @@
+//! A stand-in of Deepgram Flux: `/v2/listen`, turns by the energy of the audio it is sent.
+
+use super::{Faults, Peer, Refusal, Server, Wall, Woken, header, query};
+use offhook::audio::g711::linear_of_ulaw;
+use offhook::time::{Clock, Instant};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tungstenite::handshake::server::Request;
+use tungstenite::protocol::Message;
+
+/// Mean amplitude from which audio counts as speech.
+const SPEECH_LEVEL: u32 = 400;
+/// Speech after which a turn starts.
+const START_AFTER: Duration = Duration::from_millis(200);
+/// Audio between two updates.
+const UPDATE_EVERY: Duration = Duration::from_millis(250);
+
+/// What a connection does wrong.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The upgrade is refused.
+    Refuse(Refusal),
+    /// The upgrade is granted, and nothing is said.
+    NoConnected,
+    /// After this much audio, nothing is said any more.
+    StallAfter(Duration),
+    /// After this much audio, the connection is gone.
+    DropAfter(Duration),
+    /// After this much audio, an error is told and the connection closed.
+    ErrorAfter(Duration, &'static str),
+    /// Nonsense comes between the messages.
+    Garbage,
+    /// Unknown types, events and fields come between the messages.
+    Strange,
+    /// Turns end without having started.
+    NoStart,
+    /// Turns start and never end.
+    NoEnd,
+    /// It closes without a status after this much audio.
+    CloseAfter(Duration),
+}
+
+/// How it behaves, and what it has seen.
+pub struct Plan {
+    /// How long after the last speech that it got a turn ends.
+    pub end_after: Duration,
+    /// What is said in each turn, the last one again and again.
+    pub turns: Vec<String>,
+    pub faults: Faults<Fault>,
+    pub seen: Mutex<Seen>,
+}
+
+/// What clients did.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub paths: Vec<String>,
+    pub authorizations: Vec<String>,
+    /// Bytes of audio of each connection.
+    pub audio: Vec<usize>,
+    /// Lengths of the first audio messages.
+    pub frames: Vec<usize>,
+    pub texts: Vec<String>,
+    pub pings: usize,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let turns = ["Hello there.", "Do you open on Sunday?", "Can I book a table for two?", "Thank you, goodbye."];
+        let (faults, seen) = (Faults::default(), Mutex::default());
+        Self { end_after: Duration::from_millis(200), turns: turns.map(String::from).to_vec(), faults, seen }
+    }
+}
+
+/// Starts one; returns it with its base URL.
+pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
+    let (plan, clock) = (Arc::new(plan), Wall::start());
+    let served = plan.clone();
+    let turn = Arc::new(Mutex::new(0));
+    let server = Server::start(move |_, stream, stop| serve(&served, &*clock, stream, stop, &turn));
+    let url = format!("ws://{}", server.address);
+    (server, plan, url)
+}
+
+/// Checks the request as the vendor does.
+fn check(request: &Request) -> Option<Refusal> {
+    let told = |status: u16, code: &str, text: &str| {
+        let body = json!({"err_code": code, "err_msg": text, "request_id": "r"}).to_string();
+        Some(Refusal::new(status, &body).with_header("dg-error", text))
+    };
+    let number = |name: &str| query(request, name).and_then(|value| value.parse::<f64>().ok());
+    if request.uri().path() != "/v2/listen" {
+        return told(404, "NOT_FOUND", "no such path");
+    }
+    if !header(request, "authorization").starts_with("Token ") {
+        return told(401, "INVALID_AUTH", "Invalid credentials.");
+    }
+    match query(request, "model") {
+        Some("flux-general-en" | "flux-general-multi") => {}
+        _ => return told(403, "INSUFFICIENT_PERMISSIONS", "no access to the requested model"),
+    }
+    let raw = matches!(query(request, "encoding"), Some("linear16" | "mulaw"));
+    if !raw || number("sample_rate").is_none() {
+        return told(400, "INVALID_QUERY_PARAMETER", "encoding and sample_rate are required");
+    }
+    if query(request, "language_hint").is_some() && query(request, "model") == Some("flux-general-en") {
+        return told(400, "INVALID_QUERY_PARAMETER", "language_hint is for flux-general-multi");
+    }
+    let eot = number("eot_threshold").unwrap_or(0.7);
+    if number("eager_eot_threshold").is_some_and(|eager| eager > eot) {
+        return told(400, "INVALID_QUERY_PARAMETER", "eager_eot_threshold is above eot_threshold");
+    }
+    None
+}
+
+fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, turn: &Mutex<usize>) {
+    let fault = plan.faults.next();
+    let mut mulaw = false;
+    let mut rate = 16_000;
+    let peer = Peer::accept(stream, |request| {
+        let mut seen = plan.seen.lock();
+        seen.paths.push(request.uri().to_string());
+        seen.authorizations.push(header(request, "authorization").to_owned());
+        mulaw = query(request, "encoding") == Some("mulaw");
+        rate = query(request, "sample_rate").and_then(|rate| rate.parse().ok()).unwrap_or(rate);
+        if let Some(Fault::Refuse(refusal)) = &fault { Some(refusal.clone()) } else { check(request) }
+    });
+    let Some(peer) = peer else { return };
+    let connection = {
+        let mut seen = plan.seen.lock();
+        seen.audio.push(0);
+        seen.audio.len() - 1
+    };
+    let session = Session {
+        plan,
+        clock,
+        peer,
+        fault,
+        mulaw,
+        rate,
+        connection,
+        sequence: 0,
+        turn_index: 0,
+        line: turn,
+        audio: Duration::ZERO,
+        updated: Duration::ZERO,
+        speech: Duration::ZERO,
+        last_speech: None,
+        open: false,
+        silent: false,
+    };
+    session.run(stop);
+}
+
+struct Session<'a> {
+    plan: &'a Plan,
+    clock: &'a dyn Clock,
+    peer: Peer,
+    fault: Option<Fault>,
+    mulaw: bool,
+    rate: u32,
+    connection: usize,
+    sequence: u64,
+    turn_index: u64,
+    /// The line of the script, which goes on over reconnects.
+    line: &'a Mutex<usize>,
+    audio: Duration,
+    updated: Duration,
+    speech: Duration,
+    last_speech: Option<Instant>,
+    open: bool,
+    silent: bool,
+}
+
+impl Session<'_> {
+    fn run(mut self, stop: &AtomicBool) {
+        if !matches!(self.fault, Some(Fault::NoConnected)) {
+            self.send(json!({"type": "Connected"}));
+        } else {
+            self.silent = true;
+        }
+        while !stop.load(Ordering::Acquire) {
+            let due = self.last_speech.map(|last| last + self.plan.end_after);
+            match self.peer.wait(self.clock, due, stop) {
+                Woken::Gone => return,
+                Woken::Due => self.silence_was_long(),
+                Woken::Message(Message::Binary(bytes)) => self.handle_audio(&bytes),
+                Woken::Message(Message::Text(text)) => {
+                    self.plan.seen.lock().texts.push(text.to_string());
+                    match self.handle_text(&text) {
+                        After::Go => {}
+                        After::Close => return self.peer.close(None, self.clock, stop),
+                    }
+                }
+                Woken::Message(Message::Ping(_)) => self.plan.seen.lock().pings += 1,
+                Woken::Message(_) => {}
+            }
+            match self.fault {
+                Some(Fault::DropAfter(audio)) if self.audio >= audio => return,
+                Some(Fault::CloseAfter(audio)) if self.audio >= audio => {
+                    return self.peer.close(None, self.clock, stop);
+                }
+                Some(Fault::ErrorAfter(audio, code)) if self.audio >= audio => {
+                    self.send(json!({"type": "Error", "code": code, "description": "as planned"}));
+                    return self.peer.close(None, self.clock, stop);
+                }
+                Some(Fault::StallAfter(audio)) if self.audio >= audio => self.silent = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&mut self, mut message: Value) {
+        if self.silent {
+            return;
+        }
+        message["sequence_id"] = self.sequence.into();
+        message["request_id"] = "5b0c".into();
+        self.sequence += 1;
+        self.peer.send(message.to_string());
+    }
+
+    fn handle_audio(&mut self, bytes: &[u8]) {
+        {
+            let mut seen = self.plan.seen.lock();
+            seen.audio[self.connection] += bytes.len();
+            if seen.frames.len() < 100 {
+                seen.frames.push(bytes.len());
+            }
+        }
+        let samples: Vec<i16> = if self.mulaw {
+            bytes.iter().map(|code| linear_of_ulaw(*code)).collect()
+        } else {
+            bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
+        };
+        let level =
+            samples.iter().map(|sample| u32::from(sample.unsigned_abs())).sum::<u32>() / samples.len().max(1) as u32;
+        let length = Duration::from_secs(samples.len() as u64) / self.rate;
+        self.audio += length;
+        if level >= SPEECH_LEVEL {
+            self.last_speech = Some(self.clock.now());
+            self.speech += length;
+            if !self.open && self.speech >= START_AFTER {
+                self.open = true;
+                if !matches!(self.fault, Some(Fault::NoStart)) {
+                    self.tell("StartOfTurn", 1);
+                }
+            }
+        }
+        if self.audio >= self.updated + UPDATE_EVERY {
+            self.updated = self.audio;
+            match self.fault {
+                Some(Fault::Garbage) => self.peer.send("\u{1}not json {".into()),
+                Some(Fault::Strange) => {
+                    self.send(json!({"type": "Mood", "mood": {"grumpy": true}}));
+                    self.send(
+                        json!({"type": "TurnInfo", "event": "Pondering", "turn_index": self.turn_index, "x": [1]}),
+                    );
+                }
+                _ => {}
+            }
+            let words = if self.open { 1 + (self.speech.as_millis() / 300) as usize } else { 0 };
+            if !matches!(self.fault, Some(Fault::NoStart)) || !self.open {
+                self.tell("Update", words);
+            }
+        }
+    }
+
+    fn silence_was_long(&mut self) {
+        self.last_speech = None;
+        self.speech = Duration::ZERO;
+        if self.open && !matches!(self.fault, Some(Fault::NoEnd)) {
+            self.end("model");
+        }
+    }
+
+    fn end(&mut self, trigger: &str) {
+        let mut message = self.turn_info("EndOfTurn", usize::MAX);
+        message["trigger"] = trigger.into();
+        self.send(message);
+        self.open = false;
+        self.turn_index += 1;
+        *self.line.lock() += 1;
+    }
+
+    fn tell(&mut self, event: &str, words: usize) {
+        let message = self.turn_info(event, words);
+        self.send(message);
+    }
+
+    /// A TurnInfo with the first `words` words of the script's line.
+    fn turn_info(&self, event: &str, words: usize) -> Value {
+        let line = *self.line.lock();
+        let text = self.plan.turns.get(line).or(self.plan.turns.last()).map_or("", String::as_str);
+        let words: Vec<&str> = text.split_whitespace().take(words).collect();
+        let end = self.audio.as_secs_f64();
+        let timed: Vec<Value> =
+            words.iter().map(|word| json!({"word": word, "confidence": 0.98, "start": 0.0, "end": end})).collect();
+        json!({
+            "type": "TurnInfo", "event": event, "turn_index": self.turn_index, "transcript": words.join(" "),
+            "audio_window_start": 0.0, "audio_window_end": end, "words": timed, "end_of_turn_confidence": 0.8,
+        })
+    }
+
+    fn handle_text(&mut self, text: &str) -> After {
+        let message: Value = serde_json::from_str(text).unwrap_or_default();
+        match message["type"].as_str() {
+            Some("CloseStream") => {
+                self.tell("Update", if self.open { usize::MAX } else { 0 });
+                return After::Close;
+            }
+            Some("ForceEndTurn") if self.open => self.end("manual"),
+            Some("ForceEndTurn") => {
+                self.send(json!({"type": "Warning", "code": "FORCE_END_TURN_NO_ACTIVE_TURN", "description": "none"}));
+            }
+            Some("Configure") => {
+                let threshold = |name: &str, default: f64| message["thresholds"][name].as_f64().unwrap_or(default);
+                if threshold("eager_eot_threshold", 0.0) > threshold("eot_threshold", 0.7) {
+                    self.send(json!({"type": "ConfigureFailure", "code": "INVALID_THRESHOLD", "description": "eager above eot"}));
+                } else {
+                    self.send(json!({"type": "ConfigureSuccess", "thresholds": message["thresholds"]}));
+                }
+            }
+            _ => {
+                self.send(
+                    json!({"type": "Error", "code": "UNPARSABLE_CLIENT_MESSAGE", "description": "unknown message"}),
+                );
+                return After::Close;
+            }
+        }
+        After::Go
+    }
+}
+
+enum After {
+    Go,
+    Close,
+}

@@ -1,0 +1,279 @@
+//! A stand-in of Groq, and of other servers that speak OpenAI's chat completions: HTTP/1.1 and server-sent events by hand.
+
+use super::{Faults, KEY, Refusal, Server, Wall};
+use offhook::time::{Clock, Instant};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What is answered, in place of the script, to one request.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// A refusal.
+    Refuse(Refusal),
+    /// Nothing at all.
+    Stall,
+    /// Nothing more after this many tokens.
+    StallAfter(usize),
+    /// The connection is gone after this many tokens.
+    CutAfter(usize),
+    /// An error event after this many tokens.
+    ErrorAfter(usize),
+    /// These bytes as the body, in pieces as they are, then its end.
+    Raw(Vec<Vec<u8>>),
+    /// Tokens of reasoning for ever.
+    ReasonForEver,
+    /// The connection is closed before an answer.
+    HangUp,
+}
+
+/// How it behaves, and what it has seen.
+pub struct Plan {
+    /// From the request to the first token.
+    pub first_token: Duration,
+    /// From each token to the next.
+    pub token_every: Duration,
+    /// The replies, the last one again and again; `[hang_up]` at the end calls that tool.
+    pub replies: Vec<String>,
+    /// One per request for a completion.
+    pub faults: Faults<Fault>,
+    pub seen: Mutex<Seen>,
+}
+
+/// What clients did.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub connections: usize,
+    pub authorizations: Vec<String>,
+    /// Bodies of requests for completions.
+    pub bodies: Vec<Value>,
+    /// The connection of each of them.
+    pub on_connection: Vec<usize>,
+    pub models: usize,
+    /// Replies that the client did not wait for.
+    pub cut: usize,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let replies =
+            ["Hello! What can I do for you?", "Yes, we are open from ten to six on Sunday.", "Your table is booked."];
+        Self {
+            first_token: Duration::from_millis(300),
+            token_every: Duration::from_millis(5),
+            replies: replies.map(String::from).to_vec(),
+            faults: Faults::default(),
+            seen: Mutex::default(),
+        }
+    }
+}
+
+/// Starts one; returns it with its base URL.
+pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
+    let (plan, clock) = (Arc::new(plan), Wall::start());
+    let served = plan.clone();
+    let replied = Arc::new(Mutex::new(0));
+    let server = Server::start(move |n, stream, stop| {
+        served.seen.lock().connections += 1;
+        let connection = Connection { plan: &served, clock: &*clock, n, stop, replied: &replied };
+        // A client that hangs up is what some tests are about.
+        let _ = connection.serve(stream);
+    });
+    let url = format!("http://{}/openai/v1", server.address);
+    (server, plan, url)
+}
+
+struct Connection<'a> {
+    plan: &'a Plan,
+    clock: &'a dyn Clock,
+    n: usize,
+    stop: &'a AtomicBool,
+    /// Replies given so far, over all connections.
+    replied: &'a Mutex<usize>,
+}
+
+impl Connection<'_> {
+    fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
+        let mut out = stream.try_clone()?;
+        let mut reader = BufReader::new(stream);
+        while let Some((line, authorization, body)) = read_request(&mut reader)? {
+            self.plan.seen.lock().authorizations.push(authorization.clone());
+            let refusal = if line.starts_with("GET /openai/v1/models") {
+                self.plan.seen.lock().models += 1;
+                None
+            } else if line.starts_with("POST /openai/v1/chat/completions") {
+                let mut seen = self.plan.seen.lock();
+                seen.bodies.push(serde_json::from_slice(&body).unwrap_or_default());
+                seen.on_connection.push(self.n);
+                None
+            } else {
+                Some(Refusal::new(404, "{\"error\":{\"message\":\"no such path\"}}"))
+            };
+            let wrong_key = authorization != format!("Bearer {KEY}");
+            let text = format!(
+                "{{\"error\":{{\"message\":\"Invalid API Key {authorization}\",\"code\":\"invalid_api_key\"}}}}"
+            );
+            match refusal.or_else(|| wrong_key.then(|| Refusal::new(401, &text))) {
+                Some(refusal) => refuse(&mut out, &refusal)?,
+                None if body.is_empty() => {
+                    let list = r#"{"object":"list","data":[{"id":"openai/gpt-oss-20b"},{"id":"openai/gpt-oss-120b"}]}"#;
+                    write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{list}", list.len())?;
+                }
+                None => {
+                    if let Err(error) = self.complete(&mut out) {
+                        self.plan.seen.lock().cut += 1;
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(&self, out: &mut TcpStream) -> std::io::Result<()> {
+        let fault = self.plan.faults.next();
+        match &fault {
+            Some(Fault::Refuse(refusal)) => return refuse(out, refusal),
+            Some(Fault::HangUp) => return out.shutdown(std::net::Shutdown::Both),
+            Some(Fault::Stall) => return self.hold(out),
+            _ => {}
+        }
+        let mut due = self.clock.now() + self.plan.first_token;
+        // With the head before the first token, a client that waits for the head alone is not taken in.
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nx-request-id: req_1\r\n\r\n";
+        out.write_all(head.as_bytes())?;
+        if let Some(Fault::Raw(pieces)) = &fault {
+            for piece in pieces {
+                write_chunk(out, piece)?;
+                self.wait_until(self.clock.now() + Duration::from_millis(5));
+            }
+            return out.write_all(b"0\r\n\r\n");
+        }
+        let role = json!({"role": "assistant", "content": ""});
+        send(out, &json!({"choices": [choice(&role, None)], "x_groq": {"id": "req_01abc"}}))?;
+        let reply = {
+            let mut replied = self.replied.lock();
+            *replied += 1;
+            self.plan.replies.get(*replied - 1).or(self.plan.replies.last()).cloned().unwrap_or_default()
+        };
+        let mut finish = "stop";
+        for (n, token) in reply.split_inclusive(' ').enumerate() {
+            self.wait_until(due);
+            due += self.plan.token_every;
+            match fault {
+                Some(Fault::StallAfter(tokens)) if n == tokens => return self.hold(out),
+                Some(Fault::CutAfter(tokens)) if n == tokens => return out.shutdown(std::net::Shutdown::Both),
+                Some(Fault::ErrorAfter(tokens)) if n == tokens => {
+                    out.write_all(b"15\r\nevent: error\r\ndata: {\"e\r\n")?;
+                    write_chunk(out, b"rror\":{\"message\":\"overloaded\"}}\n\n")?;
+                    return out.write_all(b"0\r\n\r\n");
+                }
+                Some(Fault::ReasonForEver) => loop {
+                    send(out, &json!({"choices": [choice(&json!({"reasoning": "hmm, "}), None)]}))?;
+                    self.wait_until(self.clock.now() + Duration::from_millis(20));
+                    if self.stop.load(Ordering::Acquire) {
+                        return Ok(());
+                    }
+                },
+                _ => {}
+            }
+            let delta = if token == "[hang_up]" {
+                finish = "tool_calls";
+                let function = json!({"name": "hang_up", "arguments": "{}"});
+                json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
+            } else {
+                json!({"content": token})
+            };
+            send(out, &json!({"choices": [choice(&delta, None)]}))?;
+        }
+        let usage = json!({"queue_time": 0.004, "prompt_tokens": 61, "completion_tokens": 12, "total_tokens": 73});
+        send(
+            out,
+            &json!({"choices": [choice(&json!({}), Some(finish))], "x_groq": {"id": "req_01abc", "usage": usage}}),
+        )?;
+        send(out, &json!({"choices": [], "usage": usage}))?;
+        write_chunk(out, b"data: [DONE]\n\n")?;
+        out.write_all(b"0\r\n\r\n")
+    }
+
+    /// Says nothing until the client hangs up, which counts as a reply that was not waited for.
+    fn hold(&self, out: &mut TcpStream) -> std::io::Result<()> {
+        out.set_read_timeout(Some(super::IDLE))?;
+        let mut byte = [0];
+        while !self.stop.load(Ordering::Acquire) {
+            match out.read(&mut byte) {
+                Ok(0) => return Err(std::io::ErrorKind::ConnectionReset.into()),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_until(&self, due: Instant) {
+        loop {
+            let left = due.since(self.clock.now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+fn choice(delta: &Value, finish: Option<&str>) -> Value {
+    json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish})
+}
+
+fn send(out: &mut TcpStream, chunk: &Value) -> std::io::Result<()> {
+    let mut chunk = chunk.clone();
+    chunk["id"] = "chatcmpl-7f1".into();
+    chunk["object"] = "chat.completion.chunk".into();
+    write_chunk(out, format!("data: {chunk}\n\n").as_bytes())
+}
+
+fn write_chunk(out: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+    chunk.extend_from_slice(bytes);
+    chunk.extend_from_slice(b"\r\n");
+    out.write_all(&chunk)
+}
+
+fn refuse(out: &mut TcpStream, refusal: &Refusal) -> std::io::Result<()> {
+    write!(out, "HTTP/1.1 {} Refused\r\nContent-Length: {}\r\n", refusal.status, refusal.body.len())?;
+    for (name, value) in &refusal.headers {
+        write!(out, "{name}: {value}\r\n")?;
+    }
+    write!(out, "\r\n{}", refusal.body)
+}
+
+/// Reads a request: its first line, its authorization, its body.
+fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<(String, String, Vec<u8>)>> {
+    let (mut first, mut authorization, mut length) = (String::new(), String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let line = line.trim_end();
+        if first.is_empty() {
+            first = line.to_owned();
+        } else if line.is_empty() {
+            break;
+        } else if let Some((name, value)) = line.split_once(':') {
+            match name.to_ascii_lowercase().as_str() {
+                "authorization" => authorization = value.trim().to_owned(),
+                "content-length" => length = value.trim().parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(Some((first, authorization, body)))
+}

@@ -1,0 +1,413 @@
+//! A telephone for tests and measurements: calls, sends paced G.711, keeps every packet it gets with its time of arrival.
+#![allow(dead_code, reason = "each test and measurement uses a part of it")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a telephone lives in real time")]
+
+use offhook::audio::g711::Codec;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Samples of a 20 ms packet.
+pub const FRAME: usize = 160;
+const SLOT: Duration = Duration::from_millis(20);
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// A packet from the agent.
+#[derive(Clone)]
+pub struct Heard {
+    /// When it came.
+    pub at: Instant,
+    /// Its sequence number.
+    pub sequence: u16,
+    /// Its timestamp.
+    pub timestamp: u32,
+    /// Its marker bit.
+    pub marker: bool,
+    /// Its SSRC.
+    pub ssrc: u32,
+    /// Its audio, at 8 kHz.
+    pub pcm: Vec<i16>,
+}
+
+impl Heard {
+    /// Whether there is more in it than comfort noise: its loudest sample is above -44 dBov.
+    pub fn loud(&self) -> bool {
+        self.pcm.iter().any(|sample| sample.unsigned_abs() > 200)
+    }
+}
+
+/// What the network does to the caller's packets on their way.
+#[derive(Clone, Copy, Default)]
+pub struct Weather {
+    /// Packets lost, of 1000.
+    pub loss: u32,
+    /// Largest delay added to a packet, evenly spread from nothing.
+    pub jitter: Duration,
+    /// Packets, of 1000, that are held back by 30 ms, so that the next one overtakes them.
+    pub reorder: u32,
+    /// The seed of it all.
+    pub seed: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    to_say: Mutex<VecDeque<i16>>,
+    last_loud_sent: Mutex<Option<Instant>>,
+    first_loud_sent: Mutex<Option<Instant>>,
+    heard: Mutex<Vec<Heard>>,
+    bye: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// A telephone in a call.
+pub struct Phone {
+    sip: UdpSocket,
+    server: SocketAddr,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    dialog: Dialog,
+    /// From the INVITE being sent to its 200.
+    pub answered_after: Duration,
+    /// When the 200 came.
+    pub answered_at: Instant,
+}
+
+struct Dialog {
+    call_id: String,
+    from: String,
+    to: String,
+    target: String,
+    local: SocketAddr,
+    cseq: u32,
+}
+
+impl Phone {
+    /// Calls `server` from a socket on loopback and returns once the call is answered and acknowledged.
+    pub fn call(server: SocketAddr, codec: Codec, weather: Weather) -> io::Result<Self> {
+        let sip = UdpSocket::bind("127.0.0.1:0")?;
+        sip.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let rtp = UdpSocket::bind("127.0.0.1:0")?;
+        let local = sip.local_addr()?;
+        let id = fastrand::u64(..);
+        let mut dialog = Dialog {
+            call_id: format!("{id:016x}@phone"),
+            from: format!("<sip:caller@{local}>;tag={id:x}"),
+            to: format!("<sip:1000@{server}>"),
+            target: format!("sip:1000@{server}"),
+            local,
+            cseq: 1,
+        };
+        let name = codec.name();
+        let payload_type = codec.rtp_payload_type();
+        let sdp = format!(
+            "v=0\r\no=- {id} 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP {payload_type} 101\r\n\
+             a=rtpmap:{payload_type} {name}/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=sendrecv\r\n",
+            rtp.local_addr()?.port()
+        );
+        let invite = dialog.request("INVITE", Some(&sdp));
+        let sent_at = Instant::now();
+        let mut again = sent_at;
+        let mut interval = Duration::from_millis(500);
+        let answer = loop {
+            if Instant::now() >= again {
+                sip.send_to(invite.as_bytes(), server)?;
+                again = Instant::now() + interval;
+                interval *= 2;
+            }
+            if sent_at.elapsed() > ANSWER_MAX {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no final answer to the INVITE"));
+            }
+            let Some(message) = receive(&sip) else { continue };
+            match status(&message) {
+                Some(200) if header(&message, "CSeq").is_some_and(|cseq| cseq.ends_with("INVITE")) => break message,
+                Some(code) if code >= 300 => return Err(io::Error::other(message.lines().next().unwrap_or("").to_owned())),
+                _ => {}
+            }
+        };
+        let answered_at = Instant::now();
+        dialog.to = header(&answer, "To").unwrap_or_default();
+        dialog.target = header(&answer, "Contact").and_then(|contact| between(&contact, '<', '>')).unwrap_or_default();
+        let ack = dialog.request("ACK", None);
+        sip.send_to(ack.as_bytes(), server)?;
+        dialog.cseq += 1;
+        let port = answer.lines().find_map(|line| line.strip_prefix("m=audio ")).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        let ip = answer.lines().find_map(|line| line.strip_prefix("c=IN IP4 ")).and_then(|ip| ip.trim().parse().ok());
+        let (Some(port), Some(ip)) = (port, ip) else { return Err(io::Error::other("no media address in the answer")) };
+        let shared = Arc::new(Shared::default());
+        let media = SocketAddr::new(ip, port);
+        let mut phone = Self {
+            sip,
+            server,
+            shared,
+            threads: Vec::new(),
+            dialog,
+            answered_after: answered_at - sent_at,
+            answered_at,
+        };
+        phone.start_media(rtp, media, codec, weather)?;
+        Ok(phone)
+    }
+
+    fn start_media(&mut self, rtp: UdpSocket, media: SocketAddr, codec: Codec, weather: Weather) -> io::Result<()> {
+        rtp.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let (sender, shared) = (rtp.try_clone()?, self.shared.clone());
+        self.threads.push(std::thread::spawn(move || send(&sender, media, codec, weather, &shared)));
+        let shared = self.shared.clone();
+        self.threads.push(std::thread::spawn(move || listen(&rtp, codec, &shared)));
+        let (sip, shared) = (self.sip.try_clone()?, self.shared.clone());
+        self.threads.push(std::thread::spawn(move || answer_requests(&sip, &shared)));
+        Ok(())
+    }
+
+    /// Returns the call's Call-ID, by which the control API knows it.
+    pub fn call_id(&self) -> &str {
+        &self.dialog.call_id
+    }
+
+    /// Queues audio at 8 kHz; it leaves in the slots to come. Silence is sent where nothing is queued.
+    pub fn say(&self, pcm: &[i16]) {
+        *lock(&self.shared.first_loud_sent) = None;
+        lock(&self.shared.to_say).extend(pcm);
+    }
+
+    /// Whether something is still queued.
+    pub fn saying(&self) -> bool {
+        !lock(&self.shared.to_say).is_empty()
+    }
+
+    /// Returns when the last packet with speech was sent.
+    pub fn last_loud_sent(&self) -> Option<Instant> {
+        *lock(&self.shared.last_loud_sent)
+    }
+
+    /// Returns when the first packet with speech since the last [`Self::say`] was sent.
+    pub fn first_loud_sent(&self) -> Option<Instant> {
+        *lock(&self.shared.first_loud_sent)
+    }
+
+    /// Returns every packet that has come.
+    pub fn heard(&self) -> Vec<Heard> {
+        lock(&self.shared.heard).clone()
+    }
+
+    /// Returns when the first packet with agent speech came at or after `since`.
+    pub fn first_loud_after(&self, since: Instant) -> Option<Instant> {
+        lock(&self.shared.heard).iter().find(|packet| packet.at >= since && packet.loud()).map(|packet| packet.at)
+    }
+
+    /// Returns when the last packet with agent speech so far came.
+    pub fn last_loud(&self) -> Option<Instant> {
+        lock(&self.shared.heard).iter().rev().find(|packet| packet.loud()).map(|packet| packet.at)
+    }
+
+    /// Whether the agent has been silent for `time`.
+    pub fn quiet_for(&self, time: Duration) -> bool {
+        self.last_loud().unwrap_or(self.answered_at).elapsed() >= time
+    }
+
+    /// Whether the other side has hung up.
+    pub fn hung_up(&self) -> bool {
+        self.shared.bye.load(Ordering::Acquire)
+    }
+
+    /// Waits until `done`, at most `limit`; returns whether it is.
+    pub fn wait_until(&self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let until = Instant::now() + limit;
+        while !done(self) {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    /// Everything heard, as one recording at 8 kHz, placed by RTP timestamp.
+    pub fn recording(&self) -> Vec<i16> {
+        let heard = self.heard();
+        let Some(first) = heard.first() else { return Vec::new() };
+        let mut pcm: Vec<i16> = Vec::new();
+        for packet in &heard {
+            let at = packet.timestamp.wrapping_sub(first.timestamp) as usize;
+            if at < 8000 * 3600 {
+                pcm.resize(pcm.len().max(at + packet.pcm.len()), 0);
+                pcm[at..at + packet.pcm.len()].copy_from_slice(&packet.pcm);
+            }
+        }
+        pcm
+    }
+
+    /// Hangs up.
+    pub fn hang_up(mut self) {
+        if !self.hung_up() {
+            let bye = self.dialog.request("BYE", None);
+            // The answer is read by the thread that answers requests; a lost BYE is sent once more.
+            for _ in 0..2 {
+                let _ = self.sip.send_to(bye.as_bytes(), self.server);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Dialog {
+    fn request(&self, method: &str, body: Option<&str>) -> String {
+        let Self { call_id, from, to, target, local, cseq } = self;
+        let branch = fastrand::u64(..);
+        let content = body.map_or("", |_| "Content-Type: application/sdp\r\n");
+        let body = body.unwrap_or("");
+        format!(
+            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{branch:x};rport\r\nMax-Forwards: 70\r\n\
+             From: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:caller@{local}>\r\n\
+             {content}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+}
+
+fn send(socket: &UdpSocket, media: SocketAddr, codec: Codec, weather: Weather, shared: &Shared) {
+    let mut rng = fastrand::Rng::with_seed(weather.seed);
+    let (mut sequence, mut timestamp, ssrc) = (rng.u16(..), rng.u32(..), rng.u32(..));
+    let mut slot = Instant::now();
+    // Packets under way, by the time of their arrival.
+    let mut under_way: Vec<(Instant, Vec<u8>)> = Vec::new();
+    while !shared.stop.load(Ordering::Acquire) {
+        let mut pcm = [0i16; FRAME];
+        let said = {
+            let mut queue = lock(&shared.to_say);
+            let len = queue.len().min(FRAME);
+            for (to, from) in pcm.iter_mut().zip(queue.drain(..len)) {
+                *to = from;
+            }
+            len > 0
+        };
+        let mut packet = vec![0x80, codec.rtp_payload_type()];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend(timestamp.to_be_bytes());
+        packet.extend(ssrc.to_be_bytes());
+        let mut payload = [0; FRAME];
+        codec.encode(&pcm, &mut payload);
+        packet.extend(payload);
+        sequence = sequence.wrapping_add(1);
+        timestamp = timestamp.wrapping_add(FRAME as u32);
+        let lost = rng.u32(..1000) < weather.loss;
+        let held = if rng.u32(..1000) < weather.reorder { Duration::from_millis(30) } else { Duration::ZERO };
+        let delay = held + weather.jitter.mul_f64(rng.f64());
+        if !lost {
+            under_way.push((Instant::now() + delay, packet));
+        }
+        deliver(socket, media, &mut under_way);
+        // -40 dBov: what a listener would call speech, not its fading.
+        if said && pcm.iter().any(|sample| sample.unsigned_abs() > 328) {
+            let now = Instant::now();
+            *lock(&shared.last_loud_sent) = Some(now);
+            lock(&shared.first_loud_sent).get_or_insert(now);
+        }
+        slot += SLOT;
+        loop {
+            let now = Instant::now();
+            let next = under_way.iter().map(|(at, _)| *at).min().map_or(slot, |at| at.min(slot));
+            if now >= slot {
+                break;
+            }
+            if next > now {
+                std::thread::sleep(next - now);
+            }
+            deliver(socket, media, &mut under_way);
+        }
+    }
+}
+
+fn deliver(socket: &UdpSocket, media: SocketAddr, under_way: &mut Vec<(Instant, Vec<u8>)>) {
+    let now = Instant::now();
+    under_way.sort_by_key(|(at, _)| *at);
+    while under_way.first().is_some_and(|(at, _)| *at <= now) {
+        let (_, packet) = under_way.remove(0);
+        let _ = socket.send_to(&packet, media);
+    }
+}
+
+fn listen(socket: &UdpSocket, codec: Codec, shared: &Shared) {
+    let mut bytes = [0; 2048];
+    while !shared.stop.load(Ordering::Acquire) {
+        let Ok((len, _)) = socket.recv_from(&mut bytes) else { continue };
+        let at = Instant::now();
+        let Some(packet) = bytes.get(..len).filter(|packet| packet.len() > 12 && packet[1] & 0x7f == codec.rtp_payload_type())
+        else {
+            continue;
+        };
+        let mut pcm = vec![0; len - 12];
+        codec.decode(&packet[12..], &mut pcm);
+        lock(&shared.heard).push(Heard {
+            at,
+            sequence: u16::from_be_bytes([packet[2], packet[3]]),
+            timestamp: u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]),
+            marker: packet[1] & 0x80 != 0,
+            ssrc: u32::from_be_bytes([packet[8], packet[9], packet[10], packet[11]]),
+            pcm,
+        });
+    }
+}
+
+/// Answers the server's requests with 200, and notes its BYE.
+fn answer_requests(sip: &UdpSocket, shared: &Shared) {
+    let mut bytes = [0; 8192];
+    while !shared.stop.load(Ordering::Acquire) {
+        let Ok((len, source)) = sip.recv_from(&mut bytes) else { continue };
+        let message = String::from_utf8_lossy(&bytes[..len]).into_owned();
+        if message.starts_with("SIP/2.0") || message.starts_with("ACK") {
+            continue;
+        }
+        let keep = ["via", "from", "to", "call-id", "cseq"];
+        let kept = message.lines().filter(|line| keep.contains(&line.split(':').next().unwrap_or("").to_lowercase().as_str()));
+        let headers: String = kept.map(|line| format!("{}\r\n", line.trim_end())).collect();
+        let _ = sip.send_to(format!("SIP/2.0 200 OK\r\n{headers}Content-Length: 0\r\n\r\n").as_bytes(), source);
+        if message.starts_with("BYE") {
+            shared.bye.store(true, Ordering::Release);
+        }
+    }
+}
+
+fn receive(sip: &UdpSocket) -> Option<String> {
+    let mut bytes = [0; 8192];
+    let (len, _) = sip.recv_from(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes[..len]).into_owned())
+}
+
+fn status(message: &str) -> Option<u16> {
+    message.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
+}
+
+fn header(message: &str, name: &str) -> Option<String> {
+    message.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    })
+}
+
+fn between(text: &str, open: char, close: char) -> Option<String> {
+    let (_, rest) = text.split_once(open)?;
+    Some(rest.split_once(close)?.0.to_owned())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,427 @@
+//! Agent and floor together, in thousands of orders of events that no script would think of; `SIM_SEED` replays one.
+
+use offhook::agent::{
+    Agent, EarsEvent, Failure, FailureKind, Input, MindEvent, Output, Phrase, SpeechMark, VoiceEvent,
+};
+use offhook::config;
+use offhook::ids::TurnId;
+use offhook::time::Instant;
+use offhook::turn::{self, Floor};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// How long one byte of text takes to say; every voice here speaks evenly, so that who heard what is known exactly.
+const BYTE_MS: u64 = 60;
+
+const PHRASES: [(Phrase, &str); 5] = [
+    (Phrase::Greeting, "Hello, this is Offhook."),
+    (Phrase::Reprompt, "Are you still there?"),
+    (Phrase::Goodbye, "Goodbye!"),
+    (Phrase::Apology, "I'm sorry, say it again."),
+    (Phrase::FarewellOnFailure, "Please call again later."),
+];
+
+/// What the world knows of one turn's speech.
+#[derive(Default)]
+struct Speech {
+    text: String,
+    clauses: u16,
+    whole: bool,
+    kept: bool,
+    cancelled: bool,
+    /// Bytes of the text that were made into audio, and those told to the agent.
+    made: usize,
+    told: usize,
+    done: bool,
+    failed: bool,
+    played: Duration,
+    over: bool,
+}
+
+struct World {
+    rng: fastrand::Rng,
+    /// How many events of a provider there are to one failure.
+    calm: u32,
+    now: Instant,
+    agent: Agent,
+    floor: Floor,
+    speeches: BTreeMap<TurnId, Speech>,
+    /// Turns whose request is being answered.
+    asked: BTreeSet<TurnId>,
+    granted: Option<TurnId>,
+    last_granted: Option<TurnId>,
+    paused: bool,
+    /// What the media path has told and the agent has not yet been told.
+    reports: VecDeque<Input>,
+    ended: Option<String>,
+    log: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let calm = [24, 200, 1000][rng.usize(0..3)];
+        let text =
+            |phrase: Phrase| PHRASES.into_iter().find(|(of, _)| *of == phrase).map_or("", |(_, text)| text).to_owned();
+        let settings = config::Agent {
+            greeting: if rng.u32(0..4) == 0 { String::new() } else { text(Phrase::Greeting) },
+            reprompt: text(Phrase::Reprompt),
+            goodbye: text(Phrase::Goodbye),
+            apology: text(Phrase::Apology),
+            farewell_on_failure: text(Phrase::FarewellOnFailure),
+            call_max: Duration::from_secs(rng.u64(20..600)),
+            reprompts_max: rng.u32(0..3),
+            ..config::Agent::default()
+        };
+        Self {
+            rng,
+            calm,
+            now: Instant::ZERO,
+            agent: Agent::new(&settings),
+            floor: Floor::new(turn::Settings::default()),
+            speeches: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            granted: None,
+            last_granted: None,
+            paused: false,
+            reports: VecDeque::new(),
+            ended: None,
+            log: Vec::new(),
+        }
+    }
+
+    fn tell(&mut self, input: Input) -> Vec<Output> {
+        self.log.push(format!("{:>7} ms  {input:?}", self.now.as_nanos() / 1_000_000));
+        self.agent.handle_input(input, self.now);
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Vec<Output> {
+        let outputs: Vec<Output> = std::iter::from_fn(|| self.agent.poll_output()).collect();
+        for output in &outputs {
+            self.log.push(format!("            {output:?}"));
+            assert_eq!(self.ended, None, "nothing is done after the end");
+            self.obey(output);
+        }
+        outputs
+    }
+
+    fn obey(&mut self, output: &Output) {
+        match output {
+            Output::Ask { turn, messages, .. } => {
+                assert_eq!(self.last_granted, Some(*turn), "a reply is asked for only with the floor");
+                assert!(messages.len() <= 50);
+                assert!(self.asked.insert(*turn), "one request at a time");
+            }
+            Output::CancelAsk { turn } => assert!(self.asked.remove(turn), "only what runs is cancelled"),
+            Output::Floor { turn } => {
+                assert!(self.last_granted.is_none_or(|last| last < *turn), "turns only grow");
+                if let Some(old) = self.granted {
+                    self.drop_speech(old);
+                }
+                self.granted = Some(*turn);
+                self.last_granted = Some(*turn);
+                self.speeches.insert(*turn, Speech::default());
+                self.tell_floor(turn::Input::Granted { turn: *turn });
+            }
+            Output::Speak { turn, clause, text, last } => {
+                assert_eq!(self.last_granted, Some(*turn), "only the turn with the floor speaks");
+                let speech = self.speeches.get_mut(turn).expect("the floor was granted");
+                assert!(!speech.cancelled, "nothing is spoken for a cancelled turn");
+                assert!(!speech.whole && !speech.kept, "nothing is spoken after the last clause");
+                assert_eq!(speech.clauses, *clause);
+                assert!(text.chars().any(char::is_alphanumeric) || (*last && text.is_empty()), "{text:?}");
+                speech.clauses += 1;
+                speech.text.push_str(text);
+                speech.whole = *last;
+            }
+            Output::Play { turn, phrase } => {
+                assert_eq!(self.last_granted, Some(*turn), "only the turn with the floor speaks");
+                let speech = self.speeches.get_mut(turn).expect("the floor was granted");
+                assert!(!speech.cancelled && speech.clauses == 0 && !speech.kept, "a phrase is a whole speech");
+                let (_, text) = PHRASES.into_iter().find(|(of, _)| of == phrase).expect("all are there");
+                speech.text = text.to_owned();
+                (speech.kept, speech.whole) = (true, true);
+            }
+            Output::CancelSpeech { turn } => {
+                self.speeches.get_mut(turn).expect("the floor was granted").cancelled = true;
+                self.drop_speech(*turn);
+                self.tell_floor(turn::Input::Withdrawn { turn: *turn });
+            }
+            Output::Turn(record) => {
+                let speech = &self.speeches.get(&record.turn);
+                let (text, played) =
+                    speech.map_or(("", Duration::ZERO), |speech| (speech.text.as_str(), speech.played));
+                assert!(text.starts_with(&record.agent), "{record:?} is no prefix of {text:?}");
+                let least = Duration::from_millis(record.agent.len() as u64 * BYTE_MS);
+                assert!(least <= played, "{record:?} takes {least:?}, and {played:?} were heard");
+            }
+            Output::HangUp { reason } => self.ended = Some(reason.clone()),
+        }
+    }
+
+    /// Drops what is queued of `turn`, and reports how much of it was heard.
+    fn drop_speech(&mut self, turn: TurnId) {
+        if self.granted == Some(turn) {
+            self.granted = None;
+        }
+        if let Some(speech) = self.speeches.get_mut(&turn).filter(|speech| !speech.over) {
+            speech.over = true;
+            if !speech.played.is_zero() {
+                self.reports.push_back(Input::Cut { turn, heard: speech.played });
+            }
+        }
+    }
+
+    fn tell_floor(&mut self, input: turn::Input) {
+        self.floor.handle_input(input, self.now);
+        self.obey_floor();
+    }
+
+    fn obey_floor(&mut self) {
+        match self.floor.poll_output() {
+            None => {}
+            Some(turn::Output::Pause) => self.paused = true,
+            Some(turn::Output::Resume) => self.paused = false,
+            Some(turn::Output::CutPlayout { turn }) => {
+                self.paused = false;
+                assert_eq!(self.granted, Some(turn), "only the turn with the floor is cut");
+                let speech = self.speeches.get_mut(&turn).expect("the floor was granted");
+                speech.over = true;
+                self.reports.push_back(Input::Cut { turn, heard: speech.played });
+                self.granted = None;
+            }
+        }
+    }
+
+    /// Plays `time` of what is queued.
+    fn play(&mut self, time: Duration) {
+        let Some(turn) = self.granted.filter(|_| !self.paused) else { return };
+        let speech = self.speeches.get_mut(&turn).expect("the floor was granted");
+        let made = Duration::from_millis(speech.made as u64 * BYTE_MS);
+        let first = speech.played.is_zero();
+        speech.played = made.min(speech.played + time);
+        let (played, over) = (speech.played, (speech.done || speech.failed) && speech.played == made);
+        if first && !played.is_zero() {
+            self.reports.push_back(Input::FirstPacket { turn });
+            self.tell_floor(turn::Input::Playing { turn });
+        }
+        if over && self.granted == Some(turn) {
+            self.reports.push_back(Input::Played { turn, heard: played });
+            self.speeches.get_mut(&turn).expect("as above").over = true;
+            self.granted = None;
+            self.tell_floor(turn::Input::Played { turn });
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        for _ in 0..10_000 {
+            let due = [self.agent.poll_timeout().map(|due| due.at), self.floor.poll_timeout().map(|due| due.at)];
+            let next = due.into_iter().flatten().min().filter(|at| *at <= end).unwrap_or(end).max(self.now);
+            self.play(next - self.now);
+            self.now = next;
+            self.floor.handle_timeout(self.now);
+            self.obey_floor();
+            self.agent.handle_timeout(self.now);
+            self.drain();
+            if next == end {
+                return;
+            }
+        }
+        panic!("time-outs without end");
+    }
+
+    /// Makes some audio of a turn, or all of it, and says so by words or by clause.
+    fn voice(&mut self, turn: TurnId) {
+        let rng = &mut self.rng;
+        let Some(speech) = self.speeches.get_mut(&turn) else { return };
+        if speech.done || speech.failed || speech.text.is_empty() {
+            return;
+        }
+        let made = |bytes: usize| Duration::from_millis(bytes as u64 * BYTE_MS);
+        let event = match rng.u32(0..self.calm) {
+            0 => {
+                speech.failed = true;
+                VoiceEvent::Failed(failure(rng))
+            }
+            1 => VoiceEvent::Sent { clause: 0 },
+            2 => VoiceEvent::FirstAudio,
+            _ if speech.told < speech.text.trim_end().len() => {
+                let rest = &speech.text[speech.told..];
+                let words = rng.usize(1..6);
+                let len = rest.split_inclusive(' ').take(words).map(str::len).sum::<usize>();
+                let text = rest[..len].to_owned();
+                speech.told += len;
+                let end = speech.told - (text.len() - text.trim_end().len());
+                speech.made = speech.told;
+                VoiceEvent::Spoken { text, end: made(end) }
+            }
+            _ if speech.whole => {
+                speech.made = speech.text.len();
+                speech.done = true;
+                VoiceEvent::Done { length: made(speech.text.len()) }
+            }
+            _ => return,
+        };
+        let expects_more = matches!(event, VoiceEvent::Failed(_)) && self.granted == Some(turn);
+        let outputs = self.tell(Input::Voice { turn, event });
+        // Where the media path has cut the turn already, or played it out, the caller's next word decides.
+        if expects_more && self.reports.is_empty() {
+            assert!(outputs.iter().any(is_speech_or_end), "a voice failed and nothing was said");
+        }
+    }
+
+    fn mind(&mut self, turn: TurnId) {
+        let rng = &mut self.rng;
+        let tokens = [
+            "We open",
+            " at nine. ",
+            "Well, ",
+            "and then we close",
+            " at 3.30 p.m. ",
+            "**Yes!** ",
+            "<think>",
+            "</think>",
+            "😀",
+            "I",
+            "'d say ",
+            "no. ",
+        ];
+        let event = match rng.u32(0..self.calm) {
+            0 => MindEvent::Failed(failure(rng)),
+            1 => MindEvent::ToolCall { id: "1".into(), name: "hang_up".into(), arguments: String::new() },
+            2 => MindEvent::ToolCall { id: "2".into(), name: "weather".into(), arguments: "{}".into() },
+            3 => MindEvent::Sent,
+            n if n % 5 == 4 => MindEvent::Done,
+            _ => MindEvent::Token(tokens[rng.usize(0..tokens.len())].into()),
+        };
+        let ends = matches!(event, MindEvent::Failed(_) | MindEvent::Done);
+        let wanted = ends && self.asked.remove(&turn);
+        let before = self.ended.is_some();
+        let outputs = self.tell(Input::Mind { turn, event });
+        if wanted && !before {
+            let asked = outputs.iter().any(|output| matches!(output, Output::Ask { .. }));
+            assert!(asked || outputs.iter().any(is_speech_or_end), "a reply ended and nothing was said");
+        }
+    }
+
+    fn ears(&mut self) {
+        let words = ["When", "When do you open", "I'd like a table", "uh", "Goodbye.", "", " "];
+        let transcript = words[self.rng.usize(0..words.len())].to_owned();
+        let some = !transcript.trim().is_empty();
+        let (event, floor) = match self.rng.u32(0..40) {
+            0..8 => (EarsEvent::StartOfTurn { transcript }, turn::Input::StartOfTurn),
+            8..18 => (EarsEvent::Update { transcript }, turn::Input::Words),
+            18..21 => (EarsEvent::EagerEndOfTurn { transcript }, turn::Input::Words),
+            21..23 => (EarsEvent::TurnResumed { transcript }, turn::Input::Words),
+            23 => (EarsEvent::Connected, turn::Input::CallerSpeech { speaking: false }),
+            24 if self.rng.u32(0..self.calm) == 0 => {
+                (EarsEvent::Failed(failure(&mut self.rng)), turn::Input::CallerSpeech { speaking: false })
+            }
+            _ => (EarsEvent::EndOfTurn { transcript, speech: SpeechMark::default() }, turn::Input::EndOfTurn),
+        };
+        if some {
+            self.tell_floor(floor);
+        }
+        self.tell(Input::Ears(event));
+    }
+
+    fn step(&mut self) {
+        let turns: Vec<TurnId> = self.speeches.keys().copied().collect();
+        // Mostly the last turn, at times an older one whose events are late.
+        let turn = match self.rng.u32(0..5) {
+            0 if !turns.is_empty() => turns[self.rng.usize(0..turns.len())],
+            _ => self.last_granted.unwrap_or_default(),
+        };
+        match self.rng.u32(0..100) {
+            0..7 => self.ears(),
+            7..40 => self.mind(turn),
+            40..65 => self.voice(turn),
+            65..70 => {
+                let speaking = self.rng.bool();
+                self.tell_floor(turn::Input::CallerSpeech { speaking });
+                self.tell(Input::CallerSpeech { speaking });
+            }
+            70..72 => {
+                let digit = ['1', '#', '*', 'x'][self.rng.usize(0..4)];
+                self.tell(Input::Digit(digit));
+            }
+            72 => {
+                let (phrase, _) = PHRASES[self.rng.usize(0..PHRASES.len())];
+                self.tell(Input::PhraseReady(phrase));
+            }
+            73..88 => {
+                if let Some(report) = self.reports.pop_front() {
+                    self.tell(report);
+                }
+            }
+            _ => {
+                let longest = if self.rng.u32(0..10) == 0 { 12_000 } else { 700 };
+                let time = Duration::from_millis(self.rng.u64(0..longest));
+                self.pass(time);
+            }
+        }
+    }
+}
+
+fn failure(rng: &mut fastrand::Rng) -> Failure {
+    let kinds = [FailureKind::Refused, FailureKind::Dropped, FailureKind::Stalled, FailureKind::Garbage];
+    Failure { kind: kinds[rng.usize(0..kinds.len())], text: "it broke".into() }
+}
+
+fn is_speech_or_end(output: &Output) -> bool {
+    matches!(output, Output::Speak { .. } | Output::Play { .. } | Output::HangUp { .. })
+}
+
+fn run(seed: u64) -> World {
+    let mut world = World::new(seed);
+    for (phrase, _) in PHRASES {
+        if world.rng.u32(0..4) > 0 {
+            world.tell(Input::PhraseReady(phrase));
+        }
+    }
+    world.tell(Input::Answered);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        for _ in 0..world.rng.u32(20..400) {
+            world.step();
+        }
+        // Every provider has gone silent; the media path plays what it has, and time passes.
+        for _ in 0..120 {
+            while let Some(report) = world.reports.pop_front() {
+                world.tell(report);
+            }
+            world.pass(Duration::from_secs(10));
+        }
+        assert!(world.ended.is_some(), "every call ends");
+        assert_eq!(world.agent.poll_timeout(), None, "an ended call waits for nothing");
+    }));
+    if let Err(panic) = result {
+        eprintln!("SIM_SEED={seed}\n{}", world.log.join("\n"));
+        std::panic::resume_unwind(panic);
+    }
+    world
+}
+
+#[test]
+fn whatever_the_order_of_events_one_turn_speaks_history_is_what_was_heard_and_the_call_ends() {
+    if let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        eprintln!("{}", run(seed).log.join("\n"));
+        return;
+    }
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut whole, mut part) = (0, 0);
+    for seed in 0..10_000 {
+        let world = run(seed);
+        *reasons.entry(world.ended.expect("checked by run")).or_default() += 1;
+        for speech in world.speeches.values().filter(|speech| !speech.played.is_zero()) {
+            let length = Duration::from_millis(speech.text.len() as u64 * BYTE_MS);
+            *if speech.played < length { &mut part } else { &mut whole } += 1;
+        }
+    }
+    // A world in which nothing happens would prove nothing.
+    assert!(whole > 5000 && part > 5000, "{whole} turns were heard whole, {part} in part");
+    for reason in ["goodbye", "silent", "longest", "recogniser", "model", "voice"] {
+        assert!(reasons.keys().any(|given| given.contains(reason)), "no call ended by {reason}: {reasons:?}");
+    }
+}
