@@ -34,7 +34,7 @@ fn quick(faults: &[Fault]) -> Plan {
 }
 
 fn short_patience(chat: Chat) -> Chat {
-    chat.with_patience(Duration::from_millis(400), Duration::from_millis(400))
+    chat.with_patience(Duration::from_secs(1), Duration::from_secs(1))
 }
 
 impl Mind {
