@@ -326,10 +326,7 @@ impl Call {
 
     /// The call is over: says what was heard of the speech under way, and goodbye to the peer's RTCP.
     pub fn close(&mut self, now: Instant, wire: &mut impl Wire) {
-        if let Some(turn) = self.playout.under_way() {
-            let samples = u64::from(self.playout.cut(turn));
-            self.links.event(CallEvent::Cut { turn, samples, at: now });
-        }
+        self.drop_speech(|_| true, now);
         let report = self.ingress.report(now);
         let mut bytes = [0; rtcp::SENT_LEN_MAX];
         let len = self.egress.bye(now, report, &mut bytes);
@@ -406,10 +403,12 @@ impl Call {
     fn command(&mut self, command: CallCommand, now: Instant) {
         let input = match command {
             CallCommand::Grant(turn) => {
+                self.drop_speech(|under_way| under_way != turn, now);
                 self.playout.grant(turn);
                 turn::Input::Granted { turn }
             }
             CallCommand::Withdraw(turn) => {
+                self.drop_speech(|under_way| under_way == turn, now);
                 self.playout.cut(turn);
                 turn::Input::Withdrawn { turn }
             }
@@ -419,6 +418,14 @@ impl Call {
         };
         self.floor.handle_input(input, now);
         self.obey_floor(now);
+    }
+
+    /// Drops the speech under way where `is_dropped` says so of its turn, and says how much of it was heard.
+    fn drop_speech(&mut self, is_dropped: impl Fn(TurnId) -> bool, now: Instant) {
+        if let Some(turn) = self.playout.under_way().filter(|turn| is_dropped(*turn)) {
+            let samples = u64::from(self.playout.cut(turn));
+            self.links.event(CallEvent::Cut { turn, samples, at: now });
+        }
     }
 
     fn obey_floor(&mut self, now: Instant) {

@@ -271,7 +271,7 @@ impl Conductor {
         self.carry_out(now);
     }
 
-    fn carry_out(&mut self, _now: Instant) {
+    fn carry_out(&mut self, now: Instant) {
         while let Some(output) = self.seat.agent.poll_output() {
             match output {
                 agent::Output::Ask { turn, messages, tools } => {
@@ -289,6 +289,10 @@ impl Conductor {
                     self.crew.voice(VoiceCommand::Speak { turn, clause, text, last });
                 }
                 agent::Output::Play { turn, phrase } => {
+                    if let Some(timeline) = self.timelines.get_mut(&turn) {
+                        timeline.mark(Mark::ClauseSent, now);
+                        timeline.mark(Mark::FirstAudio, now);
+                    }
                     if let Some(pcm) = self.seat.phrases.get(phrase) {
                         let text = self.seat.phrases.text(phrase).to_owned();
                         self.crew.voice(VoiceCommand::Play { turn, text, pcm });
