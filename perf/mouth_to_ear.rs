@@ -34,7 +34,10 @@ fn main() {
     println!("answered after {:?}, greeting heard {greeting:?} after the answer", phone.answered_after);
     let mut totals = Vec::new();
     for turn in 0..turns {
-        assert!(phone.wait_until(Duration::from_secs(20), |phone| phone.quiet_for(Duration::from_millis(400))), "it never stops");
+        assert!(
+            phone.wait_until(Duration::from_secs(20), |phone| phone.quiet_for(Duration::from_millis(400))),
+            "it never stops"
+        );
         // Turns begin anywhere within a slot of the engine's clock.
         std::thread::sleep(Duration::from_millis(50 + turn * 7 % 40));
         phone.say(&speech());
@@ -55,7 +58,11 @@ fn main() {
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     println!("{} turns of {turns} answered; programmed {:.0} ms", totals.len(), ms(programmed));
     for (name, q) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
-        println!("{name}: last speech packet to first reply packet {:.1} ms, above the programmed {:.1} ms", ms(at(q)), ms(at(q)) - ms(programmed));
+        println!(
+            "{name}: last speech packet to first reply packet {:.1} ms, above the programmed {:.1} ms",
+            ms(at(q)),
+            ms(at(q)) - ms(programmed)
+        );
     }
     if let Some(view) = engine.board().find(&call_id, engine.now()) {
         println!("pacing error: {:?}", view.pacing_error);
@@ -83,7 +90,8 @@ fn speech() -> Vec<i16> {
 
 fn resonate(state: &mut [f64; 2], input: f64, hertz: f64) -> f64 {
     let radius = 0.97;
-    let output = input + 2.0 * radius * (std::f64::consts::TAU * hertz / 8000.0).cos() * state[0] - radius * radius * state[1];
+    let output =
+        input + 2.0 * radius * (std::f64::consts::TAU * hertz / 8000.0).cos() * state[0] - radius * radius * state[1];
     *state = [output, state[0]];
     output
 }

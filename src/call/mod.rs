@@ -220,20 +220,14 @@ impl Call {
     /// Makes a call whose media begin when the worker calls [`Self::start`].
     #[must_use]
     pub fn new(setup: Setup<'_>, now: Instant, rng: &mut fastrand::Rng) -> Self {
-        let start =
-            egress::Start { agreed: setup.agreed, at: now, ntp_at_zero: setup.ntp_at_zero, cname: setup.cname };
+        let start = egress::Start { agreed: setup.agreed, at: now, ntp_at_zero: setup.ntp_at_zero, cname: setup.cname };
         Self {
             id: setup.id,
             ingress: Ingress::new(setup.agreed, setup.signalling, now),
             egress: Egress::new(start, rng),
             playout: Playout::new(),
             floor: Floor::new(turn::barge_in::Settings::default()),
-            links: Links {
-                rings: setup.rings,
-                wakes: Wakes::default(),
-                ear_frames_dropped: 0,
-                events_dropped: 0,
-            },
+            links: Links { rings: setup.rings, wakes: Wakes::default(), ear_frames_dropped: 0, events_dropped: 0 },
             tap: Tap::new(setup.agreed.encoding),
             silence_max: setup.silence_max,
             started: now,

@@ -5,12 +5,12 @@
 
 use crate::agent::{self, Agent, EarsEvent, MindEvent, Phrase, VoiceEvent};
 use crate::call::{CallCommand, CallEvent, Heard};
+use crate::config::LogLevel;
 use crate::engine::clock::SystemClock;
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
 use crate::ids::{CallId, TurnId};
-use crate::config::LogLevel;
 use crate::metrics::{Board, Journal};
 use crate::providers::{Bell, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
 use crate::sip::EndedBy;
@@ -259,8 +259,12 @@ impl Conductor {
                 }
                 self.tell(agent::Input::FirstPacket { turn }, now);
             }
-            CallEvent::Played { turn, samples } => self.tell(agent::Input::Played { turn, heard: duration(samples) }, now),
-            CallEvent::Cut { turn, samples, .. } => self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now),
+            CallEvent::Played { turn, samples } => {
+                self.tell(agent::Input::Played { turn, heard: duration(samples) }, now)
+            }
+            CallEvent::Cut { turn, samples, .. } => {
+                self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now)
+            }
             CallEvent::Digit { digit } => self.tell(agent::Input::Digit(digit), now),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
         }

@@ -211,7 +211,8 @@ impl Net {
                 break;
             }
             let now = self.parts.clock.now();
-            let timeout = if self.unread.is_empty() { self.poll_timeout().map(|at| at.since(now)) } else { Some(Duration::ZERO) };
+            let timeout =
+                if self.unread.is_empty() { self.poll_timeout().map(|at| at.since(now)) } else { Some(Duration::ZERO) };
             self.parts.listener.wait_for(timeout, &mut ready);
         }
         for conductor in self.conductors.drain(..) {
@@ -448,12 +449,13 @@ impl Net {
             clock: self.parts.clock.clone(),
         };
         let cast = self.parts.cast.clone();
-        let thread = std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
-            match Crew::start(&cast, ends) {
-                Ok(crew) => Conductor::new(conductor, crew).run(),
-                Err(error) => conductor.give_up(&error),
-            }
-        })?;
+        let thread =
+            std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
+                match Crew::start(&cast, ends) {
+                    Ok(crew) => Conductor::new(conductor, crew).run(),
+                    Err(error) => conductor.give_up(&error),
+                }
+            })?;
         self.conductors.push(thread);
         self.parts.workers[worker].calls += 1;
         Ok(NetCall {

@@ -58,17 +58,11 @@ impl Hibari {
     pub fn read(folder: &Path) -> std::io::Result<Self> {
         let other = std::io::Error::other;
         let reader = Reader::read(folder)?;
-        let model = Model::load_file(folder.join("hibari.onnx")).map_err(|error| other(format!("hibari.onnx: {error}")))?;
+        let model =
+            Model::load_file(folder.join("hibari.onnx")).map_err(|error| other(format!("hibari.onnx: {error}")))?;
         let node = |name: &str| model.node_id(name).map_err(|error| other(format!("hibari.onnx: {error}")));
-        let outputs = [
-            node("lh")?,
-            node("theta")?,
-            node("ln")?,
-            node("lr")?,
-            node("phi")?,
-            node("f0")?,
-            node(ENDS_NODE)?,
-        ];
+        let outputs =
+            [node("lh")?, node("theta")?, node("ln")?, node("lr")?, node("phi")?, node("f0")?, node(ENDS_NODE)?];
         let (ids, speed) = (node("ids")?, node("speed")?);
         let vocabulary = std::fs::read(folder.join("vocab.json"))
             .and_then(|text| Ok(serde_json::from_slice(&text)?))

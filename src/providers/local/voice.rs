@@ -213,7 +213,14 @@ impl Speaking {
             let pause = self.pause.unwrap_or(0);
             self.pause = Some(words.last().map_or(0, |word| pause_after(&word.phonemes)));
             if self.pieces.len() < PIECES_MAX {
-                self.pieces.push_back(Piece { turn, clause, opens_clause: i == 0, words, pause, last: last && i + 1 == count });
+                self.pieces.push_back(Piece {
+                    turn,
+                    clause,
+                    opens_clause: i == 0,
+                    words,
+                    pause,
+                    last: last && i + 1 == count,
+                });
             }
         }
         if count == 0 && last {

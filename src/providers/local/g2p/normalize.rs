@@ -44,8 +44,24 @@ type Reader = fn(&str, &Around<'_>) -> Option<Vec<Word>>;
 
 /// Who reads a stretch that is no plain word; the first that can, does.
 const READERS: &[Reader] = &[
-    email, address, time_of_day, money, percent, telephone, iso_date, slashed, ordinal_number, spoken_range, decade,
-    with_unit, code, plain_number, abbreviation, letters_with_digits, joined_by_slash, symbol,
+    email,
+    address,
+    time_of_day,
+    money,
+    percent,
+    telephone,
+    iso_date,
+    slashed,
+    ordinal_number,
+    spoken_range,
+    decade,
+    with_unit,
+    code,
+    plain_number,
+    abbreviation,
+    letters_with_digits,
+    joined_by_slash,
+    symbol,
 ];
 
 /// Brings `text` into words. Stretches that say nothing lend their punctuation to the one before.
@@ -112,10 +128,11 @@ fn peel(chunk: &str) -> (String, &str, &str, String) {
     let core = chunk.trim_start_matches(['"', '“', '(', '[', '{', '\'', '«', '¿', '¡', '*', '_', '`']);
     let lead = &chunk[..chunk.len() - core.len()];
     // "-" in front of a digit is a minus; elsewhere a dash says nothing.
-    let core = if core.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) { core } else { core.trim_start_matches('-') };
+    let core =
+        if core.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) { core } else { core.trim_start_matches('-') };
     // A bracket that opens inside, as in "f(x)" or "(555)271", keeps its partner.
-    let trimmed =
-        core.trim_end_matches(['"', '”', ')', ']', '}', '\'', '»', '.', ',', ';', ':', '!', '?', '…', '*', '_', '`', '-']);
+    let trimmed = core
+        .trim_end_matches(['"', '”', ')', ']', '}', '\'', '»', '.', ',', ';', ':', '!', '?', '…', '*', '_', '`', '-']);
     let tail = &core[trimmed.len()..];
     (lead.chars().filter_map(opening).collect(), trimmed, chunk, tail.chars().filter_map(closing).collect())
 }
@@ -217,7 +234,10 @@ const MONTHS: [(&str, &str); 12] = [
 
 fn month(text: &str) -> Option<&'static str> {
     let text = text.to_ascii_lowercase();
-    MONTHS.iter().find(|(short, long)| text == *short || text == *long || (text == "sept" && *short == "sep")).map(|m| m.1)
+    MONTHS
+        .iter()
+        .find(|(short, long)| text == *short || text == *long || (text == "sept" && *short == "sep"))
+        .map(|m| m.1)
 }
 
 fn month_name(number: u64) -> Option<&'static str> {
@@ -443,9 +463,8 @@ fn telephone(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
     };
     let grouped = matches!(lengths.as_slice(), [3, 4] | [3, 3, 4] | [1, 3, 3, 4]);
     let international = core.starts_with('+') && lengths.iter().sum::<usize>() >= 7;
-    let one_of_several = all_digits(core)
-        && (3..=4).contains(&core.len())
-        && (neighbour(around.after) || neighbour(around.before));
+    let one_of_several =
+        all_digits(core) && (3..=4).contains(&core.len()) && (neighbour(around.after) || neighbour(around.before));
     let emergency = matches!(core, "911" | "411" | "311" | "112" | "999");
     if !signs_ok || !(grouped || international || one_of_several || emergency) {
         return None;
@@ -569,7 +588,11 @@ fn decade(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
     let figures = core.strip_suffix('s')?.trim_end_matches('\'');
     let number: u64 = figures.parse().ok().filter(|_| all_digits(figures) && figures.ends_with('0'))?;
     let mut list = Vec::new();
-    if figures.len() == 4 { numbers::year(number, &mut list) } else { numbers::cardinal(number, &mut list) }
+    if figures.len() == 4 {
+        numbers::year(number, &mut list)
+    } else {
+        numbers::cardinal(number, &mut list)
+    }
     let mut out = words(&list);
     if let Some(Word::Plain(last)) = out.last_mut() {
         *last = last.strip_suffix('y').map_or_else(|| format!("{last}s"), |stem| format!("{stem}ies"));
@@ -640,8 +663,20 @@ fn with_unit(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
 
 /// Words after which figures are a code, said one by one.
 const BEFORE_A_CODE: [&str; 14] = [
-    "code", "pin", "number", "extension", "ext", "ending", "account", "zip", "order", "reference", "confirmation",
-    "ticket", "case", "digits",
+    "code",
+    "pin",
+    "number",
+    "extension",
+    "ext",
+    "ending",
+    "account",
+    "zip",
+    "order",
+    "reference",
+    "confirmation",
+    "ticket",
+    "case",
+    "digits",
 ];
 
 /// "47192", "0042", "PIN 4821", "#0042": figures that are no quantity, one by one.
@@ -767,7 +802,9 @@ fn abbreviation(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
     match lower.as_str() {
         // "Dr. Smith", but "12 Oak Dr."; "St. Mary", but "12 Oak St.".
         "dr" => return Some(words(&[if before_name { "doctor" } else { "drive" }])),
-        "st" if is_capitalized(core) => return Some(words(&[if before_name && !behind_name { "saint" } else { "street" }])),
+        "st" if is_capitalized(core) => {
+            return Some(words(&[if before_name && !behind_name { "saint" } else { "street" }]));
+        }
         "no" if !all_digits(around.after) || !around.breaks => return None,
         _ => {}
     }
@@ -786,7 +823,10 @@ fn abbreviation(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
 /// "A4", "B12", "COVID19", "3D": letters and figures apart.
 fn letters_with_digits(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
     let has = |kind: fn(&char) -> bool| core.chars().any(|c| kind(&c));
-    if !has(char::is_ascii_digit) || !has(|c| c.is_alphabetic()) || !core.chars().all(|c| c.is_alphanumeric() || c == '-') {
+    if !has(char::is_ascii_digit)
+        || !has(|c| c.is_alphabetic())
+        || !core.chars().all(|c| c.is_alphanumeric() || c == '-')
+    {
         return None;
     }
     let mut out = Vec::new();
@@ -947,9 +987,44 @@ mod tests {
     #[test]
     fn hostile_text_is_said_somehow_and_never_panics() {
         for text in [
-            "", " ", "—", "...", "$", "$.", "%", "-", "--", "1:", ":30", "1:2:3", "//", "1//2", "@", "a@", "@b.c", "#", "°",
-            "99999999999999999999999999", "$99999999999999999999", "1,2,3", "0/0", "13/32", "0000-00-00", "+", "()", "🙂",
-            "12:99", "a.m", "ß1", "é@ü.de", "http://", "www.", "'", "1..2", "é°", "Ünï-cödé",
+            "",
+            " ",
+            "—",
+            "...",
+            "$",
+            "$.",
+            "%",
+            "-",
+            "--",
+            "1:",
+            ":30",
+            "1:2:3",
+            "//",
+            "1//2",
+            "@",
+            "a@",
+            "@b.c",
+            "#",
+            "°",
+            "99999999999999999999999999",
+            "$99999999999999999999",
+            "1,2,3",
+            "0/0",
+            "13/32",
+            "0000-00-00",
+            "+",
+            "()",
+            "🙂",
+            "12:99",
+            "a.m",
+            "ß1",
+            "é@ü.de",
+            "http://",
+            "www.",
+            "'",
+            "1..2",
+            "é°",
+            "Ünï-cödé",
         ] {
             let _ = normalize(text);
             let _ = normalize(&format!("{text} {text}"));
