@@ -15,7 +15,10 @@ mod standin;
 
 use offhook::audio::g711::Codec;
 use offhook::control::Bridge;
+use offhook::metrics::Kind;
+use offhook::turn::timeline::Stage;
 use phone::{Phone, Weather};
+use standin::{KEY, cartesia, flux, groq};
 use std::time::Duration;
 
 fn main() {
@@ -24,9 +27,21 @@ fn main() {
     let delay = |at: usize, default: u64| Duration::from_millis(numbers.get(at).copied().unwrap_or(default));
     let (stt, llm, tts) = (delay(1, 200), delay(2, 300), delay(3, 90));
     let programmed = stt + llm + tts;
-    let standins = standin::Standins::start(stt, llm, tts);
-    let mut env = standins.env();
-    env.push(("OFFHOOK_LOG", "error".into()));
+    let (_flux, _, flux_url) = flux::start(flux::Plan { end_after: stt, ..flux::Plan::default() });
+    let (_groq, _, groq_url) = groq::start(groq::Plan { first_token: llm, ..groq::Plan::default() });
+    let (_cartesia, _, cartesia_url) = cartesia::start(cartesia::Plan { first_audio: tts, ..cartesia::Plan::default() });
+    let key = || KEY.to_owned();
+    let env = [
+        ("DEEPGRAM_API_KEY", key()),
+        ("DEEPGRAM_BASE_URL", flux_url),
+        ("GROQ_API_KEY", key()),
+        ("GROQ_BASE_URL", groq_url),
+        ("CARTESIA_API_KEY", key()),
+        ("CARTESIA_BASE_URL", cartesia_url),
+        ("OFFHOOK_LOG", "error".to_owned()),
+        // Models that are not there are not obtained: every stage has its key.
+        ("OFFHOOK_MODELS", std::env::var("OFFHOOK_MODELS").unwrap_or_else(|_| "no-models".to_owned())),
+    ];
     let (engine, server) = engine::start(&[], &env);
     let phone = Phone::call(server, Codec::Pcma, Weather::default()).expect("an answer");
     assert!(phone.wait_until(Duration::from_secs(5), |phone| phone.last_loud().is_some()), "no greeting");
@@ -67,8 +82,9 @@ fn main() {
     if let Some(view) = engine.board().find(&call_id, engine.now()) {
         println!("pacing error: {:?}", view.pacing_error);
     }
-    for (name, percentiles) in engine.board().latencies() {
-        println!("{name}: {percentiles:?}");
+    let kinds = Stage::ALL.map(|stage| (stage.name(), Kind::Stage(stage)));
+    for (name, kind) in kinds.into_iter().chain([("own path", Kind::OwnPath), ("turn", Kind::Turn)]) {
+        println!("the engine says, {name}: {:?}", engine.board().distribution(kind).percentiles());
     }
     engine.stop();
 }
