@@ -2,6 +2,8 @@
 
 #[path = "providers/ears.rs"]
 mod ears;
+#[path = "providers/keyless.rs"]
+mod keyless;
 #[path = "providers/mind.rs"]
 mod mind;
 #[path = "standin/mod.rs"]

@@ -1,6 +1,6 @@
 //! The caller's side of the conversation: when a turn begins and ends, digits, and silence.
 
-use super::{Agent, EarsEvent, Failure, Output, Phrase, Then, Timer};
+use super::{Agent, EarsEvent, Phrase, Then, Timer};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -145,9 +145,6 @@ impl Agent {
 
     /// Nobody has said anything for a while.
     pub(super) fn silence(&mut self, now: Instant) {
-        if self.reply.is_some() || self.caller.has_turn() {
-            return;
-        }
         if self.caller.reprompts >= self.settings.reprompts_max {
             self.say_and_hang_up(Phrase::Goodbye, "the caller was silent", false, now);
             return;
@@ -159,29 +156,6 @@ impl Agent {
         } else {
             self.say(Phrase::Reprompt, Then::Listen, now);
         }
-    }
-
-    /// The agent hears nothing any more: it says so, and goes.
-    pub(super) fn ears_failed(&mut self, failure: &Failure, now: Instant) {
-        if !self.reply.as_ref().is_some_and(|reply| reply.is_final()) {
-            let reason = format!("the recogniser failed: {}", failure.text);
-            self.say_and_hang_up(Phrase::FarewellOnFailure, &reason, true, now);
-        }
-    }
-
-    /// Says `phrase` as a turn of its own and ends the call.
-    pub(super) fn say_and_hang_up(&mut self, phrase: Phrase, reason: &str, even_if_cut: bool, now: Instant) {
-        self.begin(None, now);
-        self.say(phrase, Then::HangUp { reason: reason.to_owned(), even_if_cut }, now);
-    }
-
-    /// Asks the model for the reply that has the floor.
-    pub(super) fn ask(&mut self) {
-        let Some(reply) = self.reply.as_mut() else { return };
-        reply.asking = true;
-        reply.rounds += 1;
-        let messages = reply.with_words_said(self.conversation.messages());
-        self.outputs.push_back(Output::Ask { turn: reply.turn.id, messages, tools: super::tools::all() });
     }
 }
 
@@ -376,6 +350,16 @@ mod tests {
         let outputs: Vec<_> = (0..39).flat_map(|_| scene.tell(Input::Digit('1'))).collect();
         assert_eq!(outputs, []);
         assert!(asked(&scene.tell(Input::Digit('1'))).is_some());
+    }
+
+    #[test]
+    fn the_last_words_of_a_call_are_not_given_up_for_a_caller_who_speaks() {
+        let mut scene = Scene::answering();
+        scene.tell(Input::Ears(EarsEvent::Failed(failure(FailureKind::Dropped))));
+        assert_eq!(scene.start("Hello"), []);
+        assert_eq!(scene.end("Hello?"), []);
+        scene.on_air(2);
+        assert!(scene.played(2, 900).contains(&hang_up("the recogniser failed: it broke")));
     }
 
     #[test]

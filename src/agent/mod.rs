@@ -1,13 +1,14 @@
 //! What the agent understands and says: the text side of a turn, as a pure machine.
 //!
-//! The caller's words come in by [`caller`], which decides when it is the agent's turn; [`reply`] carries one turn from
-//! the question to the last sample, and says what is said when something fails. What was heard is kept by
-//! [`conversation`], [`clauses`] and [`spoken`] make text fit for a voice.
+//! The caller's words come in by `caller.rs`, which decides when it is the agent's turn; `reply.rs` carries one turn from
+//! the question to the last sample; `phrases.rs` takes its place where something fails. What was heard is found by
+//! [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make text fit for a voice.
 
 mod caller;
 pub mod clauses;
 pub mod conversation;
 pub mod events;
+mod phrases;
 mod reply;
 #[cfg(test)]
 mod scene;
@@ -366,7 +367,7 @@ mod tests {
         let mut scene = Scene::ringing();
         scene.tell(Input::Answered);
         assert_eq!(scene.pass(499), []);
-        assert_eq!(scene.pass(1), [speak(0, 0, "Hello, this is Offhook.", true)]);
+        assert_eq!(scene.pass(1), [speak(0, 0, "Hello, this is Offhook. ", true)]);
         assert_eq!(scene.tell(Input::PhraseReady(Phrase::Greeting)), [], "it is said once");
     }
 

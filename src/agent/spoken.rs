@@ -47,6 +47,9 @@ const PRIVATE: [&str; 9] = [
 /// longer, what is held back is not spoken in time, and a stream without spaces must be bounded, too.
 const UNIT_MAX: usize = 300;
 
+/// The most text that waits to be read, in bytes. No model writes more at once, and a reply is far shorter.
+const WAITING_MAX: usize = 16 * 1024;
+
 /// Marks that end a sentence without a space behind them.
 const FULL_STOPS: [char; 3] = ['。', '！', '？'];
 
@@ -68,9 +71,10 @@ impl Default for Spoken {
 }
 
 impl Spoken {
-    /// Adds text as the model wrote it, cut anywhere.
+    /// Adds text as the model wrote it, cut anywhere. What is too long to be a reply is cut off.
     pub fn push(&mut self, text: &str) {
-        self.raw.push_str(text);
+        let room = WAITING_MAX.saturating_sub(self.raw.len());
+        self.raw.push_str(&text[..text.floor_char_boundary(room)]);
     }
 
     /// Returns the next whole piece; a word is whole when what follows it has come.
@@ -511,6 +515,13 @@ mod tests {
         assert!(spoken(&long).starts_with("start word word"));
         let endless = "x".repeat(5000);
         assert_eq!(spoken(&endless).replace(' ', ""), endless);
+    }
+
+    #[test]
+    fn a_token_of_a_megabyte_is_cut_off() {
+        let mut spoken = Spoken::default();
+        spoken.push(&"é ".repeat(500_000));
+        assert!(std::iter::from_fn(|| spoken.last_piece()).count() < WAITING_MAX);
     }
 
     #[test]

@@ -1,4 +1,9 @@
 //! One mono frame at a time: codec, sample rates, and whether anyone speaks in it.
+//!
+//! On the live path a caller's 20 ms go through [`g711`] (bytes to 160 samples at 8 kHz), [`resample::Up2`] (320 samples at
+//! 16 kHz, 1.94 ms later) and [`activity`] (speech or not); the agent's go the other way through [`resample::Down3`] where its
+//! voice speaks at 24 kHz, 1.875 ms later. All of these own fixed arrays, ask nothing of the heap, and take blocks of any
+//! length. [`resample::Converter`] is for voices at other rates, off the live path.
 
 pub mod activity;
 pub mod g711;

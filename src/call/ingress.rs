@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn the_stream_is_as_long_as_the_call_on_a_bad_line() {
-        for seed in 0..10 {
+        for seed in 0..4 {
             let mut rng = fastrand::Rng::with_seed(seed);
             let mut arrivals: Vec<(u64, u64)> = Vec::new();
             for n in 0..3000 {
@@ -521,11 +521,9 @@ mod tests {
     fn a_peer_with_a_voice_detector_leaves_no_hole() {
         // As PJSIP does: a packet each five seconds in silence, timestamps going on.
         let mut line = Line::new();
-        let mut sequence = 0u16;
-        for n in (0..50).chain([250, 500, 750]).chain(1000..1050) {
+        for (n, sequence) in (0..50).chain([250, 500, 750]).chain(1000..1050).zip(0u16..) {
             line.pass(n * 20);
             line.packet(&Rtp { sequence, ..nth(n, 20) });
-            sequence += 1;
             let heard_ms = line.got.len() as u64 * 20;
             assert_eq!(heard_ms, (n + 1) * 20, "up to packet {n}");
         }
@@ -540,16 +538,19 @@ mod tests {
     fn what_a_stall_held_up_is_heard_whole_and_the_silence_for_it_is_taken_out() {
         let mut line = Line::new();
         for n in 0..400 {
-            // Packets 100 to 119 come together, after 400 ms of nothing.
+            // Packets 100 to 119, in the middle of speech, come together after 420 ms of nothing.
             let at = if (100..120).contains(&n) { 2400 } else { n * 20 };
             line.pass(at);
-            line.packet(&nth(n, 20));
+            let payload = if (60..130).contains(&n) { voice(n) } else { vec![0xff; 160] };
+            line.packet(&Rtp { payload, ..nth(n, 20) });
         }
         let burst = line.got.iter().filter(|frame| frame.arrived_ms == 2400 && !frame.concealed).count();
-        assert_eq!(burst, 20, "every packet of the stall is heard");
+        assert_eq!(burst, 21, "every packet of the stall is heard, and the one after it");
         let stats = line.ingress.stats();
         assert_eq!(stats.packets_lost, 0);
         assert!(stats.silent_samples > 8 * 300, "{stats:?}");
+        let filled = line.got.iter().position(|frame| frame.arrived_ms == 2400).expect("the burst");
+        assert!(line.got[..filled].iter().filter(|frame| frame.concealed).count() >= 15);
         assert_eq!(stats.removed_samples, stats.silent_samples);
         assert_eq!(line.got.len(), 400);
     }

@@ -263,6 +263,9 @@ impl Call {
         }
         let taken = self.ingress.stats().packets_received;
         self.hear(arrived, |ingress, sink| ingress.handle_packet(source, bytes, arrived, &mut |output| sink(output)));
+        if let Some(theirs) = self.ingress.ssrc() {
+            self.egress.avoid_ssrc(theirs);
+        }
         if self.ingress.stats().packets_received > taken {
             wire.measure(Measure::InterarrivalJitter, self.ingress.stats().jitter);
         }
@@ -331,7 +334,7 @@ impl Call {
         let mut bytes = [0; rtcp::SENT_LEN_MAX];
         let len = self.egress.bye(now, report, &mut bytes);
         if let (Some(to), Some(bytes)) = (self.ingress.rtcp_destination(), bytes.get(..len)) {
-            wire.send(true, to, bytes);
+            wire.send(!self.ingress.rtcp_mux(), to, bytes);
         }
     }
 
@@ -453,7 +456,7 @@ impl Call {
             let mut bytes = [0; rtcp::SENT_LEN_MAX];
             let len = self.egress.poll_rtcp(now, report, &mut bytes);
             if let (Some(len), Some(to)) = (len, self.ingress.rtcp_destination()) {
-                wire.send(true, to, bytes.get(..len).unwrap_or_default());
+                wire.send(!self.ingress.rtcp_mux(), to, bytes.get(..len).unwrap_or_default());
             }
         }
     }

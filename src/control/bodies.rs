@@ -2,12 +2,12 @@
 
 use super::{About, Realtime, Running};
 use crate::metrics::histogram::milliseconds;
-use crate::metrics::{Board, CallView, Kind, Latency, Percentiles, ProviderNames, Stage, TurnView};
+use crate::metrics::{Board, CallView, Kind, Percentiles, ProviderNames, TurnView};
 use crate::sip::EndedBy;
 use crate::time::Instant;
+use crate::turn::timeline::{self, Stage};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// What an error says; FastAPI's shape, which the earlier bridge had.
 #[derive(Serialize)]
@@ -143,6 +143,7 @@ struct Stages<T> {
     clause: T,
     tts: T,
     egress: T,
+    unexplained: T,
 }
 
 impl<T> Stages<T> {
@@ -155,6 +156,7 @@ impl<T> Stages<T> {
             clause: of(Stage::Clause),
             tts: of(Stage::Tts),
             egress: of(Stage::Egress),
+            unexplained: of(Stage::Unexplained),
         }
     }
 }
@@ -276,7 +278,6 @@ struct TurnLatency {
     total: f64,
     #[serde(flatten)]
     stages: Stages<f64>,
-    unexplained: f64,
 }
 
 #[derive(Serialize)]
@@ -354,13 +355,9 @@ impl Turn {
 }
 
 impl TurnLatency {
-    /// A stage that a turn did not have took no time, so that the stages add up.
-    fn new(latency: &Latency) -> Self {
-        Self {
-            total: milliseconds(latency.total()),
-            stages: Stages::each(|stage| milliseconds(latency.stage(stage).unwrap_or(Duration::ZERO))),
-            unexplained: milliseconds(latency.unexplained()),
-        }
+    fn new(stages: &timeline::Stages) -> Self {
+        let (millis, total) = stages.millis();
+        Self { total, stages: Stages::each(|stage| millis[stage as usize]) }
     }
 }
 

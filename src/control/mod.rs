@@ -1,6 +1,7 @@
 //! The HTTP control API (reference: the users' scripts; each route is one function).
 //!
-//! [`server`] moves bytes between sockets and [`routes`], which decides; what the engine can do stands in [`Bridge`].
+//! [`server`] moves bytes between sockets and [`routes`], which decides; what the engine can do stands in
+//! [`engine::bridge`](crate::engine::bridge).
 
 mod bodies;
 mod guard;
@@ -9,99 +10,4 @@ mod pretend;
 pub mod routes;
 pub mod server;
 
-use crate::ids::CallId;
-use crate::metrics::{Board, ProviderNames};
-use crate::time::Instant;
-use crossbeam_channel::Receiver;
-use std::net::SocketAddr;
-use std::time::Duration;
-
-/// 20 ms of both sides of a call, mixed: mono PCM at 16 kHz.
-pub type ListenFrame = [i16; crate::call::FRAME_16K];
-
-/// What the engine does for the control API. Called from the control threads, several at once; may block for as long as its
-/// method says.
-pub trait Bridge: Send + Sync {
-    /// Starts the bridge; returns once its SIP socket is bound.
-    ///
-    /// # Errors
-    /// That it runs already, or what kept it from starting; then it is stopped as before.
-    fn start(&self, listen: SocketAddr) -> Result<(), StartError>;
-    /// Ends every call with a BYE and closes every port; returns once that is done (within 5 s). `false`: it was not running.
-    fn stop(&self) -> bool;
-    /// Returns where the bridge is, or `None` while it is stopped.
-    fn running(&self) -> Option<Running>;
-    /// Returns the part of the status that does not depend on whether the bridge runs.
-    fn about(&self) -> About;
-    /// Returns the table of calls.
-    fn board(&self) -> &Board;
-    /// Returns the present, on the engine's clock.
-    fn now(&self) -> Instant;
-    /// Hangs up; returns once the BYE is on its way. `false`: there is no such live call.
-    fn hang_up(&self, call: CallId) -> bool;
-    /// Returns frames of both sides of the live call with this Call-ID from here on; the channel closes when the call ends. It is bounded, and
-    /// whoever fills it drops frames rather than wait.
-    ///
-    /// # Errors
-    /// Why there is nothing to hear.
-    fn listen(&self, call_id: &str) -> Result<Receiver<ListenFrame>, ListenError>;
-}
-
-/// Why the bridge did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// It runs already, on this port.
-    AlreadyRunning { port: u16 },
-    /// The SIP socket could not be bound.
-    Bind(std::io::Error),
-    /// Something else, in words.
-    Other(String),
-}
-
-/// Why there is nothing to hear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenError {
-    /// The bridge is stopped.
-    NotRunning,
-    /// There is no such live call.
-    NoSuchCall,
-    /// As many listeners as are allowed hear this call.
-    TooMany,
-}
-
-/// A running bridge, for the status; its calls stand in the [`Board`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Running {
-    /// Where SIP is served, as it was asked for.
-    pub listen: SocketAddr,
-    /// Registrations that are valid.
-    pub registrations: usize,
-    /// Since its start.
-    pub uptime: Duration,
-}
-
-/// What the engine is and was granted.
-#[derive(Clone, Debug, Default)]
-pub struct About {
-    /// Who hears, thinks and speaks in the next call.
-    pub providers: ProviderNames,
-    /// One line that the operator should see, such as why calls are answered by the echo agent.
-    pub notice: Option<String>,
-    /// Whether any user and password is accepted (from loopback and private networks only).
-    pub open_mode: bool,
-    /// What the system granted.
-    pub realtime: Realtime,
-    /// Since the engine's start.
-    pub uptime: Duration,
-}
-
-/// What the system granted to the media workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Realtime {
-    /// Each worker is pinned to a core.
-    pub pinned: bool,
-    /// They run under SCHED_FIFO.
-    pub fifo: bool,
-    /// Memory is locked.
-    pub mlock: bool,
-}
+pub use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};

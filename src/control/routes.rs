@@ -357,9 +357,10 @@ mod tests {
     use crate::agent::TurnRecord;
     use crate::control::pretend::Pretend;
     use crate::ids::{CallId, TurnId};
-    use crate::metrics::{Kind, Latency, Quality, Sample};
+    use crate::metrics::{Kind, Quality, Sample};
     use crate::sip::EndedBy;
     use crate::time::Instant;
+    use crate::turn::timeline::{Mark, Timeline};
     use std::time::Duration;
 
     fn ask(bridge: &Pretend, line: &str) -> Reply {
@@ -548,9 +549,20 @@ mod tests {
         };
         bridge.board.turn(call, &greeting);
         bridge.board.turn(call, &turn);
-        let us = |us| Some(Duration::from_micros(us));
-        let stages = [us(600), us(200_100), us(200), us(300_300), us(5_000), us(90_200), us(15_800)];
-        bridge.board.latency(call, TurnId(1), Latency::new(Duration::from_micros(612_400), stages));
+        let mut timeline = Timeline::default();
+        for (mark, us) in [
+            (Mark::SpeechArrived, 0),
+            (Mark::SpeechHanded, 600),
+            (Mark::EndOfTurn, 200_700),
+            (Mark::RequestSent, 200_900),
+            (Mark::FirstToken, 501_200),
+            (Mark::ClauseSent, 506_200),
+            (Mark::FirstAudio, 596_400),
+            (Mark::FirstPacket, 612_200),
+        ] {
+            timeline.mark(mark, Instant::from_nanos(us * 1_000));
+        }
+        bridge.board.latency(call, TurnId(1), &timeline.stages().expect("both ends are marked"));
         let concealed = Duration::from_millis(40);
         bridge
             .board
@@ -559,7 +571,7 @@ mod tests {
         let body = ask(&bridge, "GET /api/v1/sip/calls/abc").body;
         for part in [
             r#""providers":{"stt":"moonshine","llm":"receptionist","tts":"hibari"}"#,
-            r#""turns":[{"turn":0,"caller":"","agent":"Hello.","interrupted":false,"latency_ms":null},{"turn":1,"caller":"Are you open?","agent":"Yes, until","interrupted":true,"latency_ms":{"total":612.4,"ingress":0.6,"end_of_turn":200.1,"decision":0.2,"llm":300.3,"clause":5.0,"tts":90.2,"egress":15.8,"unexplained":0.2}}]"#,
+            r#""turns":[{"turn":0,"caller":"","agent":"Hello.","interrupted":false,"latency_ms":null},{"turn":1,"caller":"Are you open?","agent":"Yes, until","interrupted":true,"latency_ms":{"total":612.2,"ingress":0.6,"end_of_turn":200.1,"decision":0.2,"llm":300.3,"clause":5.0,"tts":90.2,"egress":15.8,"unexplained":0.0}}]"#,
             r#""quality":{"packets_received":600,"lost":2,"late":1,"#,
             r#""concealed_ms":40.0"#,
             r#""pacing_error_ms":{"p50":0.07,"#,

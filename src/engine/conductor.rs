@@ -11,11 +11,11 @@ use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
 use crate::ids::{CallId, TurnId};
 use crate::config::LogLevel;
-use crate::metrics::{self, Board, Journal, Latency};
+use crate::metrics::{Board, Journal};
 use crate::providers::{Bell, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
 use crate::sip::EndedBy;
 use crate::time::{Clock, Instant};
-use crate::turn::timeline::{Mark, Stage, Stages, Timeline};
+use crate::turn::timeline::{Mark, Timeline};
 use crossbeam_channel::{Receiver, Sender};
 use rtrb::{Consumer, Producer};
 use std::collections::{BTreeMap, VecDeque};
@@ -254,7 +254,7 @@ impl Conductor {
                 if let Some(mut timeline) = self.timelines.remove(&turn) {
                     timeline.mark(Mark::FirstPacket, at);
                     if let Some(stages) = timeline.stages() {
-                        self.seat.board.latency(self.seat.call, turn, latency(&stages));
+                        self.seat.board.latency(self.seat.call, turn, &stages);
                     }
                 }
                 self.tell(agent::Input::FirstPacket { turn }, now);
@@ -361,9 +361,4 @@ impl Conductor {
 
 fn duration(samples: u64) -> Duration {
     Duration::from_nanos(samples * (1_000_000_000 / RATE))
-}
-
-/// A turn's stages, as the table of calls shows them.
-fn latency(stages: &Stages) -> Latency {
-    Latency::new(stages.total(), metrics::Stage::ALL.map(|stage| Some(stages.get(Stage::ALL[stage as usize]))))
 }

@@ -12,6 +12,7 @@
 
 pub mod affinity;
 pub mod cast;
+pub mod bridge;
 pub mod clock;
 pub mod conductor;
 pub mod log;
@@ -24,7 +25,7 @@ pub mod rings;
 pub mod stats;
 
 use crate::config::{Config, LogLevel};
-use crate::control::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};
+use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};
 use crate::engine::affinity::{Granted, Role};
 use crate::engine::cast::Casting;
 use crate::engine::clock::SystemClock;

@@ -7,9 +7,6 @@
 //! Here nothing is held back, as every packet would pay for the few that are lost. What that blend removes, the step
 //! between the last sample received and the first one repeated, is added to the first quarter period and let decay.
 
-/// The longest frame that is usual, in samples: 60 ms at 8 kHz. Any length is taken.
-pub const FRAME_MAX: usize = 480;
-
 /// The shortest pitch period, in samples: 5 ms, 200 Hz (Appendix I, I.2.2). A higher voice repeats at twice its period.
 const PITCH_MIN: usize = 40;
 /// The longest pitch period, in samples: 15 ms, 66 Hz.
@@ -430,6 +427,19 @@ mod tests {
         let whole = run(160);
         for frame in [1, 7, 40, 80, 240, 480, 4800] {
             assert_eq!(run(frame), whole, "frames of {frame}");
+        }
+    }
+
+    #[test]
+    fn the_blend_back_grows_with_the_loss() {
+        // A sawtooth of 80 samples, so that the overlap is 20; what is received after the loss is a constant.
+        for (lost, blend) in [(80, 20), (160, 52), (240, 80), (800, 80)] {
+            let mut concealer = Concealer::new();
+            concealer.good(&mut std::array::from_fn::<i16, 480, _>(|n| (n % 80) as i16 * 100));
+            concealer.conceal(&mut vec![0; lost]);
+            let mut after = [-9000; 160];
+            concealer.good(&mut after);
+            assert_eq!(after.iter().take_while(|&&s| s != -9000).count(), blend, "{lost} samples lost");
         }
     }
 

@@ -2,12 +2,11 @@
 
 use crate::agent::TurnRecord;
 use crate::ids::{CallId, TurnId};
-use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample, Stage};
-use crate::metrics::view::{
-    CallState, CallView, Counter, Ended, Invited, Latency, ProviderNames, Quality, Totals, TurnView,
-};
+use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
+use crate::metrics::view::{CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Totals, TurnView};
 use crate::sip::EndedBy;
 use crate::time::Instant;
+use crate::turn::timeline::{Stage, Stages};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -124,21 +123,21 @@ impl Board {
         };
     }
 
-    /// The reply of `turn` reached the caller after `latency`. Its stages, own path and total are counted here, and are
-    /// not to be sent as samples; the greeting answers nobody and is not counted.
-    pub fn latency(&self, call: CallId, turn: TurnId, latency: Latency) {
+    /// The reply of `turn` reached the caller; its stages, own path and total are counted here, and are not to be sent as
+    /// samples. The greeting answers nobody and is not counted.
+    pub fn latency(&self, call: CallId, turn: TurnId, stages: &Stages) {
         let mut state = self.state.lock();
         let State { live, totals, distributions, .. } = &mut *state;
         if turn != TurnId::GREETING {
             totals.turns += 1;
-            let stages = Stage::ALL.into_iter().filter_map(|stage| Some((Kind::Stage(stage), latency.stage(stage)?)));
-            let sums = [(Kind::OwnPath, latency.own_path()), (Kind::Turn, latency.total())];
-            for (kind, value) in stages.chain(sums) {
+            let each = Stage::ALL.into_iter().map(|stage| (Kind::Stage(stage), stages.get(stage)));
+            let sums = [(Kind::OwnPath, stages.own_path()), (Kind::Turn, stages.total())];
+            for (kind, value) in each.chain(sums) {
                 distributions[kind.index()].record(value);
             }
         }
         if let Some(row) = live.get_mut(&call) {
-            turn_of(&mut row.view, turn).latency = Some(latency);
+            turn_of(&mut row.view, turn).latency = Some(*stages);
         }
     }
 
@@ -342,6 +341,26 @@ mod tests {
         });
     }
 
+    /// A turn whose marks lie at these µs, in their order.
+    fn stages(marks: [u64; 8]) -> Stages {
+        use crate::turn::timeline::{Mark, Timeline};
+        let mut timeline = Timeline::default();
+        let names = [
+            Mark::SpeechArrived,
+            Mark::SpeechHanded,
+            Mark::EndOfTurn,
+            Mark::RequestSent,
+            Mark::FirstToken,
+            Mark::ClauseSent,
+            Mark::FirstAudio,
+            Mark::FirstPacket,
+        ];
+        for (mark, us) in names.into_iter().zip(marks) {
+            timeline.mark(mark, Instant::from_nanos(us * 1_000));
+        }
+        timeline.stages().expect("both ends are marked")
+    }
+
     fn said(turn: u32, agent: &str, interrupted: bool) -> TurnRecord {
         TurnRecord { turn: TurnId(turn), caller: "hello".into(), agent: agent.into(), interrupted }
     }
@@ -436,17 +455,15 @@ mod tests {
     fn stages_are_counted_once_and_the_greeting_not() {
         let board = Board::new();
         invite(&board, CALL, "abc");
-        let ms = |ms| Some(Duration::from_millis(ms));
-        let latency = Latency::new(Duration::from_millis(612), [ms(1), ms(200), ms(0), ms(300), ms(5), ms(90), ms(16)]);
-        board.latency(CALL, TurnId::GREETING, Latency::new(Duration::from_millis(40), [None; 7]));
-        board.latency(CALL, TurnId(1), latency);
+        board.latency(CALL, TurnId::GREETING, &stages([0, 1, 1, 1, 1, 1, 1, 40_000]));
+        board.latency(CALL, TurnId(1), &stages([0, 1_000, 201_000, 201_000, 501_000, 506_000, 596_000, 612_000]));
         assert_eq!(board.totals().turns, 1);
         assert_eq!(board.distribution(Kind::Turn).count(), 1);
         assert_eq!(board.distribution(Kind::Stage(Stage::Llm)).percentiles().p50.round(), 300.0);
         assert_eq!(board.distribution(Kind::OwnPath).percentiles().p50.round(), 22.0);
         let turns = board.find("abc", at(1)).expect("live").turns;
         assert_eq!(turns.len(), 2);
-        assert_eq!(turns[1].latency.map(|latency| latency.unexplained()), Some(Duration::ZERO));
+        assert_eq!(turns[1].latency.map(|stages| stages.total()), Some(Duration::from_millis(612)));
     }
 
     #[test]

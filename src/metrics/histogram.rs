@@ -1,6 +1,7 @@
 //! Fixed-bounds recorders, one per thread that measures, merged by who reads them; the one home of hdrhistogram.
 
 use crate::ids::CallId;
+use crate::turn::timeline::Stage;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::time::Duration;
@@ -12,47 +13,8 @@ const LONGEST_US: u64 = 60_000_000;
 /// Significant decimal digits kept: 2 is an error of at most 1 %, in about 15 kB per recorder (3 digits take 130 kB).
 const DIGITS: u8 = 2;
 
-/// A stage of a turn's latency, from the caller's last sound to the agent's first packet, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stage {
-    /// Arrival of the last packet with caller speech, to its audio being handed to the recogniser.
-    Ingress,
-    /// To the recogniser's word that the turn has ended.
-    EndOfTurn,
-    /// To the request being written to the language model.
-    Decision,
-    /// To the first useful token.
-    Llm,
-    /// To the first clause's text being written to the voice.
-    Clause,
-    /// To the first audio of the voice.
-    Tts,
-    /// To the first packet with it being sent.
-    Egress,
-}
-
-impl Stage {
-    /// Every stage, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Ingress, Self::EndOfTurn, Self::Decision, Self::Llm, Self::Clause, Self::Tts, Self::Egress];
-
-    /// Returns the name that the control API and `/metrics` show.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ingress => "ingress",
-            Self::EndOfTurn => "end_of_turn",
-            Self::Decision => "decision",
-            Self::Llm => "llm",
-            Self::Clause => "clause",
-            Self::Tts => "tts",
-            Self::Egress => "egress",
-        }
-    }
-}
-
 /// What a [`Sample`] measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Interarrival jitter of the caller's packets (RFC 3550 §6.4.1), as it stands at a packet.
     Jitter,

@@ -1,89 +1,14 @@
-//! What happened, as plain records; a log thread turns them into lines.
+//! What happened, in words: bounded lines through a bounded channel to a thread that may wait for a terminal.
 
 use crate::config::LogLevel;
-use crate::ids::{CallId, TurnId};
+use crate::ids::CallId;
 use crate::time::{Clock, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use std::fmt::{self, Write as _};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// What happened on the media path: plain data, copied into a ring and put into words elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// When.
-    pub at: Instant,
-    /// In which call.
-    pub call: CallId,
-    /// What.
-    pub what: What,
-}
-
-/// The kinds of [`Record`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// The caller's media come from here.
-    Latched { remote: SocketAddr },
-    /// The caller's SSRC changed: a restart, a hold server, a transfer.
-    SsrcChanged { from: u32, to: u32 },
-    /// A digit was pressed (RFC 4733).
-    Digit { digit: char, duration: Duration },
-    /// The first packet with speech of this turn was sent.
-    FirstPacket { turn: TurnId },
-    /// The caller took the floor after hearing this much of the turn's reply.
-    Cut { turn: TurnId, heard: Duration },
-    /// The turn's reply was played whole.
-    Played { turn: TurnId, heard: Duration },
-    /// The agent should have spoken, and nothing was there for this long.
-    Underrun { turn: TurnId, gap: Duration },
-    /// A gap in the caller's packets was given up and concealed.
-    Concealed { length: Duration },
-    /// The media worker woke this much too late for a slot.
-    LateWake { late: Duration },
-    /// A ring was full, and this many elements were dropped since the last such record.
-    RingFull { ring: &'static str, dropped: u32 },
-    /// Nothing came from the caller for this long.
-    CallerGone { silent: Duration },
-    /// The call's machines panicked; the call ends and the worker goes on.
-    Panicked,
-}
-
-impl Record {
-    /// Returns how much it matters.
-    #[must_use]
-    pub const fn level(&self) -> LogLevel {
-        match self.what {
-            What::Panicked => LogLevel::Error,
-            What::RingFull { .. } | What::CallerGone { .. } | What::LateWake { .. } | What::Underrun { .. } => {
-                LogLevel::Warn
-            }
-            What::Latched { .. } | What::SsrcChanged { .. } | What::Digit { .. } | What::Cut { .. } => LogLevel::Info,
-            What::FirstPacket { .. } | What::Played { .. } | What::Concealed { .. } => LogLevel::Debug,
-        }
-    }
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Latched { remote } => write!(f, "media come from {remote}"),
-            Self::SsrcChanged { from, to } => write!(f, "the caller's SSRC changed from {from:08x} to {to:08x}"),
-            Self::Digit { digit, duration } => write!(f, "digit {digit}, {} ms", duration.as_millis()),
-            Self::FirstPacket { turn } => write!(f, "{turn}: the first packet of the reply is sent"),
-            Self::Cut { turn, heard } => write!(f, "{turn}: cut by the caller after {} ms", heard.as_millis()),
-            Self::Played { turn, heard } => write!(f, "{turn}: played whole, {} ms", heard.as_millis()),
-            Self::Underrun { turn, gap } => write!(f, "{turn}: the voice was late, {} ms of silence", gap.as_millis()),
-            Self::Concealed { length } => write!(f, "{} ms concealed", length.as_millis()),
-            Self::LateWake { late } => write!(f, "the media worker woke {} \u{b5}s late", late.as_micros()),
-            Self::RingFull { ring, dropped } => write!(f, "ring {ring} was full, {dropped} dropped"),
-            Self::CallerGone { silent } => write!(f, "nothing from the caller for {} s", silent.as_secs()),
-            Self::Panicked => f.write_str("the media path panicked; the call ends, the worker goes on"),
-        }
-    }
-}
 
 /// Characters of a line's text, two lines of a wide terminal; a longer one ends in an ellipsis.
 pub const TEXT_MAX: usize = 256;
@@ -112,12 +37,6 @@ impl Entry {
             kept.text.push('\u{2026}');
         }
         Self { at, level, call, text: kept.text }
-    }
-
-    /// Puts a record of the media path into words.
-    #[must_use]
-    pub fn from_record(record: &Record) -> Self {
-        Self::new(record.at, record.level(), Some(record.call), record.what)
     }
 
     /// Writes the line for stderr: `2026-11-22T17:19:16.123Z info call 3: text`.
@@ -256,16 +175,9 @@ mod tests {
 
     #[test]
     fn a_line_has_a_time_a_level_a_call_and_a_text() {
-        let record = Record {
-            at: Instant::from_millis(250),
-            call: CallId(3),
-            what: What::Cut { turn: TurnId(2), heard: Duration::from_millis(740) },
-        };
+        let entry = Entry::new(Instant::from_millis(250), LogLevel::Info, Some(CallId(3)), "turn 2: cut by the caller");
         let started = Duration::from_secs(1_795_367_956);
-        assert_eq!(
-            line(&Entry::from_record(&record), started),
-            "2026-11-22T17:19:16.250Z info call 3: turn 2: cut by the caller after 740 ms\n"
-        );
+        assert_eq!(line(&entry, started), "2026-11-22T17:19:16.250Z info call 3: turn 2: cut by the caller\n");
     }
 
     #[test]

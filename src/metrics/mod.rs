@@ -1,11 +1,12 @@
 //! What is measured, under which name, in which unit.
 //!
 //! ```text
-//! media path ── Sample, Record (Copy, by ring) ──▶ stats and journal threads ──▶ Board ──▶ control: /status /calls /metrics
-//! net and conductor threads ── small methods of Board ───────────────────────────▲
+//! media path ── Sample, Quality (Copy, by ring) ──▶ stats thread ──▶ Board ──▶ control: /status /calls /metrics
+//! net and conductor threads ── small methods of Board ──────────────▲
+//! all threads but the media path's ── lines ──▶ Journal ──▶ log thread
 //! ```
 //!
-//! The media path only ever copies a [`Sample`] or a [`Record`] into a ring; whoever drains the ring may lock and allocate.
+//! The media path only ever copies a [`Sample`] or a [`Quality`] into a ring; whoever drains the ring may lock and allocate.
 
 pub mod board;
 pub mod histogram;
@@ -14,6 +15,6 @@ pub mod prometheus;
 pub mod view;
 
 pub use board::Board;
-pub use histogram::{Distribution, Kind, Percentiles, Sample, Stage};
-pub use journal::{Entry, Journal, Record, What};
-pub use view::{CallState, CallView, Counter, Ended, Invited, Latency, ProviderNames, Quality, Totals, TurnView};
+pub use histogram::{Distribution, Kind, Percentiles, Sample};
+pub use journal::{Entry, Journal};
+pub use view::{CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Totals, TurnView};

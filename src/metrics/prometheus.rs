@@ -1,8 +1,9 @@
 //! The text that `GET /metrics` answers with (Prometheus text format 0.0.4): names `offhook_*`, base units, HELP and TYPE.
 
-use crate::metrics::histogram::{Distribution, Kind, Stage};
+use crate::metrics::histogram::{Distribution, Kind};
 use crate::metrics::{Board, Totals};
 use crate::sip::EndedBy;
+use crate::turn::timeline::Stage;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -132,15 +133,28 @@ impl Text {
 mod tests {
     use super::*;
     use crate::ids::{CallId, TurnId};
-    use crate::metrics::{Counter, Latency, Quality, Sample};
+    use crate::metrics::{Counter, Quality, Sample};
+    use crate::time::Instant;
+    use crate::turn::timeline::{Mark, Timeline};
     use std::collections::BTreeSet;
 
     fn sample_text() -> String {
         let board = Board::new();
         board.samples([Sample { kind: Kind::Jitter, call: CallId(1), value: Duration::from_millis(2) }]);
-        let ms = |ms| Some(Duration::from_millis(ms));
-        let latency = Latency::new(Duration::from_millis(612), [ms(1), ms(200), ms(0), ms(300), ms(5), ms(90), ms(16)]);
-        board.latency(CallId(1), TurnId(1), latency);
+        let mut timeline = Timeline::default();
+        for (mark, ms) in [
+            (Mark::SpeechArrived, 0),
+            (Mark::SpeechHanded, 1),
+            (Mark::EndOfTurn, 201),
+            (Mark::RequestSent, 201),
+            (Mark::FirstToken, 501),
+            (Mark::ClauseSent, 506),
+            (Mark::FirstAudio, 596),
+            (Mark::FirstPacket, 612),
+        ] {
+            timeline.mark(mark, Instant::from_millis(ms));
+        }
+        board.latency(CallId(1), TurnId(1), &timeline.stages().expect("both ends are marked"));
         board.quality(CallId(1), Quality::default());
         board.count(Counter { name: "sip_requests", help: "SIP requests received" }, 7);
         render(&Gauges { running: true, calls_active: 3, ..Gauges::default() }, &board)

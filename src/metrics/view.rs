@@ -2,8 +2,9 @@
 
 use crate::agent::TurnRecord;
 use crate::ids::CallId;
-use crate::metrics::histogram::{Percentiles, Stage};
+use crate::metrics::histogram::Percentiles;
 use crate::sip::EndedBy;
+use crate::turn::timeline::Stages;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -57,47 +58,6 @@ impl CallState {
             Self::Active => "active",
             Self::Ended => "ended",
         }
-    }
-}
-
-/// A turn's latency and its stages; a stage is absent where the turn did not have it (the greeting has no `llm`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    total: Duration,
-    stages: [Option<Duration>; Stage::ALL.len()],
-}
-
-impl Latency {
-    /// Takes `total`, the caller's last sound to the agent's first packet, and each stage's share in the order of
-    /// [`Stage::ALL`].
-    #[must_use]
-    pub const fn new(total: Duration, stages: [Option<Duration>; Stage::ALL.len()]) -> Self {
-        Self { total, stages }
-    }
-
-    /// Returns the caller's last sound to the agent's first packet.
-    #[must_use]
-    pub const fn total(&self) -> Duration {
-        self.total
-    }
-
-    /// Returns the share of `stage`.
-    #[must_use]
-    pub const fn stage(&self, stage: Stage) -> Option<Duration> {
-        self.stages[stage as usize]
-    }
-
-    /// Returns by how much the stages together miss the total, to either side.
-    #[must_use]
-    pub fn unexplained(&self) -> Duration {
-        self.total.abs_diff(self.stages.iter().flatten().sum())
-    }
-
-    /// Returns the engine's own part: the total without the providers' time.
-    #[must_use]
-    pub fn own_path(&self) -> Duration {
-        let providers = [Stage::EndOfTurn, Stage::Llm, Stage::Tts];
-        self.total.saturating_sub(providers.iter().filter_map(|stage| self.stage(*stage)).sum())
     }
 }
 
@@ -180,7 +140,7 @@ pub struct TurnView {
     /// What was said, and what was heard of the reply.
     pub record: TurnRecord,
     /// How long the reply took, once its first packet is sent.
-    pub latency: Option<Latency>,
+    pub latency: Option<Stages>,
 }
 
 /// A snapshot of one call.
@@ -255,19 +215,6 @@ pub struct Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const fn ms(ms: u64) -> Option<Duration> {
-        Some(Duration::from_millis(ms))
-    }
-
-    #[test]
-    fn the_own_path_is_all_but_the_providers_time() {
-        let latency = Latency::new(Duration::from_millis(613), [ms(1), ms(200), ms(0), ms(300), ms(5), ms(90), ms(16)]);
-        assert_eq!(latency.own_path(), Duration::from_millis(23));
-        assert_eq!(latency.unexplained(), Duration::from_millis(1));
-        let over = Latency::new(Duration::from_millis(10), [ms(12), None, None, None, None, None, None]);
-        assert_eq!(over.unexplained(), Duration::from_millis(2));
-    }
 
     #[test]
     fn a_sum_over_calls_never_falls() {

@@ -133,7 +133,7 @@ impl Feeder {
         self.pushed
     }
 
-    /// Samples dropped because a reply was longer than [`WAITING_MAX`].
+    /// Samples dropped because a reply was longer than five minutes.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped

@@ -40,6 +40,8 @@ const STALLS_MAX: u32 = 2;
 const RETRY_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait that a server may ask for; a caller does not wait for longer.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
+/// How long after its last use a connection is used just to keep it: the pool drops it after 55 s, servers after 60 s and more.
+const WARM_EVERY: Duration = Duration::from_secs(40);
 /// Threads of one session: one that answers, one that warms a connection, two that are still being cut.
 const WORKERS_MAX: usize = 4;
 /// What workers may have told and the session not yet read.
@@ -149,6 +151,8 @@ struct Session<'a> {
     /// Jobs that are given out and not done.
     busy: usize,
     last_job: u64,
+    /// When the connection is to be used again, if only to keep it.
+    warm_at: Instant,
     asked: Option<Asked>,
 }
 
@@ -172,11 +176,11 @@ impl<'a> Session<'a> {
     fn new(chat: &'a Chat, io: MindIo) -> Self {
         let (jobs, queue) = bounded(WORKERS_MAX);
         let (told_to, told) = bounded(TOLD_MAX);
-        Self { chat, io, jobs, queue, told_to, told, workers: 0, busy: 0, last_job: 0, asked: None }
+        let warm_at = io.clock.now();
+        Self { chat, io, jobs, queue, told_to, told, workers: 0, busy: 0, last_job: 0, warm_at, asked: None }
     }
 
     fn run(mut self) {
-        self.warm();
         while !self.io.stop.raised() {
             loop {
                 match self.io.commands.try_recv() {
@@ -191,8 +195,8 @@ impl<'a> Session<'a> {
             }
             let now = self.io.clock.now();
             self.handle_timeout(now);
-            let due = self.asked.as_ref().map(|asked| asked.due.since(now));
-            self.io.listener.wait(due);
+            let due = self.asked.as_ref().map_or(self.warm_at, |asked| asked.due);
+            self.io.listener.wait(Some(due.since(now)));
         }
         self.drop_asked();
     }
@@ -253,7 +257,9 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Has a connection opened, or one that is open kept.
     fn warm(&mut self) {
+        self.warm_at = self.io.clock.now() + WARM_EVERY;
         // Where no thread is free, the next request opens its own connection.
         if self.chat.usable().is_ok() {
             let _ = self.give(Task::Warm);
@@ -292,6 +298,7 @@ impl<'a> Session<'a> {
 
     fn handle_told(&mut self, told: Told) {
         if let News::Free = told.news {
+            self.warm_at = told.at + WARM_EVERY;
             self.busy = self.busy.saturating_sub(1);
             return;
         }
@@ -328,6 +335,9 @@ impl<'a> Session<'a> {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        if self.asked.is_none() && now >= self.warm_at {
+            self.warm();
+        }
         let Some(asked) = self.asked.as_mut().filter(|asked| now >= asked.due) else { return };
         let Some(tap) = asked.tap.take() else { return self.attempt() };
         tap.cut();

@@ -3,22 +3,24 @@
 //! [`Socket::poll`] is called after every wake-up and takes whatever step is due: resolve, connect, TLS, upgrade, then
 //! messages. Its own deadlines are in [`Socket::poll_timeout`].
 
+mod error;
+mod target;
+mod upgrade;
+
+pub use error::SocketError;
+pub use target::{Target, is_loopback};
+
 use super::redaction::excerpt;
 use super::tls::{Stream, Trust};
 use super::{Bell, Listener};
-use crate::agent::{Failure, FailureKind};
-use crate::config::Secret;
 use crate::time::Instant;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use std::collections::VecDeque;
-use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
-use tungstenite::handshake::client::{Response, generate_key, generate_request};
-use tungstenite::handshake::machine::TryParse;
-use tungstenite::http::{HeaderMap, Request, StatusCode, Uri};
-use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
+use tungstenite::protocol::{Message, WebSocket};
+use upgrade::Upgrade;
 
 /// From the first look-up to the finished upgrade. A caller who waits for longer has a dead line.
 pub const OPEN_MAX: Duration = Duration::from_secs(5);
@@ -26,105 +28,6 @@ pub const OPEN_MAX: Duration = Duration::from_secs(5);
 pub const PING_EVERY: Duration = Duration::from_secs(10);
 /// A peer that sends nothing, not even a pong, for this long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(25);
-/// How long the body of a refusal is waited for.
-const BODY_WAIT: Duration = Duration::from_millis(300);
-/// Bytes kept of a refusal's body, before it is cut to an excerpt.
-const BODY_MAX: usize = 4096;
-/// The longest head of an upgrade's response.
-const HEAD_MAX: usize = 32 * 1024;
-/// The longest message taken: a second of 48 kHz audio as base64 is 130 kB, a long turn's word list 200 kB.
-const MESSAGE_MAX: usize = 4 << 20;
-/// What may wait to be written before the peer counts as gone: 30 s of 16 kHz audio.
-const UNSENT_MAX: usize = 1 << 20;
-
-/// Where a socket leads: an address, a path and the header that carries the key.
-#[derive(Clone, Debug)]
-pub struct Target {
-    tls: bool,
-    host: String,
-    port: u16,
-    path: String,
-    headers: Vec<(&'static str, String)>,
-    auth: Option<(&'static str, &'static str)>,
-    key: Secret,
-}
-
-impl Target {
-    /// Makes the target `base_url` + `path`, where `path` may carry a query.
-    ///
-    /// # Errors
-    /// [`SocketError::Url`] where `base_url` is no `wss://` address, or a `ws://` one that does not lead to loopback.
-    pub fn new(base_url: &str, path: &str) -> Result<Self, SocketError> {
-        let wrong = |why: &'static str| SocketError::Url { url: base_url.to_owned(), why };
-        let uri: Uri = base_url.parse().map_err(|_| wrong("is no URL"))?;
-        let host = uri.host().ok_or_else(|| wrong("has no host"))?.trim_matches(['[', ']']).to_owned();
-        let tls = match uri.scheme_str() {
-            Some("wss") => true,
-            Some("ws") if is_loopback(&host) => false,
-            Some("ws") => return Err(wrong("is not encrypted; ws:// is for loopback only, use wss://")),
-            _ => return Err(wrong("does not begin with wss://")),
-        };
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let path = format!("{}{path}", uri.path().trim_end_matches('/'));
-        Ok(Self { tls, host, port, path, headers: Vec::new(), auth: None, key: Secret::default() })
-    }
-
-    /// Adds a header that is no secret.
-    #[must_use]
-    pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.push((name, value.to_owned()));
-        self
-    }
-
-    /// Sends `prefix` + `key` as the header `name`.
-    #[must_use]
-    pub fn auth(mut self, name: &'static str, prefix: &'static str, key: &Secret) -> Self {
-        self.auth = Some((name, prefix));
-        self.key = key.clone();
-        self
-    }
-
-    /// Returns the host's name, for error texts.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Writes the upgrade request; returns it with the accept key that its answer must carry.
-    fn request(&self) -> Result<(Vec<u8>, String), SocketError> {
-        let scheme = if self.tls { "wss" } else { "ws" };
-        let authority = match (self.host.contains(':'), self.port) {
-            (true, port) => format!("[{}]:{port}", self.host),
-            (false, 80 | 443) => self.host.clone(),
-            (false, port) => format!("{}:{port}", self.host),
-        };
-        let mut builder = Request::builder()
-            .uri(format!("{scheme}://{authority}{}", self.path))
-            .header("Host", authority)
-            .header("Connection", "Upgrade")
-            .header("Upgrade", "websocket")
-            .header("Sec-WebSocket-Version", "13")
-            .header("Sec-WebSocket-Key", generate_key());
-        for (name, value) in &self.headers {
-            builder = builder.header(*name, value);
-        }
-        if let Some((name, prefix)) = self.auth {
-            builder = builder.header(name, format!("{prefix}{}", self.key.expose()));
-        }
-        // A key with a line break in it is the one way to get here; the error must not repeat it.
-        let unfit =
-            || SocketError::Url { url: self.host.clone(), why: "cannot be asked: the key does not fit a header" };
-        let request = builder.body(()).map_err(|_| unfit())?;
-        let (bytes, key) = generate_request(request).map_err(|_| unfit())?;
-        Ok((bytes, tungstenite::handshake::derive_accept_key(key.as_bytes())))
-    }
-}
-
-/// Whether `host` is this machine: an address of the loopback interface, or `localhost`.
-#[must_use]
-pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
 
 /// What comes out of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,90 +36,6 @@ pub enum Incoming {
     Opened,
     /// A text message.
     Text(tungstenite::Utf8Bytes),
-}
-
-/// Why there is no socket (any more).
-#[derive(Debug)]
-pub enum SocketError {
-    /// The address cannot be used.
-    Url { url: String, why: &'static str },
-    /// Not resolved, not connected, or no TLS.
-    Unreachable { host: String, source: io::Error },
-    /// A deadline passed.
-    TimedOut { host: String, what: &'static str },
-    /// The upgrade was answered with something else.
-    Refused { host: String, status: u16, body: String, limits: Vec<(String, String)>, retry_after: Option<Duration> },
-    /// What came is not WebSocket.
-    Protocol { host: String, source: tungstenite::Error },
-    /// The connection broke.
-    Broken { host: String, source: io::Error },
-    /// The peer closed; 1005 is "without a code" (RFC 6455 §7.1.5).
-    Closed { host: String, code: u16, reason: String },
-}
-
-impl SocketError {
-    /// Whether another try may go better: everything but a wrong address and a refusal by 4xx other than 408 and 429.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Url { .. } => false,
-            Self::Refused { status, .. } => !matches!(status, 300..500) || matches!(status, 408 | 429),
-            // A certificate does not become valid by asking again.
-            Self::Unreachable { source, .. } => source.kind() != ErrorKind::InvalidData,
-            _ => true,
-        }
-    }
-
-    /// Returns it as a provider's failure.
-    #[must_use]
-    pub fn failure(&self, provider: &str) -> Failure {
-        let kind = match self {
-            Self::Refused { status: 429, retry_after, .. } => FailureKind::RateLimited { retry_after: *retry_after },
-            Self::TimedOut { .. } => FailureKind::Stalled,
-            Self::Protocol { .. } => FailureKind::Garbage,
-            _ if self.is_transient() => FailureKind::Dropped,
-            _ => FailureKind::Refused,
-        };
-        let settings = provider.to_uppercase();
-        let cure = match self {
-            Self::Refused { status: 401 | 403, .. } => format!("; check {settings}_API_KEY"),
-            Self::Refused { status: 402, .. } => "; the account has no credit".into(),
-            Self::Refused { status: 429, .. } => "; too many sessions for this account".into(),
-            Self::Unreachable { .. } => format!("; check the network and {settings}_BASE_URL"),
-            _ => String::new(),
-        };
-        Failure { kind, text: format!("{provider}: {self}{cure}") }
-    }
-}
-
-impl fmt::Display for SocketError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url { url, why } => write!(f, "{url} {why}"),
-            Self::Unreachable { host, source } => write!(f, "{host} cannot be reached: {source}"),
-            Self::TimedOut { host, what } => write!(f, "{host} did not {what} in time"),
-            Self::Refused { host, status, body, limits, .. } => {
-                write!(f, "{host} refused with {status}")?;
-                for (name, value) in limits {
-                    write!(f, ", {name} {value}")?;
-                }
-                if body.is_empty() { Ok(()) } else { write!(f, ": {body}") }
-            }
-            Self::Protocol { host, source } => write!(f, "{host} does not speak websocket: {source}"),
-            Self::Broken { host, source } => write!(f, "the connection to {host} broke: {source}"),
-            Self::Closed { host, code, reason } => write!(f, "{host} closed the connection with {code} {reason:?}"),
-        }
-    }
-}
-
-impl std::error::Error for SocketError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Unreachable { source, .. } | Self::Broken { source, .. } => Some(source),
-            Self::Protocol { source, .. } => Some(source),
-            _ => None,
-        }
-    }
 }
 
 /// A WebSocket, from the first look-up of its host's name to its close.
@@ -244,22 +63,11 @@ enum State {
     Over,
 }
 
-/// An upgrade under way (RFC 6455 §4.1).
-struct Upgrade {
-    stream: Stream,
-    request: Vec<u8>,
-    written: usize,
-    accept: String,
-    response: Vec<u8>,
-    /// The refusal whose body is being waited for, and where that body begins.
-    refusal: Option<(StatusCode, HeaderMap, usize)>,
-}
-
 impl Socket {
     /// Sets out for `target`; the socket's events will wake `listener` as `token`.
     #[must_use]
     pub fn open(target: Target, trust: Trust, listener: &Listener, token: mio::Token, now: Instant) -> Self {
-        let addresses = resolve(&target.host, target.port, listener.bell());
+        let addresses = resolve(target.host(), target.port(), listener.bell());
         Self {
             target,
             trust,
@@ -286,6 +94,7 @@ impl Socket {
         match self.state {
             State::Over => None,
             State::Open(_) => Some(self.ping_at),
+            State::Upgrading(ref upgrade) => Some(upgrade.due),
             _ => Some(self.deadline),
         }
     }
@@ -331,7 +140,7 @@ impl Socket {
     fn send(&mut self, message: Message) -> Result<(), SocketError> {
         let State::Open(socket) = &mut self.state else {
             let source = io::Error::from(ErrorKind::NotConnected);
-            return Err(SocketError::Broken { host: self.target.host.clone(), source });
+            return Err(SocketError::Broken { host: self.target.host().to_owned(), source });
         };
         match written(socket.send(message)) {
             Ok(all) => {
@@ -352,17 +161,18 @@ impl Socket {
                     Ok(Ok(found)) if !found.is_empty() => self.addresses = found.into(),
                     Ok(found) => {
                         let nothing = || io::Error::new(ErrorKind::NotFound, "the name has no address");
-                        return Err(self.unreachable(found.err().unwrap_or_else(nothing)));
+                        return Err(self.target.unreachable(found.err().unwrap_or_else(nothing)));
                     }
-                    Err(TryRecvError::Empty) => return self.wait_for("resolve", now),
+                    Err(TryRecvError::Empty) if now < self.deadline => return Ok(None),
+                    Err(TryRecvError::Empty) => return Err(self.target.timed_out("get resolved")),
                     Err(TryRecvError::Disconnected) => {
-                        return Err(self.unreachable(io::Error::other("the resolver could not be started")));
+                        return Err(self.target.unreachable(io::Error::other("the resolver could not be started")));
                     }
                 }
                 self.connect_next(listener, now, None)
             }
             State::Connecting(stream) => match connected(stream) {
-                Ok(true) => self.upgrade(listener, now),
+                Ok(true) => self.begin_upgrade(now),
                 Ok(false) if now < self.deadline => Ok(None),
                 Ok(false) => self.connect_next(listener, now, None),
                 Err(error) => self.connect_next(listener, now, Some(error)),
@@ -398,72 +208,31 @@ impl Socket {
             }
         }
         match last_error {
-            Some(error) => Err(self.unreachable(error)),
-            None => Err(SocketError::TimedOut { host: self.target.host.clone(), what: "connect" }),
+            Some(error) => Err(self.target.unreachable(error)),
+            None => Err(self.target.timed_out("connect")),
         }
     }
 
-    fn upgrade(&mut self, listener: &Listener, now: Instant) -> Result<Option<Incoming>, SocketError> {
+    fn begin_upgrade(&mut self, now: Instant) -> Result<Option<Incoming>, SocketError> {
         let State::Connecting(tcp) = std::mem::replace(&mut self.state, State::Over) else { return Ok(None) };
         // A frame of 20 ms must not wait for the acknowledgement of the one before.
-        tcp.set_nodelay(true).map_err(|error| self.unreachable(error))?;
-        let (request, accept) = self.target.request()?;
-        let stream = if self.target.tls {
-            self.trust.wrap(tcp, &self.target.host).map_err(|error| self.unreachable(error))?
+        tcp.set_nodelay(true).map_err(|error| self.target.unreachable(error))?;
+        let stream = if self.target.is_encrypted() {
+            self.trust.wrap(tcp, self.target.host()).map_err(|error| self.target.unreachable(error))?
         } else {
             Stream::Plain(tcp)
         };
-        let (written, response, refusal) = (0, Vec::new(), None);
-        self.deadline = self.opened_by;
-        self.state = State::Upgrading(Box::new(Upgrade { stream, request, written, accept, response, refusal }));
-        self.step(listener, now)
+        self.state = State::Upgrading(Box::new(Upgrade::new(stream, &self.target, self.opened_by)?));
+        self.continue_upgrade(now)
     }
 
     fn continue_upgrade(&mut self, now: Instant) -> Result<Option<Incoming>, SocketError> {
-        let State::Upgrading(upgrade) = &mut self.state else { return Ok(None) };
-        let whole = match upgrade.exchange() {
-            Ok(whole) => whole,
-            Err(error) => return Err(self.unreachable(error)),
-        };
-        if upgrade.refusal.is_some() {
-            return if whole || now >= self.deadline { Err(self.refused()) } else { Ok(None) };
+        let State::Upgrading(mut upgrade) = std::mem::replace(&mut self.state, State::Over) else { return Ok(None) };
+        if !upgrade.poll(&self.target, now)? {
+            self.state = State::Upgrading(upgrade);
+            return Ok(None);
         }
-        match Response::try_parse(&upgrade.response) {
-            Ok(None) if whole => Err(self.unreachable(ErrorKind::UnexpectedEof.into())),
-            Ok(None) if upgrade.response.len() > HEAD_MAX => {
-                Err(self.unreachable(io::Error::other("it answers with an endless head")))
-            }
-            Ok(None) => self.wait_for("answer", now),
-            Ok(Some((head, response))) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.accept(head, response.headers(), now)
-            }
-            Ok(Some((head, response))) => {
-                upgrade.refusal = Some((response.status(), response.headers().clone(), head));
-                self.deadline = now + BODY_WAIT;
-                self.continue_upgrade(now)
-            }
-            Err(source) => Err(SocketError::Protocol { host: self.target.host.clone(), source }),
-        }
-    }
-
-    /// The upgrade is granted; what came after its head are the first messages.
-    fn accept(&mut self, head: usize, headers: &HeaderMap, now: Instant) -> Result<Option<Incoming>, SocketError> {
-        let State::Upgrading(upgrade) = std::mem::replace(&mut self.state, State::Over) else { return Ok(None) };
-        let accept = headers.get("Sec-WebSocket-Accept").map(|value| value.as_bytes());
-        if accept != Some(upgrade.accept.as_bytes()) {
-            let source = tungstenite::error::ProtocolError::SecWebSocketAcceptKeyMismatch.into();
-            return Err(SocketError::Protocol { host: self.target.host.clone(), source });
-        }
-        let Upgrade { stream, response, .. } = *upgrade;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(16 * 1024)
-            .write_buffer_size(0)
-            .max_write_buffer_size(UNSENT_MAX)
-            .max_message_size(Some(MESSAGE_MAX))
-            .max_frame_size(Some(MESSAGE_MAX));
-        let first = response.get(head..).unwrap_or_default().to_vec();
-        let socket = WebSocket::from_partially_read(stream, first, Role::Client, Some(config));
-        self.state = State::Open(Box::new(socket));
+        self.state = State::Open(Box::new(upgrade.into_socket()));
         self.heard = now;
         self.ping_at = now + PING_EVERY;
         Ok(Some(Incoming::Opened))
@@ -474,7 +243,7 @@ impl Socket {
         if now >= self.ping_at {
             self.ping_at = now + PING_EVERY;
             if now.since(self.heard) >= SILENCE_MAX {
-                return Err(SocketError::TimedOut { host: self.target.host.clone(), what: "answer a ping" });
+                return Err(self.target.timed_out("answer a ping"));
             }
             // After a close there is nothing to ping, and a broken socket shows itself in the read below.
             let _ = written(socket.write(Message::Ping(tungstenite::Bytes::new())));
@@ -494,9 +263,9 @@ impl Socket {
                     return Ok(Some(Incoming::Text(text)));
                 }
                 Ok(Message::Close(frame)) => {
-                    let host = self.target.host.clone();
+                    let host = self.target.host().to_owned();
                     let (code, reason) = frame.map_or((1005, String::new()), |frame| {
-                        (u16::from(frame.code), excerpt(&frame.reason, &self.target.key))
+                        (u16::from(frame.code), excerpt(&frame.reason, self.target.key()))
                     });
                     // The answer to the close is queued; this is the last chance to send it.
                     let _ = socket.flush();
@@ -510,35 +279,9 @@ impl Socket {
         }
     }
 
-    fn wait_for(&self, what: &'static str, now: Instant) -> Result<Option<Incoming>, SocketError> {
-        if now < self.deadline { Ok(None) } else { Err(SocketError::TimedOut { host: self.target.host.clone(), what }) }
-    }
-
-    fn refused(&self) -> SocketError {
-        let host = self.target.host.clone();
-        let State::Upgrading(upgrade) = &self.state else {
-            return SocketError::Closed { host, code: 1005, reason: String::new() };
-        };
-        let Some((status, headers, head)) = &upgrade.refusal else {
-            return SocketError::Closed { host, code: 1005, reason: String::new() };
-        };
-        let body = upgrade.response.get(*head..).unwrap_or_default();
-        SocketError::Refused {
-            host,
-            status: status.as_u16(),
-            body: excerpt(&String::from_utf8_lossy(body), &self.target.key),
-            limits: limits(headers),
-            retry_after: seconds(headers, "retry-after"),
-        }
-    }
-
-    fn unreachable(&self, source: io::Error) -> SocketError {
-        SocketError::Unreachable { host: self.target.host.clone(), source }
-    }
-
     fn broken(&self, error: tungstenite::Error) -> SocketError {
         use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
-        let host = self.target.host.clone();
+        let host = self.target.host().to_owned();
         match error {
             tungstenite::Error::Io(source) => SocketError::Broken { host, source },
             tungstenite::Error::Protocol(ResetWithoutClosingHandshake)
@@ -548,43 +291,6 @@ impl Socket {
             }
             tungstenite::Error::WriteBufferFull(_) => SocketError::TimedOut { host, what: "take what was sent" },
             source => SocketError::Protocol { host, source },
-        }
-    }
-}
-
-impl Upgrade {
-    /// Writes the request and reads what there is; returns whether the peer's answer is whole, as far as it is of use.
-    fn exchange(&mut self) -> io::Result<bool> {
-        while let Some(rest) = self.request.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
-                Ok(len) => self.written += len,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        match self.stream.flush() {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-            _ => {}
-        }
-        let mut chunk = [0; 4096];
-        loop {
-            if let Some((_, headers, head)) = &self.refusal {
-                let length = headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
-                if self.response.len().saturating_sub(*head) >= length.unwrap_or(BODY_MAX).min(BODY_MAX) {
-                    return Ok(true);
-                }
-            } else if self.response.len() > HEAD_MAX {
-                return Ok(false);
-            }
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Ok(true),
-                Ok(len) => self.response.extend_from_slice(&chunk[..len]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // TLS peers that hang up without saying so are common, and the body may be there already.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof && self.refusal.is_some() => return Ok(true),
-                Err(error) => return Err(error),
-            }
         }
     }
 }
@@ -626,20 +332,4 @@ fn written(result: Result<(), tungstenite::Error>) -> Result<bool, tungstenite::
         Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Returns the rate-limit headers, which tell the operator what to buy.
-fn limits(headers: &HeaderMap) -> Vec<(String, String)> {
-    let is_limit = |name: &str| name.starts_with("x-ratelimit-") || name == "retry-after" || name == "dg-error";
-    headers
-        .iter()
-        .filter(|(name, _)| is_limit(name.as_str()))
-        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.chars().take(80).collect())))
-        .collect()
-}
-
-/// Reads a header that holds seconds.
-fn seconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
-    let seconds: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
 }

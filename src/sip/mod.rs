@@ -86,7 +86,9 @@ pub enum Command {
     AcceptReoffer { call: CallId, sdp: Option<Vec<u8>> },
     /// A refusal of the re-INVITE or UPDATE that is open; the session stays as it was.
     RefuseReoffer { call: CallId, refusal: Refusal },
-    /// End the call: BYE with this reason (RFC 3326), or the final answer that fits while it is not yet answered.
+    /// End the call: BYE with this reason (RFC 3326), or the final answer that fits while it is not yet answered. The
+    /// [`Event::Ended`] that follows says [`EndedBy::Agent`] and repeats the reason, at once, even where the BYE itself has
+    /// to wait for the ACK of the 200.
     HangUp { call: CallId, reason: String },
     /// Refuse every new INVITE and REGISTER with 503 from here on: the bridge is stopping.
     Drain,

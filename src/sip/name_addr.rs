@@ -37,7 +37,8 @@ impl NameAddr {
     fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
         cursor.skip_space();
         let quoted = if cursor.rest.starts_with('"') { Some(cursor.take_quoted()?) } else { None };
-        let bracket = cursor.rest.find(['<', ';', ',', '"', ':']).filter(|at| cursor.rest[*at..].starts_with('<'));
+        let bracket =
+            cursor.rest.find(['<', ';', ',', '"', ':']).filter(|at| cursor.rest.as_bytes().get(*at) == Some(&b'<'));
         let (display, uri) = match (quoted, bracket) {
             (Some(_), None) => return None,
             (None, None) => ("", Self::read_addr_spec(cursor)?),

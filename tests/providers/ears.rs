@@ -209,7 +209,7 @@ fn a_turn_goes_on_over_a_connection_that_breaks() {
         Fault::CloseAfter(Duration::from_millis(600)),
         Fault::ErrorAfter(Duration::from_millis(600), "INTERNAL_SERVER_ERROR"),
     ] {
-        let mut ears = Ears::open(&[fault.clone()], SttFormat::Pcm16);
+        let mut ears = Ears::open(std::slice::from_ref(&fault), SttFormat::Pcm16);
         ears.play(true, SECOND);
         assert_eq!(ears.until_end().0, "Hello there.", "{fault:?}");
         assert_eq!(ears.starts(), 1, "a turn that is replayed starts once: {fault:?}");
@@ -260,7 +260,7 @@ fn a_turn_that_flux_leaves_open_is_ended_here() {
 #[test]
 fn nonsense_and_news_of_the_future_are_passed_over() {
     for fault in [Fault::Garbage, Fault::Strange] {
-        let mut ears = Ears::open(&[fault.clone()], SttFormat::Pcm16);
+        let mut ears = Ears::open(std::slice::from_ref(&fault), SttFormat::Pcm16);
         ears.play(true, SECOND);
         assert_eq!(ears.until_end().0, "Hello there.", "{fault:?}");
     }

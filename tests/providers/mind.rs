@@ -34,7 +34,7 @@ fn quick(faults: &[Fault]) -> Plan {
 }
 
 fn short_patience(chat: Chat) -> Chat {
-    chat.with_patience(Duration::from_millis(400), Duration::from_millis(400))
+    chat.with_patience(Duration::from_secs(1), Duration::from_secs(1))
 }
 
 impl Mind {
@@ -134,7 +134,7 @@ fn one_connection_serves_the_warming_and_every_turn() {
 #[test]
 fn a_tool_call_is_passed_on() {
     let plan = Plan { replies: vec!["Goodbye! [hang_up]".into()], ..quick(&[]) };
-    let mut mind = Mind::open_with(plan, |endpoint| Chat::groq(endpoint));
+    let mut mind = Mind::open_with(plan, Chat::groq);
     mind.ask(1);
     assert_eq!(mind.reply(1).0, "Goodbye! ");
     let call = MindEvent::ToolCall { id: "call_1".into(), name: "hang_up".into(), arguments: "{}".into() };
@@ -144,7 +144,7 @@ fn a_tool_call_is_passed_on() {
 #[test]
 fn a_cancelled_reply_is_cut_at_the_server_and_the_next_turn_is_answered_at_once() {
     let plan = Plan { token_every: Duration::from_millis(50), replies: vec!["a ".repeat(1000)], ..quick(&[]) };
-    let mind = Mind::open_with(plan, |endpoint| Chat::groq(endpoint));
+    let mind = Mind::open_with(plan, Chat::groq);
     mind.ask(1);
     let first = || mind.events.recv_timeout(PATIENCE).expect("an event").event;
     while !matches!(first(), (_, MindEvent::Token(_))) {}
@@ -200,7 +200,7 @@ fn failures_before_the_first_word_are_tried_again() {
         Fault::Raw(vec![b"garbage\xff\n\n".to_vec()]),
         Fault::Raw(vec![b"data: {\"error\":\"overloaded\"}\n\n".to_vec()]),
     ] {
-        let mut mind = Mind::open(&[fault.clone()]);
+        let mut mind = Mind::open(std::slice::from_ref(&fault));
         mind.ask(1);
         assert_eq!(mind.reply(1), (HELLO.into(), MindEvent::Done), "{fault:?}");
         let sent = mind.heard.iter().filter(|(_, event)| *event == MindEvent::Sent).count();
@@ -239,7 +239,7 @@ fn a_limit_that_takes_long_is_told_and_not_waited_for() {
 #[test]
 fn nothing_is_said_twice_after_the_first_word() {
     for fault in [Fault::CutAfter(2), Fault::ErrorAfter(2), Fault::StallAfter(2)] {
-        let mut mind = Mind::open(&[fault.clone()]);
+        let mut mind = Mind::open(std::slice::from_ref(&fault));
         mind.ask(1);
         let (text, end) = mind.reply(1);
         assert_eq!(text, "Hello! What ", "{fault:?}");

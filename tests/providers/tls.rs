@@ -57,7 +57,8 @@ fn speech_comes_over_tls_from_a_trusted_server() {
     let (port, certificate) = serve(speak_once);
     for host in ["localhost", "127.0.0.1"] {
         let endpoint = endpoint(&format!("wss://{host}:{port}"), "sonic");
-        let cartesia = Cartesia::new(&endpoint, "v", Wall::start()).with_trust(Trust::only(&[certificate.clone()]));
+        let cartesia =
+            Cartesia::new(&endpoint, "v", Wall::start()).with_trust(Trust::only(std::slice::from_ref(&certificate)));
         assert_eq!(cartesia.render("Hello").expect("speech").len(), 39_999, "{host}");
     }
 }

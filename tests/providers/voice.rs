@@ -254,7 +254,7 @@ fn an_expired_context_is_followed_by_another_one() {
 fn speech_goes_on_where_a_connection_broke() {
     let text = "One two three four five six seven eight nine ten.";
     for fault in [Fault::DropAfter(Duration::from_millis(1500)), Fault::StallAfter(Duration::from_millis(1500))] {
-        let mut voice = Voice::open(&[fault.clone()]);
+        let mut voice = Voice::open(std::slice::from_ref(&fault));
         voice.speak(1, 0, text, true);
         let spoken = voice.finish(1);
         assert!(matches!(spoken.end, VoiceEvent::Done { .. }), "{fault:?}: {:?}", spoken.end);
@@ -283,7 +283,7 @@ fn errors_of_a_context_are_tried_again_if_that_is_of_use() {
         (Fault::Error("voice_not_found", 404, true), Some(FailureKind::Refused)),
         (Fault::Error("quota_exceeded", 402, false), Some(FailureKind::Refused)),
     ] {
-        let mut voice = Voice::open(&[fault.clone()]);
+        let mut voice = Voice::open(std::slice::from_ref(&fault));
         voice.speak(1, 0, "Yes.", true);
         match told {
             None => assert_eq!(voice.finish(1).words, "Yes.", "{fault:?}"),

@@ -16,6 +16,8 @@ use tungstenite::protocol::Message;
 const SPEECH_LEVEL: u32 = 400;
 /// Speech after which a turn starts.
 const START_AFTER: Duration = Duration::from_millis(200);
+/// Audio that may still be on its way when silence has been long enough.
+const JITTER: Duration = Duration::from_millis(40);
 /// Audio between two updates.
 const UPDATE_EVERY: Duration = Duration::from_millis(250);
 
@@ -149,6 +151,7 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, t
         updated: Duration::ZERO,
         speech: Duration::ZERO,
         last_speech: None,
+        speech_end: Duration::ZERO,
         open: false,
         silent: false,
     };
@@ -171,6 +174,8 @@ struct Session<'a> {
     updated: Duration,
     speech: Duration,
     last_speech: Option<Instant>,
+    /// Where in the audio that was.
+    speech_end: Duration,
     open: bool,
     silent: bool,
 }
@@ -242,6 +247,7 @@ impl Session<'_> {
         self.audio += length;
         if level >= SPEECH_LEVEL {
             self.last_speech = Some(self.clock.now());
+            self.speech_end = self.audio;
             self.speech += length;
             if !self.open && self.speech >= START_AFTER {
                 self.open = true;
@@ -270,9 +276,17 @@ impl Session<'_> {
     }
 
     fn silence_was_long(&mut self) {
+        // It goes by the audio: a client that is held up has not fallen silent.
+        if self.audio + JITTER < self.speech_end + self.plan.end_after {
+            self.last_speech = self.last_speech.map(|last| last + JITTER);
+            return;
+        }
         self.last_speech = None;
+        if self.silent || matches!(self.fault, Some(Fault::NoEnd)) {
+            return;
+        }
         self.speech = Duration::ZERO;
-        if self.open && !matches!(self.fault, Some(Fault::NoEnd)) {
+        if self.open {
             self.end("model");
         }
     }

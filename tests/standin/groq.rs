@@ -156,9 +156,8 @@ impl Connection<'_> {
         let role = json!({"role": "assistant", "content": ""});
         send(out, &json!({"choices": [choice(&role, None)], "x_groq": {"id": "req_01abc"}}))?;
         let reply = {
-            let mut replied = self.replied.lock();
-            *replied += 1;
-            self.plan.replies.get(*replied - 1).or(self.plan.replies.last()).cloned().unwrap_or_default()
+            let replied = *self.replied.lock();
+            self.plan.replies.get(replied).or(self.plan.replies.last()).cloned().unwrap_or_default()
         };
         let mut finish = "stop";
         for (n, token) in reply.split_inclusive(' ').enumerate() {
@@ -196,6 +195,8 @@ impl Connection<'_> {
             &json!({"choices": [choice(&json!({}), Some(finish))], "x_groq": {"id": "req_01abc", "usage": usage}}),
         )?;
         send(out, &json!({"choices": [], "usage": usage}))?;
+        // A reply that did not get through is given again.
+        *self.replied.lock() += 1;
         write_chunk(out, b"data: [DONE]\n\n")?;
         out.write_all(b"0\r\n\r\n")
     }

@@ -215,6 +215,9 @@ impl Speech {
 
     /// When audio is owed and does not come: what to do about it.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Late> {
+        if now >= self.not_before {
+            self.since = self.since.max(self.not_before);
+        }
         if self.poll_timeout().is_none_or(|due| now < due) || now < self.not_before {
             return None;
         }
@@ -420,6 +423,15 @@ mod tests {
         assert_eq!(speech.poll_timeout(), Some(at(350)));
         assert_eq!(speech.next_message(&mut contexts, at(350)).map(|next| next.context), Some("t4-2".into()));
         assert!(!speech.retry(true, at(400)));
+    }
+
+    #[test]
+    fn a_wait_that_is_over_is_not_due_again() {
+        let (mut speech, _, _) = speech(&["Hello."], true);
+        assert!(speech.retry(true, at(50)));
+        // There is no connection to send it over yet.
+        assert_eq!(speech.handle_timeout(at(350)), None);
+        assert_eq!(speech.poll_timeout(), Some(at(3350)));
     }
 
     #[test]

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn the_mark_is_the_last_speech_before_the_windows_end() {
         let mut outbox = Outbox::default();
-        send(&mut outbox, 100, |n| n < 40 || n > 90);
+        send(&mut outbox, 100, |n| !(40..=90).contains(&n));
         let mark = outbox.speech_mark(Duration::from_millis(1700), None);
         assert_eq!(mark.arrived, Instant::from_millis(39 * 20));
         assert_eq!(mark.handed, Instant::from_millis(39 * 20 + 1));

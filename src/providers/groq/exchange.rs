@@ -251,6 +251,10 @@ impl Server {
             ureq::Error::Rustls(_) | ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Tls(_) => {
                 (FailureKind::Refused, Retry::Never)
             }
+            // What rustls says about a certificate comes by way of the socket; asking again does not make it valid.
+            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                (FailureKind::Refused, Retry::Never)
+            }
             ureq::Error::Protocol(_) => (FailureKind::Garbage, Retry::Worthwhile),
             _ => (FailureKind::Dropped, Retry::Worthwhile),
         };

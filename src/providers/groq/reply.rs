@@ -314,7 +314,7 @@ mod tests {
             r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","function":{"name":"hang_up","arguments":"}"}}]}}]}"#,
         ];
         let call = Piece::Call { id: "c1".into(), name: "hang_up".into(), arguments: "{}".into() };
-        assert_eq!(heard(&[chunk(whole)]).1, [call.clone()]);
+        assert_eq!(heard(&[chunk(whole)]).1, std::slice::from_ref(&call));
         assert_eq!(heard(&parts.map(chunk)).1, [call]);
     }
 
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn tokens_spent_on_reasoning_alone_are_a_failure() {
         let length = chunk(r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#);
-        assert!(matches!(heard(&[length.clone()]).2, Heard::Failed(_)));
+        assert!(matches!(heard(std::slice::from_ref(&length)).2, Heard::Failed(_)));
         assert_eq!(heard(&[content("Hello"), length]).2, Heard::Done);
     }
 }

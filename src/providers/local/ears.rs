@@ -268,3 +268,137 @@ impl Audio {
         self.samples.range(from..to).map(|&sample| f32::from(sample) / 32_768.0).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{EarFrame, FRAME_8K};
+    use crate::ids::CallId;
+    use crate::providers::{Events, Listener, Stamped, Stop};
+    use crate::time::Instant;
+
+    #[test]
+    fn a_stretch_is_what_was_pushed_as_far_as_it_is_kept() {
+        let mut audio = Audio::default();
+        for n in 0..KEPT_FRAMES as i16 + 10 {
+            audio.push(&[n; FRAME_16K]);
+        }
+        let stretch = audio.stretch(20, 22);
+        assert_eq!(stretch.len(), 2 * FRAME_16K);
+        assert_eq!(stretch.first().copied(), Some(20.0 / 32_768.0));
+        assert_eq!(stretch.last().copied(), Some(21.0 / 32_768.0));
+        assert_eq!(audio.stretch(0, 11).len(), FRAME_16K, "frames 0 to 9 are gone");
+        assert_eq!(audio.stretch(5000, 6000).len(), 0);
+        assert_eq!(audio.stretch(30, 20).len(), 0);
+        assert_eq!(audio.samples.len(), KEPT_FRAMES * FRAME_16K);
+    }
+
+    /// Returns the models folder, or says aloud why the test is skipped.
+    fn models() -> Option<std::path::PathBuf> {
+        let named = std::env::var_os("OFFHOOK_MODELS").map(std::path::PathBuf::from);
+        let folder = named.or_else(|| Some(dirs::cache_dir()?.join("offhook")))?;
+        let there = super::super::models::status(&folder);
+        if there.contains(&Set::Moonshine) && there.contains(&Set::SmartTurn) {
+            return Some(folder);
+        }
+        eprintln!("skipped: {} lacks Moonshine and Smart Turn; run `offhook models` first", folder.display());
+        None
+    }
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Instant {
+            Instant::ZERO
+        }
+    }
+
+    /// Gives the ears `frames` as fast as they take them and returns what they say until the last is consumed, and for as
+    /// long after as `until` wants more.
+    fn hear(ears: &Ears, frames: &[EarFrame], until: impl Fn(&EarsEvent) -> bool) -> Vec<EarsEvent> {
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let (mut ring, consumer) = rtrb::RingBuffer::new(frames.len().max(1));
+        let (bell, listener) = Listener::new().expect("a poll");
+        let (sender, events) = crossbeam_channel::bounded::<Stamped<EarsEvent>>(1024);
+        let stop = Stop::default();
+        let io = EarsIo {
+            call: CallId(1),
+            clock: clock.clone(),
+            frames: consumer,
+            listener,
+            events: Events::new(clock, sender, bell.clone(), |event| event),
+            stop: stop.clone(),
+        };
+        for frame in frames {
+            ring.push(*frame).expect("room for all");
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| ears.run(io));
+            bell.ring();
+            let mut all = Vec::new();
+            // A machine under load takes its time; a minute without any event is a failure.
+            while let Ok(Stamped { event, .. }) = events.recv_timeout(Duration::from_secs(60)) {
+                let enough = until(&event);
+                all.push(event);
+                if enough {
+                    break;
+                }
+            }
+            stop.raise();
+            bell.ring();
+            all
+        })
+    }
+
+    fn frame(pcm: [i16; FRAME_16K], speech: bool) -> EarFrame {
+        EarFrame { pcm, ulaw: [0xff; FRAME_8K], arrived: Instant::ZERO, speech, concealed: false }
+    }
+
+    #[test]
+    fn silence_has_no_text_and_a_look_that_is_not_wanted_stops() {
+        let Some(models) = models() else { return };
+        let ears = Ears::load(&models).expect("models that are complete");
+        let pool = super::super::one_thread();
+        let networks = &ears.networks;
+        for pcm in [vec![0.0; 32_000], vec![0.0; 10], Vec::new()] {
+            let heard = networks.moonshine.transcribe(&pcm, &[], &pool, &|| false).expect("a run");
+            assert_eq!(heard.map(|heard| heard.text), Some(String::new()));
+            let whole = networks.smart_turn.as_ref().expect("loaded").completeness(&pcm, &pool).expect("a run");
+            assert!((0.0..=1.0).contains(&whole), "{whole}");
+        }
+        let cancelled = networks.moonshine.transcribe(&[0.1; 32_000], &[], &pool, &|| true).expect("a run");
+        assert_eq!(cancelled, None);
+    }
+
+    #[test]
+    fn a_human_sentence_over_g711_is_heard_to_its_end() {
+        let Some(models) = models() else { return };
+        let prompt = "/usr/share/asterisk/sounds/en_US_f_Allison/vm-advopts.wav";
+        let Ok(mut wav) = hound::WavReader::open(prompt) else {
+            eprintln!("skipped: {prompt} is not there; install asterisk-core-sounds-en-wav");
+            return;
+        };
+        let mut narrow: Vec<i16> = vec![0; 8000];
+        narrow.extend(wav.samples::<i16>().map(|sample| sample.expect("a sample")));
+        narrow.resize(narrow.len().next_multiple_of(FRAME_8K) + 8000 * 2, 0);
+        let mut up = crate::audio::resample::Up2::new();
+        let mut activity = crate::audio::activity::Activity::new();
+        let frames: Vec<EarFrame> = narrow
+            .chunks_exact(FRAME_8K)
+            .map(|narrow| {
+                let (mut ulaw, mut heard, mut wide) = ([0; FRAME_8K], [0; FRAME_8K], [0; FRAME_16K]);
+                crate::audio::g711::encode_ulaw(narrow, &mut ulaw);
+                crate::audio::g711::decode_ulaw(&ulaw, &mut heard);
+                up.process(&heard, &mut wide);
+                EarFrame { ulaw, ..frame(wide, activity.push(&wide).speech) }
+            })
+            .collect();
+        let ears = Ears::load(&models).expect("models that are complete");
+        let events = hear(&ears, &frames, |event| matches!(event, EarsEvent::EndOfTurn { .. }));
+        let Some(EarsEvent::EndOfTurn { transcript, .. }) = events.last() else { panic!("{events:?}") };
+        let words = transcript.to_lowercase();
+        assert!(words.contains("press") && words.contains("advanced options"), "{transcript}");
+        let started = events.iter().position(|event| matches!(event, EarsEvent::StartOfTurn { .. }));
+        assert_eq!(started, Some(1), "{events:?}");
+    }
+}

