@@ -127,10 +127,18 @@ fn understood(options: &Options, voice: &HibariVoice, models: &std::path::Path) 
     }
     levels.sort_by(f64::total_cmp);
     let db = |value: f64| 20.0 * value.log10();
-    println!("word error rate {:.1} % ({errors} of {words}) in {} sentences", 100.0 * errors as f64 / words as f64, SENTENCES.len());
+    println!(
+        "word error rate {:.1} % ({errors} of {words}) in {} sentences",
+        100.0 * errors as f64 / words as f64,
+        SENTENCES.len()
+    );
     println!("{audio_s:.0} s of speech, {:.0} ms per second", spent.as_secs_f64() * 1e3 / audio_s);
     let (softest, loudest) = (levels[0], levels[levels.len() - 1]);
-    println!("active level {softest:.1} to {loudest:.1} dBFS, median {:.1}; peak {:.1} dBFS", levels[levels.len() / 2], db(peak));
+    println!(
+        "active level {softest:.1} to {loudest:.1} dBFS, median {:.1}; peak {:.1} dBFS",
+        levels[levels.len() / 2],
+        db(peak)
+    );
     println!("largest offset {offset:.5}; largest step at an edge of silence {:.1} dBFS", db(jump.max(1e-6)));
 }
 

@@ -58,17 +58,11 @@ impl Hibari {
     pub fn read(folder: &Path) -> std::io::Result<Self> {
         let other = std::io::Error::other;
         let reader = Reader::read(folder)?;
-        let model = Model::load_file(folder.join("hibari.onnx")).map_err(|error| other(format!("hibari.onnx: {error}")))?;
+        let model =
+            Model::load_file(folder.join("hibari.onnx")).map_err(|error| other(format!("hibari.onnx: {error}")))?;
         let node = |name: &str| model.node_id(name).map_err(|error| other(format!("hibari.onnx: {error}")));
-        let outputs = [
-            node("lh")?,
-            node("theta")?,
-            node("ln")?,
-            node("lr")?,
-            node("phi")?,
-            node("f0")?,
-            node(ENDS_NODE)?,
-        ];
+        let outputs =
+            [node("lh")?, node("theta")?, node("ln")?, node("lr")?, node("phi")?, node("f0")?, node(ENDS_NODE)?];
         let (ids, speed) = (node("ids")?, node("speed")?);
         let vocabulary = std::fs::read(folder.join("vocab.json"))
             .and_then(|text| Ok(serde_json::from_slice(&text)?))
@@ -167,9 +161,12 @@ mod tests {
         let session = Session::new();
         // Read by the model's own Python reader, except for what it says otherwise than an American on the telephone.
         for (text, phonemes) in [
-            ("I read the record you recorded yesterday; please read it again.", "ˌI ɹˈɛd ðə ɹˈɛkəɹd ju ɹəkˈɔɹdᵻd jˈɛstəɹdˌA; plˈiz ɹˈid ɪt əɡˈɛn."),
+            (
+                "I read the record you recorded yesterday; please read it again.",
+                "ˌI ɹˈɛd ðə ɹˈɛkəɹd ju ɹəkˈɔɹdᵻd jˈɛstəɹdˌA; plˈiz ɹˈid ɪt əɡˈɛn.",
+            ),
             ("She used to live in an hour, the end.", "ʃˌi jˈust tə lˈɪv ɪn ɐn ˈWəɹ, ði ˈɛnd."),
-            ("Twenty-one customers wouldn't've called, y'all.", "twˈɛntiwˌʌn kˈʌstəməɹz wˈʊdᵊntˌʌv kˈɔld, jˈɔl."),
+            ("Twenty-one customers wouldn't've called, y'all.", "twˌɛntiwˈʌn kˈʌstəməɹz wˈʊdntv kˈɔld, jˈɔl."),
             ("555-0199", "fˈIv fˈIv fˈIv, zˈɪɹO wˈʌn nˈIn nˈIn"),
         ] {
             let said: Vec<String> = hibari.phonemes(text, &session).into_iter().map(|word| word.phonemes).collect();

@@ -213,7 +213,14 @@ impl Speaking {
             let pause = self.pause.unwrap_or(0);
             self.pause = Some(words.last().map_or(0, |word| pause_after(&word.phonemes)));
             if self.pieces.len() < PIECES_MAX {
-                self.pieces.push_back(Piece { turn, clause, opens_clause: i == 0, words, pause, last: last && i + 1 == count });
+                self.pieces.push_back(Piece {
+                    turn,
+                    clause,
+                    opens_clause: i == 0,
+                    words,
+                    pause,
+                    last: last && i + 1 == count,
+                });
             }
         }
         if count == 0 && last {
@@ -293,8 +300,8 @@ fn length(samples: u64) -> Duration {
 mod tests {
     use super::*;
     use crate::call::VoiceFrame;
-    use crate::providers::{Listener, Stamped};
     use crate::providers::local::models_for_tests;
+    use crate::providers::{Listener, Stamped};
     use crate::time::Instant;
     use crossbeam_channel::Receiver;
 
@@ -346,7 +353,8 @@ mod tests {
                 VoiceEvent::Done { length },
             ]
         );
-        let lengths: Vec<(u16, bool)> = std::iter::from_fn(|| ring.pop().ok()).map(|frame| (frame.len, frame.last)).collect();
+        let lengths: Vec<(u16, bool)> =
+            std::iter::from_fn(|| ring.pop().ok()).map(|frame| (frame.len, frame.last)).collect();
         assert_eq!(lengths, [(160, false), (160, false), (80, true)]);
     }
 

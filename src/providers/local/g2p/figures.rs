@@ -136,9 +136,8 @@ pub(super) fn telephone(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
     };
     let grouped = matches!(lengths.as_slice(), [3, 4] | [3, 3, 4] | [1, 3, 3, 4]);
     let international = core.starts_with('+') && lengths.iter().sum::<usize>() >= 7;
-    let one_of_several = all_digits(core)
-        && (3..=4).contains(&core.len())
-        && (neighbour(around.after) || neighbour(around.before));
+    let one_of_several =
+        all_digits(core) && (3..=4).contains(&core.len()) && (neighbour(around.after) || neighbour(around.before));
     let emergency = matches!(core, "911" | "411" | "311" | "112" | "999");
     if !signs_ok || !(grouped || international || one_of_several || emergency) {
         return None;
@@ -179,7 +178,11 @@ pub(super) fn decade(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
     let figures = core.strip_suffix('s')?.trim_end_matches('\'');
     let number: u64 = figures.parse().ok().filter(|_| all_digits(figures) && figures.ends_with('0'))?;
     let mut list = Vec::new();
-    if figures.len() == 4 { numbers::year(number, &mut list) } else { numbers::cardinal(number, &mut list) }
+    if figures.len() == 4 {
+        numbers::year(number, &mut list)
+    } else {
+        numbers::cardinal(number, &mut list)
+    }
     let mut out = words(&list);
     if let Some(Word::Plain(last)) = out.last_mut() {
         *last = last.strip_suffix('y').map_or_else(|| format!("{last}s"), |stem| format!("{stem}ies"));
@@ -250,8 +253,20 @@ pub(super) fn with_unit(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
 
 /// Words after which figures are a code, said one by one.
 const BEFORE_A_CODE: [&str; 14] = [
-    "code", "pin", "number", "extension", "ext", "ending", "account", "zip", "order", "reference", "confirmation",
-    "ticket", "case", "digits",
+    "code",
+    "pin",
+    "number",
+    "extension",
+    "ext",
+    "ending",
+    "account",
+    "zip",
+    "order",
+    "reference",
+    "confirmation",
+    "ticket",
+    "case",
+    "digits",
 ];
 
 /// "47192", "0042", "PIN 4821", "#0042": figures that are no quantity, one by one.
@@ -295,7 +310,10 @@ pub(super) fn plain_number(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
 /// "A4", "B12", "COVID19", "3D": letters and figures apart.
 pub(super) fn letters_with_digits(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
     let has = |kind: fn(&char) -> bool| core.chars().any(|c| kind(&c));
-    if !has(char::is_ascii_digit) || !has(|c| c.is_alphabetic()) || !core.chars().all(|c| c.is_alphanumeric() || c == '-') {
+    if !has(char::is_ascii_digit)
+        || !has(|c| c.is_alphabetic())
+        || !core.chars().all(|c| c.is_alphanumeric() || c == '-')
+    {
         return None;
     }
     let mut out = Vec::new();
@@ -317,4 +335,14 @@ pub(super) fn letters_with_digits(core: &str, _: &Around<'_>) -> Option<Vec<Word
         }
     }
     Some(out)
+}
+
+fn split_at_each<'a>(mut text: &'a str, lengths: &[usize]) -> Vec<&'a str> {
+    let mut out = Vec::with_capacity(lengths.len());
+    for length in lengths {
+        let (head, rest) = text.split_at((*length).min(text.len()));
+        out.push(head);
+        text = rest;
+    }
+    out
 }

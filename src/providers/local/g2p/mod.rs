@@ -209,10 +209,8 @@ fn places(tokens: &[Token]) -> Vec<Place> {
 
 /// Puts the sounds of each stretch together, with its punctuation.
 fn assemble(tokens: &[Token], places: &[Place], sounds: &[String]) -> Vec<Spoken> {
-    let mut out: Vec<Spoken> = tokens
-        .iter()
-        .map(|token| Spoken { source: token.source.clone(), phonemes: token.lead.clone() })
-        .collect();
+    let mut out: Vec<Spoken> =
+        tokens.iter().map(|token| Spoken { source: token.source.clone(), phonemes: token.lead.clone() }).collect();
     for (i, (place, sound)) in places.iter().zip(sounds).enumerate() {
         let spoken = &mut out[place.token];
         if !sound.is_empty() {

@@ -21,7 +21,10 @@ const MONTHS: [(&str, &str); 12] = [
 
 fn month(text: &str) -> Option<&'static str> {
     let text = text.to_ascii_lowercase();
-    MONTHS.iter().find(|(short, long)| text == *short || text == *long || (text == "sept" && *short == "sep")).map(|m| m.1)
+    MONTHS
+        .iter()
+        .find(|(short, long)| text == *short || text == *long || (text == "sept" && *short == "sep"))
+        .map(|m| m.1)
 }
 
 fn month_name(number: u64) -> Option<&'static str> {

@@ -48,8 +48,24 @@ type Reader = fn(&str, &Around<'_>) -> Option<Vec<Word>>;
 
 /// Who reads a stretch that is no plain word; the first that can, does.
 const READERS: &[Reader] = &[
-    email, address, time_of_day, money, percent, telephone, iso_date, slashed, ordinal_number, spoken_range, decade,
-    with_unit, code, plain_number, abbreviation, letters_with_digits, joined_by_slash, symbol,
+    email,
+    address,
+    time_of_day,
+    money,
+    percent,
+    telephone,
+    iso_date,
+    slashed,
+    ordinal_number,
+    spoken_range,
+    decade,
+    with_unit,
+    code,
+    plain_number,
+    abbreviation,
+    letters_with_digits,
+    joined_by_slash,
+    symbol,
 ];
 
 /// Brings `text` into words. Stretches that say nothing lend their punctuation to the one before.
@@ -70,7 +86,7 @@ pub fn normalize(text: &str) -> Vec<Token> {
         let after = chunks.get(i + 1);
         let around = Around {
             before: before.map_or("", |chunk| chunk.1),
-            pub(super) broken: before.is_none_or(|chunk| !chunk.3.is_empty()),
+            broken: before.is_none_or(|chunk| !chunk.3.is_empty()),
             after: after.map_or("", |chunk| chunk.1),
             breaks: !tail.is_empty(),
             breaks_for_sure: !tail.is_empty() && tail != ".",
@@ -116,10 +132,11 @@ fn peel(chunk: &str) -> (String, &str, &str, String) {
     let core = chunk.trim_start_matches(['"', '“', '(', '[', '{', '\'', '«', '¿', '¡', '*', '_', '`']);
     let lead = &chunk[..chunk.len() - core.len()];
     // "-" in front of a digit is a minus; elsewhere a dash says nothing.
-    let core = if core.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) { core } else { core.trim_start_matches('-') };
+    let core =
+        if core.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) { core } else { core.trim_start_matches('-') };
     // A bracket that opens inside, as in "f(x)" or "(555)271", keeps its partner.
-    let trimmed =
-        core.trim_end_matches(['"', '”', ')', ']', '}', '\'', '»', '.', ',', ';', ':', '!', '?', '…', '*', '_', '`', '-']);
+    let trimmed = core
+        .trim_end_matches(['"', '”', ')', ']', '}', '\'', '»', '.', ',', ';', ':', '!', '?', '…', '*', '_', '`', '-']);
     let tail = &core[trimmed.len()..];
     (lead.chars().filter_map(opening).collect(), trimmed, chunk, tail.chars().filter_map(closing).collect())
 }
@@ -157,16 +174,6 @@ pub(super) fn say(read: impl FnOnce(&mut Vec<&'static str>)) -> Vec<Word> {
 
 pub(super) fn all_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn split_at_each<'a>(mut text: &'a str, lengths: &[usize]) -> Vec<&'a str> {
-    let mut out = Vec::with_capacity(lengths.len());
-    for length in lengths {
-        let (head, rest) = text.split_at((*length).min(text.len()));
-        out.push(head);
-        text = rest;
-    }
-    out
 }
 
 pub(super) fn is_capitalized(text: &str) -> bool {
@@ -267,9 +274,44 @@ mod tests {
     #[test]
     fn hostile_text_is_said_somehow_and_never_panics() {
         for text in [
-            "", " ", "—", "...", "$", "$.", "%", "-", "--", "1:", ":30", "1:2:3", "//", "1//2", "@", "a@", "@b.c", "#", "°",
-            "99999999999999999999999999", "$99999999999999999999", "1,2,3", "0/0", "13/32", "0000-00-00", "+", "()", "🙂",
-            "12:99", "a.m", "ß1", "é@ü.de", "http://", "www.", "'", "1..2", "é°", "Ünï-cödé",
+            "",
+            " ",
+            "—",
+            "...",
+            "$",
+            "$.",
+            "%",
+            "-",
+            "--",
+            "1:",
+            ":30",
+            "1:2:3",
+            "//",
+            "1//2",
+            "@",
+            "a@",
+            "@b.c",
+            "#",
+            "°",
+            "99999999999999999999999999",
+            "$99999999999999999999",
+            "1,2,3",
+            "0/0",
+            "13/32",
+            "0000-00-00",
+            "+",
+            "()",
+            "🙂",
+            "12:99",
+            "a.m",
+            "ß1",
+            "é@ü.de",
+            "http://",
+            "www.",
+            "'",
+            "1..2",
+            "é°",
+            "Ünï-cödé",
         ] {
             let _ = normalize(text);
             let _ = normalize(&format!("{text} {text}"));

@@ -160,7 +160,9 @@ pub(super) fn abbreviation(core: &str, around: &Around<'_>) -> Option<Vec<Word>>
     match lower.as_str() {
         // "Dr. Smith", but "12 Oak Dr."; "St. Mary", but "12 Oak St.".
         "dr" => return Some(words(&[if before_name { "doctor" } else { "drive" }])),
-        "st" if is_capitalized(core) => return Some(words(&[if before_name && !behind_name { "saint" } else { "street" }])),
+        "st" if is_capitalized(core) => {
+            return Some(words(&[if before_name && !behind_name { "saint" } else { "street" }]));
+        }
         "no" if !all_digits(around.after) || !around.breaks => return None,
         _ => {}
     }
