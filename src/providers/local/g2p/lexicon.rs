@@ -193,6 +193,14 @@ impl Lexicon {
         Some(format!("{}{PRIMARY}{}", &even[..last], &even[last + SECONDARY.len_utf8()..]))
     }
 
+    /// Divides an unknown word into two that people checked, of three letters or more: "Offhook" is "off" and "hook".
+    #[must_use]
+    pub fn two_words<'a>(&self, word: &'a str) -> Option<(&'a str, &'a str)> {
+        let gold = |part: &str| part.len() > 2 && self.gold.get(&part.to_lowercase(), None, false).is_some();
+        let mut places = word.char_indices().map(|(at, _)| at).rev();
+        places.find(|at| gold(&word[..*at]) && gold(&word[*at..])).map(|at| word.split_at(at))
+    }
+
     /// Words whose sound hangs on what follows or on what they do in the sentence.
     fn hanging_on_place(&self, word: &str, lower: &str, tag: Option<Tag>, following: Following) -> Option<String> {
         let sound = match lower {
@@ -388,6 +396,13 @@ mod tests {
         ] {
             assert_eq!(lexicon().word(word, None, following).as_deref(), Some(phonemes), "{word} {following:?}");
         }
+    }
+
+    #[test]
+    fn an_unknown_word_may_be_two_known_ones() {
+        assert_eq!(lexicon().two_words("Callwait"), Some(("Call", "wait")));
+        assert_eq!(lexicon().two_words("waitx"), None);
+        assert_eq!(lexicon().two_words(""), None);
     }
 
     #[test]

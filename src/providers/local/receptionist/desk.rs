@@ -186,7 +186,7 @@ impl Desk {
         }
         let Some(about) = about else { return self.without_topic(course, line) };
         let row = self.topics.row(about.topic);
-        if row.does == Does::No && about.score < 1.0 || row.does == Does::Yes && about.score < 1.0 {
+        if matches!(row.does, Does::Yes | Does::No) && about.score < 1.0 {
             return self.without_topic(course, line);
         }
         let said = self.said_of(course, about.topic, line, now);

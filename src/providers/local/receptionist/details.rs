@@ -288,8 +288,8 @@ fn date(line: &str) -> Option<String> {
         }
         let day = at(i).trim_end_matches("'s");
         if DAYS.contains(&day) {
-            let next = ["next", "this"].contains(&before).then(|| format!("{before} ")).unwrap_or_default();
-            return Some(format!("{next}{}", capitalized(day)));
+            let day = capitalized(day);
+            return Some(if ["next", "this"].contains(&before) { format!("{before} {day}") } else { day });
         }
         if ["today", "tomorrow", "tonight"].contains(&at(i)) {
             return Some(at(i).to_owned());
