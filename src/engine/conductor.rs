@@ -213,11 +213,23 @@ impl Conductor {
                         _ => {}
                     }
                 }
+                self.close_budget(turn);
                 if let VoiceEvent::Failed(failure) = &event {
                     self.warn(&format!("voice: {}", failure.text));
                 }
                 self.tell(agent::Input::Voice { turn, event }, now);
             }
+        }
+    }
+
+    /// Shows a turn's latency once both its ends are known. The packet may be on the wire before the voice's thread has said
+    /// that there is audio.
+    fn close_budget(&mut self, turn: TurnId) {
+        let whole =
+            |timeline: &Timeline| [Mark::FirstAudio, Mark::FirstPacket].iter().all(|mark| timeline.at(*mark).is_some());
+        if let Some(stages) = self.timelines.get(&turn).filter(|timeline| whole(timeline)).and_then(Timeline::stages) {
+            self.timelines.remove(&turn);
+            self.seat.board.latency(self.seat.call, turn, &stages);
         }
     }
 
@@ -251,12 +263,10 @@ impl Conductor {
         match event {
             CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
             CallEvent::FirstPacket { turn, at } => {
-                if let Some(mut timeline) = self.timelines.remove(&turn) {
+                if let Some(timeline) = self.timelines.get_mut(&turn) {
                     timeline.mark(Mark::FirstPacket, at);
-                    if let Some(stages) = timeline.stages() {
-                        self.seat.board.latency(self.seat.call, turn, &stages);
-                    }
                 }
+                self.close_budget(turn);
                 self.tell(agent::Input::FirstPacket { turn }, now);
             }
             CallEvent::Played { turn, samples } => {

@@ -500,12 +500,12 @@ mod tests {
         }
 
         fn end(&self) -> Option<(u64, &str)> {
-            let ends = self.events.iter().filter_map(|(at, event)| match event {
+            let mut ends = self.events.iter().filter_map(|(at, event)| match event {
                 EarsEvent::EndOfTurn { transcript, .. } => Some((*at, transcript.as_str())),
                 _ => None,
             });
             assert!(ends.clone().count() <= 1, "{:?}", self.events);
-            ends.last()
+            ends.next_back()
         }
     }
 
