@@ -30,7 +30,8 @@ pub fn skip(what: &str, remedy: &str) {
 
 /// Whether a program is there; one that is not is said aloud.
 pub fn there_is(program: &str, package: &str) -> bool {
-    let found = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|p| p.join(program).exists()));
+    let found =
+        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|p| p.join(program).exists()));
     if !found {
         skip(program, &format!("apt-get install {package}"));
     }
@@ -262,5 +263,7 @@ fn ask_without_curl(method: &str, url: &str) -> Reply {
 
 /// A Call-ID as it stands in a path.
 pub fn percent_encoded(text: &str) -> String {
-    text.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
 }
