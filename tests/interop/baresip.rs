@@ -14,11 +14,13 @@ fn settings(folder: &Path, offhook: &Offhook) {
     sound::write(&folder.join("quiet.wav"), &tone);
     let dir = folder.display();
     let config = format!(
-        "poll_method epoll\nsip_listen 127.0.0.1:0\naudio_source aufile,{dir}/quiet.wav\naudio_player aufile,{dir}/heard.wav\n\
-         audio_alert aufile,{dir}/alert.wav\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
-         rtp_ports 33000-33100\nmodule_path {MODULES}\nmodule stdio.so\nmodule g711.so\nmodule aufile.so\n\
+        "poll_method epoll\nsip_listen 127.0.0.1:0\naudio_source aufile,{dir}/quiet.wav\naudio_player aubridge,nowhere\n\
+         audio_alert aubridge,nowhere\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
+         rtp_ports 33000-33100\nmodule_path {MODULES}\nmodule stdio.so\nmodule g711.so\nmodule aufile.so\nmodule aubridge.so\n\
+         module sndfile.so\nsnd_path {dir}/heard\n\
          module_app account.so\nmodule_app contact.so\nmodule_app menu.so\n"
     );
+    std::fs::create_dir(folder.join("heard")).expect("a folder");
     std::fs::write(folder.join("config"), config).expect("a file");
     let server = offhook.sip();
     std::fs::write(folder.join("accounts"), format!("<sip:bob@{server}>;auth_user=bob;auth_pass=x;regint=60\n"))
@@ -65,6 +67,10 @@ fn registers_calls_hears_and_hangs_up() {
     writeln!(keys, "/quit").expect("it reads");
     process.wait("baresip's end", Duration::from_secs(10));
     assert_eq!(status()["registrations"], 0);
-    let heard = sound::read(&folder.path().join("heard.wav"));
+    let files =
+        std::fs::read_dir(folder.path().join("heard")).expect("a folder").map(|file| file.expect("a file").path());
+    // What sndfile calls decoded is what was heard.
+    let heard = files.into_iter().find(|path| path.to_string_lossy().ends_with("-dec.wav")).expect("a recording");
+    let heard = sound::read(&heard);
     assert!(sound::loud_ms(&heard) >= 200, "baresip heard {} ms of the chime", sound::loud_ms(&heard));
 }

@@ -106,7 +106,7 @@ fn talks_with_the_agent_of_this_machine() {
         words(&turn["caller"]).contains("when are you open") && words(&turn["agent"]).contains("nine to five")
     });
 
-    phone.tell("hangup");
+    phone.hang_up();
     let over = offhook.until_call(&call, "the end", |call| call["state"] == "ended");
     assert_eq!(over["ended"]["by"], "caller", "{over}");
     let quality = &over["quality"];
@@ -175,7 +175,7 @@ fn hears_its_own_words_back_from_the_echo_agent() {
     let text = "I would like to hear my own words, please.";
     script.say(&mut phone, text);
     offhook.turn(&call, "the echo", |turn| turn["turn"] != 0 && turn["agent"] != "");
-    phone.tell("hangup");
+    phone.hang_up();
     let over = offhook.until_call(&call, "the end", |call| call["state"] == "ended");
     assert_eq!(over["ended"]["by"], "caller", "{over}");
     phone.tell("stop_recording");

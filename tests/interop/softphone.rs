@@ -85,6 +85,12 @@ impl Softphone {
         event["call_id"].as_str().expect("a Call-ID").to_owned()
     }
 
+    /// Hangs up, and waits until that is answered.
+    pub fn hang_up(&mut self) {
+        self.tell("hangup");
+        self.expect("an answer to BYE", |event| event["state"] == "DISCONNECTED");
+    }
+
     /// Waits until the other side has hung up.
     pub fn expect_bye(&mut self) {
         self.expect_within("a BYE", Duration::from_secs(30), |event| event["state"] == "DISCONNECTED");
