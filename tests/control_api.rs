@@ -8,9 +8,10 @@ mod process;
 
 use offhook::audio::g711::Codec;
 use phone::{Phone, Weather};
-use process::{ECHO, Offhook, ask, command, percent_encoded, wait_for};
+use process::{ECHO, Kept, Lines, Offhook, ask, command, percent_encoded, wait_for};
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tungstenite::{Message, client::IntoClientRequest};
 
@@ -244,6 +245,19 @@ fn an_idle_engine_and_a_stopped_one_end_by_signal_too() {
         assert_eq!(status.code(), Some(0), "{status}");
         assert!(after < SOON, "{after:?}");
     }
+}
+
+#[test]
+fn a_signal_ends_a_start_that_is_still_loading() {
+    let Some(models) = process::models() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut run = command(folder.path());
+    run.args(["--start", "--api", "127.0.0.1:0", "--sip", "127.0.0.1:0"]).env("OFFHOOK_MODELS", models);
+    let mut process = Kept(run.stderr(Stdio::piped()).spawn().expect("the binary runs"));
+    let log = Lines::of(process.0.stderr.take().expect("it is piped"));
+    wait_for("the first line", SOON, || (!log.all().is_empty()).then_some(()));
+    process.terminate();
+    assert_eq!(process.wait("the end", SOON).code(), Some(0));
 }
 
 #[test]

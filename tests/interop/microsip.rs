@@ -91,13 +91,17 @@ fn talks_with_the_agent_of_this_machine() {
     assert!(latency["total"].as_f64().is_some_and(|total| total > 0.0), "{answer}");
     assert!(latency["unexplained"].as_f64().is_some_and(|rest| rest.abs() < 1.0), "{answer}");
 
+    // A key, and while that is answered another one, which stops the answer.
     phone.tell("dtmf 5");
-    offhook.turn(&call, "a key by RFC 4733", |turn| turn["caller"] == "(pressed 5)" && turn["agent"] != "");
+    offhook.turn(&call, "a key by RFC 4733", |turn| turn["caller"] == "(pressed 5)");
+    std::thread::sleep(Duration::from_millis(2_000));
     phone.tell("info 7");
     phone.expect("an answer to INFO", |event| event["event"] == "info" && event["code"] == 200);
-    offhook.turn(&call, "a key by INFO", |turn| {
-        turn["caller"].as_str().is_some_and(|text| text.ends_with("(pressed 7)")) && turn["agent"] != ""
-    });
+    let cut =
+        offhook.turn(&call, "the answer that was cut", |turn| turn["caller"] == "(pressed 5)" && turn["agent"] != "");
+    assert_eq!(cut["interrupted"], true, "{cut}");
+    let whole = offhook.turn(&call, "a key by INFO", |turn| turn["caller"] == "(pressed 7)" && turn["agent"] != "");
+    assert!(words(&whole["agent"]).contains('7') && !words(&whole["agent"]).contains('5'), "answered twice: {whole}");
 
     phone.tell("stop_recording");
     hold_and_unhold(&offhook, &mut phone, &call);
