@@ -5,9 +5,11 @@ use offhook::control::{Bridge, StartError, server::Server};
 use offhook::engine::{Engine, clock::SystemClock, log};
 use offhook::providers::local::models;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
@@ -48,11 +50,19 @@ fn run(config: Config) -> ExitCode {
         }
     };
     journal.line(LogLevel::Info, None, format_args!("control API on http://{}", server.local_addr()));
+    // The first start may obtain models for minutes, and nobody is in a call yet: a signal ends it there and then.
+    let starting = Arc::new(AtomicBool::new(config.start));
+    for signal in [SIGINT, SIGTERM] {
+        if let Err(error) = flag::register_conditional_shutdown(signal, 0, starting.clone()) {
+            return fail(&format!("cannot wait for signals: {error}"));
+        }
+    }
     if config.start
         && let Err(error) = engine.start(config.sip.listen)
     {
         return fail(&start_failure(&error, config.sip.listen));
     }
+    starting.store(false, Ordering::Release);
     if let Some(notice) = engine.about().notice {
         journal.line(LogLevel::Warn, None, notice);
     }

@@ -123,6 +123,10 @@ impl Agent {
             return;
         }
         self.caller.reprompts = 0;
+        // At once, not when the digits are whole: by then it is known what was heard of the reply, and the model with it.
+        if self.reply.as_ref().is_some_and(|reply| !reply.is_final()) {
+            self.withdraw(true);
+        }
         let ends = digit == '#';
         if !ends || self.caller.digits.is_empty() {
             self.caller.digits.push(digit);
@@ -336,12 +340,13 @@ mod tests {
     }
 
     #[test]
-    fn digits_take_the_floor_from_a_reply() {
+    fn the_first_digit_stops_a_reply_and_what_was_heard_of_it_is_known_when_no_more_come() {
         let mut scene = Scene::answering();
-        scene.tell(Input::Digit('1'));
+        assert_eq!(scene.tell(Input::Digit('1')), [cancel_speech(1), record(1, "Hi?", "", true)]);
+        assert_eq!(scene.cut(1, 1500), [record(1, "Hi?", "We open at", true)]);
         let outputs = scene.pass(1500);
-        assert_eq!(outputs[..3], [cancel_speech(1), record(1, "Hi?", "", true), floor(2)]);
-        assert_eq!(scene.cut(1, 1500), [record(1, "Hi?", "We open at", true)], "what was heard of it is told late");
+        assert_eq!(outputs[..2], [floor(2), record(2, "(pressed 1)", "", false)]);
+        assert_eq!(asked(&outputs), Some(vec![system(), caller("Hi?"), agent("We open at…"), caller("(pressed 1)")]));
     }
 
     #[test]

@@ -1,19 +1,18 @@
-"""A softphone on PJSIP, set up as MicroSIP sets itself up, that runs a script of steps and prints a JSON line per event.
+"""A softphone on PJSIP, set up as MicroSIP sets itself up: takes a command a line on stdin, prints a JSON line per event.
 
-usage: pjsua2_phone.py SERVER STEP...
-steps: register | unregister | call USER | wait SECONDS | play FILE.wav | record FILE.wav | dtmf DIGITS | info DIGIT
-       hold | unhold | hangup | until_hangup SECONDS
+usage: pjsua2_phone.py SERVER
+commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
+          hold | unhold | hangup
+The end of stdin hangs up and ends it.
 """
 
 import json
 import os
 import sys
-import time
 
 import pjsua2 as pj
 
 SERVER = sys.argv[1]
-STEPS = sys.argv[2:]
 
 
 def say(event, **fields):
@@ -23,15 +22,11 @@ def say(event, **fields):
 class Call(pj.Call):
     media = None
     ended = False
-    confirmed = False
 
     def onCallState(self, prm):
         info = self.getInfo()
-        say("call", state=info.stateText, code=info.lastStatusCode, reason=info.lastReason)
-        if info.state == pj.PJSIP_INV_STATE_CONFIRMED:
-            self.confirmed = True
-        if info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
-            self.ended = True
+        say("call", state=info.stateText, code=info.lastStatusCode, reason=info.lastReason, call_id=info.callIdString)
+        self.ended = info.state == pj.PJSIP_INV_STATE_DISCONNECTED
 
     def onCallMediaState(self, prm):
         info = self.getInfo()
@@ -41,6 +36,11 @@ class Call(pj.Call):
                 if media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
                     self.media = self.getAudioMedia(index)
                     PHONE.connect()
+
+    def onCallTsxState(self, prm):
+        transaction = prm.e.body.tsxState.tsx
+        if transaction.method == "INFO" and transaction.statusCode >= 200:
+            say("info", code=transaction.statusCode)
 
 
 class Account(pj.Account):
@@ -52,6 +52,7 @@ class Phone:
     """The one call, and what is plugged into it."""
 
     def __init__(self):
+        self.account = None
         self.call = None
         self.player = None
         self.recorder = None
@@ -63,18 +64,56 @@ class Phone:
             if self.recorder:
                 self.call.media.startTransmit(self.recorder)
 
+    def obey(self, command, argument):
+        if command in ("register", "unregister"):
+            self.account.setRegistration(command == "register")
+        elif command == "call":
+            self.call = Call(self.account)
+            parameters = pj.CallOpParam(True)
+            parameters.opt.videoCount = 0
+            self.call.makeCall(f"sip:{argument}@{SERVER}", parameters)
+        elif command == "play":
+            self.player = pj.AudioMediaPlayer()
+            self.player.createPlayer(argument, pj.PJMEDIA_FILE_NO_LOOP)
+            self.connect()
+        elif command == "record":
+            self.recorder = pj.AudioMediaRecorder()
+            self.recorder.createRecorder(argument)
+            self.connect()
+        elif command == "stop_recording":
+            self.recorder = None
+        elif command == "dtmf":
+            self.call.dialDtmf(argument)
+        elif command == "info":
+            parameters = pj.CallSendRequestParam()
+            parameters.method = "INFO"
+            parameters.txOption.contentType = "application/dtmf-relay"
+            parameters.txOption.msgBody = f"Signal={argument}\r\nDuration=160"
+            self.call.sendRequest(parameters)
+        elif command == "hold":
+            self.call.setHold(pj.CallOpParam())
+        elif command == "unhold":
+            parameters = pj.CallOpParam(True)
+            parameters.opt.flag = pj.PJSUA_CALL_UNHOLD
+            parameters.opt.videoCount = 0
+            self.call.reinvite(parameters)
+        elif command == "hangup":
+            self.call.hangup(pj.CallOpParam())
+        else:
+            raise ValueError("unknown command")
+
 
 PHONE = Phone()
 
 
-def run(endpoint, seconds, done=lambda: False):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not done():
+def run(endpoint, polls, done=lambda: False):
+    """Handles events for `polls` times 10 ms at most."""
+    while polls > 0 and not done():
         endpoint.libHandleEvents(10)
-    return done()
+        polls -= 1
 
 
-def main():
+def open_endpoint():
     endpoint = pj.Endpoint()
     endpoint.libCreate()
     config = pj.EpConfig()
@@ -87,80 +126,63 @@ def main():
     config.medConfig.clockRate = 8000
     config.medConfig.sndClockRate = 8000
     endpoint.libInit(config)
-    transport = pj.TransportConfig()
-    transport_id = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+    transport = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, pj.TransportConfig())
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
         endpoint.codecSetPriority(codec.codecId, 0)
     for priority, codec in ((128, "PCMA/8000/1"), (127, "PCMU/8000/1")):
         endpoint.codecSetPriority(codec, priority)
+    return endpoint, transport
 
-    account_config = pj.AccountConfig()
-    account_config.idUri = f"<sip:agent001@{SERVER.split(':')[0]}>"
-    account_config.regConfig.registrarUri = f"sip:{SERVER}"
-    account_config.regConfig.registerOnAdd = False
-    account_config.regConfig.timeoutSec = 300
-    account_config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", "agent001", 0, "any password"))
-    account_config.sipConfig.transportId = transport_id
-    account_config.natConfig.viaRewriteUse = 0
-    account_config.natConfig.sdpNatRewriteUse = 0
-    account_config.natConfig.contactRewriteUse = 0
-    account_config.callConfig.timerUse = 1
+
+def open_account(transport):
+    config = pj.AccountConfig()
+    config.idUri = f"<sip:agent001@{SERVER.split(':')[0]}>"
+    config.regConfig.registrarUri = f"sip:{SERVER}"
+    config.regConfig.registerOnAdd = False
+    config.regConfig.timeoutSec = 300
+    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", "agent001", 0, "any password"))
+    config.sipConfig.transportId = transport
+    config.natConfig.viaRewriteUse = 0
+    config.natConfig.sdpNatRewriteUse = 0
+    config.natConfig.contactRewriteUse = 0
+    config.callConfig.timerUse = 1
     account = Account()
-    account.create(account_config)
+    account.create(config)
+    return account
 
-    steps = iter(STEPS)
-    for step in steps:
-        if step in ("register", "unregister"):
-            account.setRegistration(step == "register")
-            run(endpoint, 0.5)
-        elif step == "call":
-            PHONE.call = Call(account)
-            parameters = pj.CallOpParam(True)
-            parameters.opt.videoCount = 0
-            PHONE.call.makeCall(f"sip:{next(steps)}@{SERVER}", parameters)
-            run(endpoint, 5, lambda: PHONE.call.confirmed or PHONE.call.ended)
-        elif step == "wait":
-            run(endpoint, float(next(steps)), lambda: PHONE.call is not None and PHONE.call.ended)
-        elif step == "play":
-            PHONE.player = pj.AudioMediaPlayer()
-            PHONE.player.createPlayer(next(steps), pj.PJMEDIA_FILE_NO_LOOP)
-            PHONE.connect()
-        elif step == "record":
-            PHONE.recorder = pj.AudioMediaRecorder()
-            PHONE.recorder.createRecorder(next(steps))
-            PHONE.connect()
-        elif step == "dtmf":
-            PHONE.call.dialDtmf(next(steps))
-        elif step == "info":
-            parameters = pj.CallSendRequestParam()
-            parameters.method = "INFO"
-            parameters.txOption.contentType = "application/dtmf-relay"
-            parameters.txOption.msgBody = f"Signal={next(steps)}\r\nDuration=160"
-            PHONE.call.sendRequest(parameters)
-        elif step == "hold":
-            PHONE.call.setHold(pj.CallOpParam())
-        elif step == "unhold":
-            parameters = pj.CallOpParam(True)
-            parameters.opt.flag = pj.PJSUA_CALL_UNHOLD
-            parameters.opt.videoCount = 0
-            PHONE.call.reinvite(parameters)
-        elif step == "hangup":
-            PHONE.call.hangup(pj.CallOpParam())
-            run(endpoint, 2, lambda: PHONE.call.ended)
-        elif step == "until_hangup":
-            say("waited", ended=run(endpoint, float(next(steps)), lambda: PHONE.call.ended))
-        else:
-            say("error", text=f"unknown step {step}")
+
+def main():
+    endpoint, transport = open_endpoint()
+    PHONE.account = open_account(transport)
+    os.set_blocking(0, False)
+    waiting = b""
+    say("ready")
+    while True:
+        endpoint.libHandleEvents(10)
+        try:
+            got = os.read(0, 4096)
+        except BlockingIOError:
+            continue
+        if not got:
             break
+        *lines, waiting = (waiting + got).split(b"\n")
+        for line in lines:
+            command, _, argument = line.decode().partition(" ")
+            try:
+                PHONE.obey(command, argument)
+                say("done", command=command)
+            except Exception as error:
+                say("failed", command=command, error=str(error))
     if PHONE.call and not PHONE.call.ended:
         PHONE.call.hangup(pj.CallOpParam())
-        run(endpoint, 1, lambda: PHONE.call.ended)
+        run(endpoint, 100, lambda: PHONE.call.ended)
     PHONE.player = None
     PHONE.recorder = None
+    # Media ports are closed by the audio clock's thread, a tick after they are let go.
+    run(endpoint, 20)
     say("end")
-    sys.stdout.flush()
     # The library's own tear-down races with the garbage collector; everything is written by here.
     os._exit(0)
 

@@ -1,0 +1,289 @@
+//! Every row of the control API, asked by curl of the real binary while a telephone is in a call.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "telephones live in real time")]
+
+#[path = "support/phone.rs"]
+mod phone;
+#[path = "support/process.rs"]
+mod process;
+
+use offhook::audio::g711::Codec;
+use phone::{Phone, Weather};
+use process::{ECHO, Kept, Lines, Offhook, ask, command, percent_encoded, wait_for};
+use serde_json::{Value, json};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tungstenite::{Message, client::IntoClientRequest};
+
+const START: &str = "/api/v1/sip/start";
+const STOP: &str = "/api/v1/sip/stop";
+const STATUS: &str = "/api/v1/sip/status";
+const CALLS: &str = "/api/v1/sip/calls";
+const SOON: Duration = Duration::from_secs(5);
+
+/// A UDP port that is free at this moment.
+fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
+}
+
+fn call(sip: SocketAddr) -> Phone {
+    Phone::call(sip, Codec::Pcma, Weather::default()).expect("the call is answered")
+}
+
+#[test]
+fn starts_stops_and_starts_again_with_the_words_that_scripts_know() {
+    let offhook = Offhook::run(&[], &ECHO, "");
+    let not_running = json!({"status": "not_running", "message": "SIP bridge is not running"});
+    let stopped = json!({"status": "stopped", "message": "SIP bridge is not running"});
+    assert_eq!(offhook.ask("POST", STOP), (200, not_running.clone()));
+    assert_eq!(offhook.ask("GET", STATUS), (200, stopped.clone()));
+    assert_eq!(offhook.ask("GET", CALLS), (200, json!({"calls": [], "count": 0})));
+    for _ in 0..3 {
+        let port = free_port();
+        let start = format!("{START}?host=127.0.0.1&port={port}");
+        let server = format!("127.0.0.1:{port}");
+        let started = json!({
+            "status": "started", "message": format!("SIP bridge started on {server}"), "sip_port": port,
+            "instructions": {"microsip": format!("Configure SIP Server: {server}"), "username": "any (e.g., agent001)",
+                             "call_to": "any extension to invoke AI agent"}
+        });
+        assert_eq!(offhook.ask("POST", &start), (200, started));
+        // The socket was bound before the reply: the first call is answered.
+        call(server.parse().expect("an address")).hang_up();
+        let already = format!("SIP bridge already running on port {port}");
+        assert_eq!(offhook.ask("POST", &start), (200, json!({"status": "already_running", "message": already})));
+        let stop = offhook.ask("POST", STOP);
+        assert_eq!(stop, (200, json!({"status": "stopped", "message": "SIP bridge stopped"})));
+        UdpSocket::bind(&server).expect("the port is closed when the reply is there");
+    }
+    assert_eq!(offhook.ask("POST", STOP), (200, not_running));
+    assert_eq!(offhook.ask("GET", STATUS), (200, stopped));
+}
+
+#[test]
+fn a_port_that_cannot_be_had_is_told_with_the_way_out() {
+    let offhook = Offhook::run(&[], &ECHO, "");
+    let taken = UdpSocket::bind("0.0.0.0:0").expect("a port");
+    let port = taken.local_addr().expect("it is bound").port();
+    let (status, body) = offhook.ask("POST", &format!("{START}?port={port}"));
+    let next = port.checked_add(1).unwrap_or(5060);
+    let detail = format!("UDP port {port} on 0.0.0.0 is in use; try POST /api/v1/sip/start?port={next}");
+    assert_eq!((status, body), (409, json!({"detail": detail})));
+    let (status, body) = offhook.ask("POST", &format!("{START}?host=192.0.2.1&port={port}"));
+    assert_eq!(status, 409);
+    assert!(
+        body["detail"].as_str().is_some_and(|text| text.contains("192.0.2.1 is not an address of this machine")),
+        "{body}"
+    );
+    for (query, kind, name, input) in [
+        ("port=abc", "int_parsing", "port", "abc"),
+        ("port=0", "greater_than_equal", "port", "0"),
+        ("port=70000", "less_than_equal", "port", "70000"),
+        ("host=no.such.host", "ip_any_address", "host", "no.such.host"),
+    ] {
+        let (status, body) = offhook.ask("POST", &format!("{START}?{query}"));
+        let wrong = &body["detail"][0];
+        assert_eq!((status, wrong["type"].as_str()), (422, Some(kind)), "{query}: {body}");
+        assert_eq!((&wrong["loc"], wrong["input"].as_str()), (&json!(["query", name]), Some(input)), "{body}");
+        assert!(wrong["msg"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+    }
+    assert_eq!(offhook.ask("GET", STATUS).1["status"], "stopped");
+}
+
+#[test]
+fn a_live_call_is_listed_shown_and_hung_up() {
+    let offhook = Offhook::start(&ECHO, "");
+    assert_eq!(offhook.ask("GET", CALLS), (200, json!({"calls": [], "count": 0})));
+    let phone = call(offhook.sip());
+    assert!(phone.wait_until(SOON, |phone| phone.heard().len() > 50), "no audio");
+
+    let (_, status) = offhook.ask("GET", STATUS);
+    assert_eq!((&status["status"], &status["host"]), (&json!("running"), &json!("127.0.0.1")), "{status}");
+    assert_eq!(status["sip_port"], offhook.sip().port());
+    assert_eq!((&status["active_calls"], &status["active_sessions"]), (&json!(1), &json!(1)), "{status}");
+    assert_eq!(status["providers"], json!({"stt": "echo", "llm": "echo", "tts": "echo"}));
+
+    let (_, calls) = offhook.ask("GET", CALLS);
+    let listed = &calls["calls"][0];
+    assert_eq!((&calls["count"], listed["call_id"].as_str()), (&json!(1), Some(phone.call_id())), "{calls}");
+    assert_eq!(listed["state"], "active");
+    assert_eq!(status["rtp_ports_in_use"], json!([listed["rtp_port"]]));
+    assert!(listed["from"].as_str().is_some_and(|from| from.starts_with("<sip:caller@")), "{listed}");
+    assert!(listed["to"].as_str().is_some_and(|to| to.starts_with("<sip:1000@")), "{listed}");
+    assert!(listed["duration_seconds"].is_u64(), "{listed}");
+
+    // Counts are shown twice a second.
+    let known = offhook.until_call(phone.call_id(), "the greeting", |call| {
+        call["turns"][0]["agent"] != "" && call["quality"]["packets_received"].as_u64() >= Some(40)
+    });
+    assert_eq!((&known["turns"][0]["turn"], &known["turns"][0]["caller"]), (&json!(0), &json!("")), "{known}");
+    assert_eq!((&known["quality"]["lost"], known.get("ended")), (&json!(0), None), "{known}");
+    for (histogram, percentile) in [("jitter_ms", "p50"), ("jitter_ms", "p99"), ("pacing_error_ms", "max")] {
+        assert!(known["quality"][histogram][percentile].is_f64(), "{histogram} {percentile}: {known}");
+    }
+
+    let metrics = ask("GET", offhook.api, "/metrics");
+    assert!(metrics.head.contains("content-type: text/plain"), "{}", metrics.head);
+    assert!(metrics.body.lines().any(|line| line.starts_with("offhook_") && line.ends_with(" 1")), "{}", metrics.body);
+
+    let target = format!("{CALLS}/{}", percent_encoded(phone.call_id()));
+    assert_eq!(offhook.ask("DELETE", &target), (200, json!({"status": "ended", "call_id": phone.call_id()})));
+    assert!(phone.wait_until(SOON, Phone::hung_up), "no BYE");
+    let over = offhook.until_call(phone.call_id(), "the end", |call| call["state"] == "ended");
+    assert_eq!(over["ended"]["by"], "engine", "{over}");
+    assert!(over["ended"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{over}");
+    let not_found = (404, json!({"detail": "Call not found"}));
+    assert_eq!(offhook.ask("DELETE", &target), not_found);
+    assert_eq!(offhook.ask("GET", "/api/v1/sip/calls/nobody"), not_found);
+    assert_eq!(offhook.ask("GET", CALLS).1["count"], 0);
+}
+
+#[test]
+fn stop_hangs_up_every_call_before_it_answers() {
+    let offhook = Offhook::start(&ECHO, "");
+    let phones = [call(offhook.sip()), call(offhook.sip()), call(offhook.sip())];
+    assert_eq!(offhook.ask("GET", STATUS).1["active_calls"], 3);
+    assert_eq!(offhook.ask("POST", STOP).1["status"], "stopped");
+    for phone in &phones {
+        assert!(phone.wait_until(Duration::from_millis(500), Phone::hung_up), "no BYE");
+    }
+    UdpSocket::bind(offhook.sip()).expect("the SIP port is closed");
+    assert_eq!(offhook.ask("GET", CALLS), (200, json!({"calls": [], "count": 0})));
+}
+
+#[test]
+fn replies_are_json_and_what_is_not_there_is_told() {
+    let offhook = Offhook::run(&[], &ECHO, "");
+    for (method, target, status) in [
+        ("GET", STATUS, 200),
+        ("GET", "/", 200),
+        ("GET", "/nowhere", 404),
+        ("GET", START, 405),
+        ("DELETE", STATUS, 405),
+        ("GET", "/api/v1/sip/audio/nobody", 400),
+    ] {
+        let reply = ask(method, offhook.api, target);
+        assert_eq!(reply.status, status, "{method} {target}: {}", reply.body);
+        assert!(reply.head.contains("content-type: application/json"), "{method} {target}: {}", reply.head);
+        serde_json::from_str::<Value>(&reply.body).expect("JSON");
+    }
+    assert!(ask("GET", offhook.api, START).head.contains("allow: post, options"));
+    assert_eq!(ask("HEAD", offhook.api, STATUS).status, 200);
+}
+
+type Socket = tungstenite::WebSocket<TcpStream>;
+
+fn listen(offhook: &Offhook, call_id: &str) -> Socket {
+    let url = format!("ws://{}/api/v1/sip/audio/{}", offhook.api, percent_encoded(call_id));
+    let stream = TcpStream::connect(offhook.api).expect("the API listens");
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    tungstenite::client(url.into_client_request().expect("a URL"), stream).expect("a handshake").0
+}
+
+/// Reads up to `frames` of audio, or to the Close; returns them, and its code and reason.
+fn read(socket: &mut Socket, frames: usize) -> (Vec<Vec<u8>>, Option<(u16, String)>) {
+    let mut heard = Vec::new();
+    while heard.len() < frames {
+        match socket.read() {
+            Ok(Message::Binary(bytes)) => heard.push(bytes.to_vec()),
+            Ok(Message::Close(Some(frame))) => return (heard, Some((frame.code.into(), frame.reason.to_string()))),
+            Ok(_) => {}
+            Err(error) => panic!("{error} after {} frames", heard.len()),
+        }
+    }
+    (heard, None)
+}
+
+#[test]
+fn both_sides_of_a_call_are_heard_by_websocket() {
+    let offhook = Offhook::start(&ECHO, "");
+    let phone = call(offhook.sip());
+    let mut socket = listen(&offhook, phone.call_id());
+    // Until the greeting is over, so that what is loud after it is the caller.
+    assert!(phone.wait_until(SOON, |phone| phone.last_loud().is_some() && phone.quiet_for(Duration::from_millis(600))));
+    let tone: Vec<i16> = (0..16_000).map(|n| ((f64::from(n) * 0.6).sin() * 8_000.0) as i16).collect();
+    let heard_before = phone.heard().len();
+    phone.say(&tone);
+    let begun = Instant::now();
+    let (frames, close) = read(&mut socket, 100);
+    // Frames that waited since the handshake come at once, the others as they are made.
+    assert!(begun.elapsed() < Duration::from_secs(3) && close.is_none());
+    assert!(frames.iter().all(|frame| frame.len() == 640), "20 ms at 16 kHz are 640 bytes");
+    let loudest = |frame: &[u8]| frame.chunks_exact(2).map(|s| i16::from_le_bytes([s[0], s[1]]).unsigned_abs()).max();
+    let mut loud = frames.iter().filter(|frame| loudest(frame) > Some(4_000)).count();
+    let (more, _) = read(&mut socket, 60);
+    loud += more.iter().filter(|frame| loudest(frame) > Some(4_000)).count();
+    assert!(loud >= 40, "{loud} loud frames: the caller is not heard");
+    assert!(phone.heard().len() > heard_before + 50, "listening takes nothing away from the caller");
+    phone.hang_up();
+    let (_, close) = read(&mut socket, 1_000);
+    assert_eq!(close, Some((1000, "Call ended".to_owned())));
+    let (_, close) = read(&mut listen(&offhook, "nobody"), 1);
+    assert_eq!(close, Some((1008, "Call not found".to_owned())));
+    assert_eq!(offhook.ask("POST", STOP).0, 200);
+    let (_, close) = read(&mut listen(&offhook, "nobody"), 1);
+    assert_eq!(close, Some((1011, "SIP bridge is not running".to_owned())));
+}
+
+#[test]
+fn a_signal_hangs_up_and_ends_the_process_in_time() {
+    let mut offhook = Offhook::start(&ECHO, "");
+    let phones = [call(offhook.sip()), call(offhook.sip())];
+    let (status, after) = offhook.terminate();
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(after < SOON, "{after:?}");
+    for phone in &phones {
+        assert!(phone.wait_until(Duration::from_millis(500), Phone::hung_up), "no BYE");
+    }
+    wait_for("the last line", SOON, || offhook.log.all().iter().any(|line| line.contains("stopping")).then_some(()));
+}
+
+#[test]
+fn an_idle_engine_and_a_stopped_one_end_by_signal_too() {
+    for args in [&["--start", "--sip", "127.0.0.1:0"][..], &[]] {
+        let (status, after) = Offhook::run(args, &ECHO, "").terminate();
+        assert_eq!(status.code(), Some(0), "{status}");
+        assert!(after < SOON, "{after:?}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_start_that_is_still_loading() {
+    let Some(models) = process::models() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut run = command(folder.path());
+    run.args(["--start", "--api", "127.0.0.1:0", "--sip", "127.0.0.1:0"]).env("OFFHOOK_MODELS", models);
+    let mut process = Kept(run.stderr(Stdio::piped()).spawn().expect("the binary runs"));
+    let log = Lines::of(process.0.stderr.take().expect("it is piped"));
+    wait_for("the first line", SOON, || (!log.all().is_empty()).then_some(()));
+    process.terminate();
+    assert_eq!(process.wait("the end", SOON).code(), Some(0));
+}
+
+#[test]
+fn a_wrong_setting_is_one_line_and_exit_code_2() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cases: [(&[&str], &[(&str, &str)], &str); 6] = [
+        (&["--sip", "here"], &[], "--sip"),
+        (&["--rtp-ports", "9-3"], &[], "--rtp-ports"),
+        (&["--api", "0.0.0.0:0"], &[], "OFFHOOK_API_TOKEN"),
+        (&["--colour"], &[], "--colour"),
+        (&[], &[("OFFHOOK_STT", "parrot")], "OFFHOOK_STT"),
+        (&[], &[("OFFHOOK_LLM", "groq")], "GROQ_API_KEY"),
+    ];
+    for (args, env, named) in cases {
+        let output = command(folder.path()).args(args).envs(env.iter().copied()).output().expect("the binary runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.lines().count() == 1 && error.contains(named) && output.stdout.is_empty(), "{args:?}: {error}");
+    }
+    // A port that is taken is no wrong setting, and is told in one line as well.
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let sip = taken.local_addr().expect("it is bound").to_string();
+    let mut run = command(folder.path());
+    run.args(["--start", "--api", "127.0.0.1:0", "--sip", &sip]).envs(ECHO).env("OFFHOOK_LOG", "error");
+    let output = run.output().expect("the binary runs");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+    assert!(error.contains(&sip) && error.contains("--sip"), "{error}");
+}

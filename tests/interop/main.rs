@@ -1,0 +1,20 @@
+//! Real telephones against the real binary on loopback. What is not installed is skipped aloud, or fails with OFFHOOK_TEST_ALL=1.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "telephones live in real time")]
+
+#[path = "../support/process.rs"]
+mod process;
+
+mod baresip;
+mod captures;
+mod microsip;
+mod sipp;
+mod softphone;
+mod sound;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One call in which sound is judged at a time: two cores hardly carry two recognisers, two voices and two softphones.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,67 @@
+//! SIPp: many calls in a row, and a recorded caller.
+
+use crate::process::{ECHO, Kept, Offhook, there_is, wait_for};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const PCAPS: &str = "/usr/share/sip-tester";
+
+fn sipp(offhook: &Offhook, folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new("sipp");
+    command.current_dir(folder).args(args).arg(offhook.sip().to_string());
+    command.args(["-i", "127.0.0.1", "-s", "1000", "-nostdin", "-timeout", "30", "-timeout_error"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+#[test]
+fn twenty_calls_at_ten_a_second_are_all_answered() {
+    if !there_is("sipp", "sip-tester") {
+        return;
+    }
+    let offhook = Offhook::start(&ECHO, "");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = sipp(&offhook, folder.path(), &["-sn", "uac", "-m", "20", "-r", "10", "-d", "300"]);
+    let mut process = Kept(command.spawn().expect("sipp runs"));
+    let status = process.wait("sipp", Duration::from_secs(40));
+    // 0: every call went as the scenario says.
+    assert_eq!(status.code(), Some(0), "{status}");
+    let status = wait_for("the end of all calls", Duration::from_secs(5), || {
+        Some(offhook.ask("GET", "/api/v1/sip/status").1).filter(|status| status["active_calls"] == 0)
+    });
+    let totals = &status["totals"];
+    let of = |name: &str| totals[name].as_u64().expect("a number");
+    assert_eq!((of("calls"), of("answered"), of("refused"), of("ended_by_caller")), (20, 20, 0, 20), "{totals}");
+    assert_eq!(status["rtp_ports_in_use"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_recorded_caller_is_heard_whole() {
+    if !there_is("sipp", "sip-tester") {
+        return;
+    }
+    if !Path::new(PCAPS).join("g711a.pcap").exists() {
+        return crate::process::skip("SIPp's recorded caller", "apt-get install sip-tester");
+    }
+    let offhook = Offhook::start(&ECHO, "");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::os::unix::fs::symlink(PCAPS, folder.path().join("pcap")).expect("a link");
+    let mut command = sipp(&offhook, folder.path(), &["-sn", "uac_pcap", "-m", "1", "-mi", "127.0.0.1"]);
+    let mut process = Kept(command.spawn().expect("sipp runs"));
+    let call_id = wait_for("the call", Duration::from_secs(10), || {
+        let ended = process.0.try_wait().expect("a child can be waited for");
+        assert!(ended.is_none(), "sipp ended with {ended:?}; it needs raw sockets, as root has them");
+        offhook.ask("GET", "/api/v1/sip/calls").1["calls"][0]["call_id"].as_str().map(ToOwned::to_owned)
+    });
+    let status = process.wait("sipp", Duration::from_secs(40));
+    assert_eq!(status.code(), Some(0), "{status}");
+    let call = offhook.until_call(&call_id, "the end", |call| call["state"] == "ended");
+    assert_eq!(call["ended"]["by"], "caller", "{call}");
+    // 236 packets of A-law, and those of one key with an SSRC of their own.
+    assert!(call["quality"]["packets_received"].as_u64().is_some_and(|packets| packets >= 236), "{call}");
+    assert_eq!((&call["quality"]["lost"], &call["quality"]["concealed_ms"]), (&0.into(), &0.0.into()), "{call}");
+    let turns = call["turns"].as_array().expect("an array");
+    assert!(turns.iter().any(|turn| turn["caller"] == "(speech)"), "{call}");
+}

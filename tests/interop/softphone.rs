@@ -1,0 +1,108 @@
+//! Drives the softphone on PJSIP: a command a line in, an event a line out.
+
+use crate::process::{Kept, Lines, PATIENCE, skip, wait_for};
+use serde_json::Value;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+/// A softphone with the settings of MicroSIP.
+pub struct Softphone {
+    process: Kept,
+    stdin: ChildStdin,
+    events: Lines,
+    /// Events that were expected and have come.
+    seen: usize,
+}
+
+impl Softphone {
+    /// Starts one that knows `server`; `None`, said aloud, where there is no pjsua2.
+    pub fn open(server: SocketAddr) -> Option<Self> {
+        let python = std::env::var_os("OFFHOOK_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+        let has_it = Command::new(&python).args(["-c", "import pjsua2"]).stderr(Stdio::null()).status();
+        if !has_it.is_ok_and(|status| status.success()) {
+            let remedy = "python3.11 -m venv V && V/bin/pip install pjsua2-python==2.15.1.post1, and name \
+                          V/bin/python in OFFHOOK_TEST_PYTHON";
+            skip("the softphone on PJSIP", remedy);
+            return None;
+        }
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/pjsua2_phone.py");
+        let mut command = Command::new(python);
+        command.arg(script).arg(server.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = Kept(command.spawn().expect("Python runs"));
+        let events = Lines::of(process.0.stdout.take().expect("it is piped"));
+        let stdin = process.0.stdin.take().expect("it is piped");
+        let mut phone = Self { process, stdin, events, seen: 0 };
+        phone.expect("ready", |event| event["event"] == "ready");
+        Some(phone)
+    }
+
+    /// Gives a command, and waits until it is taken.
+    pub fn tell(&mut self, command: &str) {
+        writeln!(self.stdin, "{command}").expect("it reads");
+        let name = command.split(' ').next().expect("a word").to_owned();
+        let mut answer = Value::Null;
+        // What else happened meanwhile is still to be expected.
+        let seen = self.seen;
+        let _ = wait_for(command, PATIENCE, || {
+            let events = self.all();
+            answer = events.into_iter().skip(seen).find(|event| event["command"] == name.as_str())?;
+            Some(())
+        });
+        assert_eq!(answer["event"], "done", "{answer}");
+    }
+
+    /// Waits for an event after those that were expected before.
+    pub fn expect(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.expect_within(what, Duration::from_secs(20), wanted)
+    }
+
+    /// Waits for an event, at most `limit`.
+    pub fn expect_within(&mut self, what: &str, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+        let what = format!("the softphone: {what}");
+        let (n, event) = wait_for(&what, limit, || {
+            self.all().into_iter().enumerate().skip(self.seen).find(|(_, event)| wanted(event))
+        });
+        self.seen = n + 1;
+        event
+    }
+
+    /// Registers or unregisters, and returns for how many seconds.
+    pub fn register(&mut self, command: &str) -> u64 {
+        self.tell(command);
+        let event = self.expect("an answer to REGISTER", |event| event["event"] == "register");
+        assert_eq!(event["code"], 200, "{event}");
+        event["expires"].as_u64().expect("seconds")
+    }
+
+    /// Dials, and returns the Call-ID once the call is up.
+    pub fn call(&mut self, user: &str) -> String {
+        self.tell(&format!("call {user}"));
+        let up = |event: &Value| event["state"] == "CONFIRMED" || event["state"] == "DISCONNECTED";
+        let event = self.expect("an answer to INVITE", up);
+        assert_eq!(event["state"], "CONFIRMED", "{event}");
+        event["call_id"].as_str().expect("a Call-ID").to_owned()
+    }
+
+    /// Hangs up, and waits until that is answered.
+    pub fn hang_up(&mut self) {
+        self.tell("hangup");
+        self.expect("an answer to BYE", |event| event["state"] == "DISCONNECTED");
+    }
+
+    /// Waits until the other side has hung up.
+    pub fn expect_bye(&mut self) {
+        self.expect_within("a BYE", Duration::from_secs(30), |event| event["state"] == "DISCONNECTED");
+    }
+
+    /// Closes it; what it records is whole after that.
+    pub fn close(mut self) {
+        drop(self.stdin);
+        self.process.wait("the softphone's end", Duration::from_secs(10));
+    }
+
+    fn all(&self) -> Vec<Value> {
+        self.events.all().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
