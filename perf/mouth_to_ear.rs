@@ -15,7 +15,10 @@ mod standin;
 
 use offhook::audio::g711::Codec;
 use offhook::control::Bridge;
+use offhook::metrics::Kind;
+use offhook::turn::timeline::Stage;
 use phone::{Phone, Weather};
+use standin::{KEY, cartesia, flux, groq};
 use std::time::Duration;
 
 fn main() {
@@ -24,9 +27,21 @@ fn main() {
     let delay = |at: usize, default: u64| Duration::from_millis(numbers.get(at).copied().unwrap_or(default));
     let (stt, llm, tts) = (delay(1, 200), delay(2, 300), delay(3, 90));
     let programmed = stt + llm + tts;
-    let standins = standin::Standins::start(stt, llm, tts);
-    let mut env = standins.env();
-    env.push(("OFFHOOK_LOG", "error".into()));
+    let (_flux, _, flux_url) = flux::start(flux::Plan { end_after: stt, ..flux::Plan::default() });
+    let (_groq, _, groq_url) = groq::start(groq::Plan { first_token: llm, ..groq::Plan::default() });
+    let (_cartesia, _, cartesia_url) = cartesia::start(cartesia::Plan { first_audio: tts, ..cartesia::Plan::default() });
+    let key = || KEY.to_owned();
+    let env = [
+        ("DEEPGRAM_API_KEY", key()),
+        ("DEEPGRAM_BASE_URL", flux_url),
+        ("GROQ_API_KEY", key()),
+        ("GROQ_BASE_URL", groq_url),
+        ("CARTESIA_API_KEY", key()),
+        ("CARTESIA_BASE_URL", cartesia_url),
+        ("OFFHOOK_LOG", "error".to_owned()),
+        // Models that are not there are not obtained: every stage has its key.
+        ("OFFHOOK_MODELS", std::env::var("OFFHOOK_MODELS").unwrap_or_else(|_| "no-models".to_owned())),
+    ];
     let (engine, server) = engine::start(&[], &env);
     let phone = Phone::call(server, Codec::Pcma, Weather::default()).expect("an answer");
     assert!(phone.wait_until(Duration::from_secs(5), |phone| phone.last_loud().is_some()), "no greeting");
@@ -34,7 +49,10 @@ fn main() {
     println!("answered after {:?}, greeting heard {greeting:?} after the answer", phone.answered_after);
     let mut totals = Vec::new();
     for turn in 0..turns {
-        assert!(phone.wait_until(Duration::from_secs(20), |phone| phone.quiet_for(Duration::from_millis(400))), "it never stops");
+        assert!(
+            phone.wait_until(Duration::from_secs(20), |phone| phone.quiet_for(Duration::from_millis(400))),
+            "it never stops"
+        );
         // Turns begin anywhere within a slot of the engine's clock.
         std::thread::sleep(Duration::from_millis(50 + turn * 7 % 40));
         phone.say(&speech());
@@ -55,13 +73,18 @@ fn main() {
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     println!("{} turns of {turns} answered; programmed {:.0} ms", totals.len(), ms(programmed));
     for (name, q) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
-        println!("{name}: last speech packet to first reply packet {:.1} ms, above the programmed {:.1} ms", ms(at(q)), ms(at(q)) - ms(programmed));
+        println!(
+            "{name}: last speech packet to first reply packet {:.1} ms, above the programmed {:.1} ms",
+            ms(at(q)),
+            ms(at(q)) - ms(programmed)
+        );
     }
     if let Some(view) = engine.board().find(&call_id, engine.now()) {
         println!("pacing error: {:?}", view.pacing_error);
     }
-    for (name, percentiles) in engine.board().latencies() {
-        println!("{name}: {percentiles:?}");
+    let kinds = Stage::ALL.map(|stage| (stage.name(), Kind::Stage(stage)));
+    for (name, kind) in kinds.into_iter().chain([("own path", Kind::OwnPath), ("turn", Kind::Turn)]) {
+        println!("the engine says, {name}: {:?}", engine.board().distribution(kind).percentiles());
     }
     engine.stop();
 }
@@ -83,7 +106,8 @@ fn speech() -> Vec<i16> {
 
 fn resonate(state: &mut [f64; 2], input: f64, hertz: f64) -> f64 {
     let radius = 0.97;
-    let output = input + 2.0 * radius * (std::f64::consts::TAU * hertz / 8000.0).cos() * state[0] - radius * radius * state[1];
+    let output =
+        input + 2.0 * radius * (std::f64::consts::TAU * hertz / 8000.0).cos() * state[0] - radius * radius * state[1];
     *state = [output, state[0]];
     output
 }

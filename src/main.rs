@@ -41,11 +41,16 @@ fn run(config: Config) -> ExitCode {
     let mut server = match Server::start(&config.control, engine.clone()) {
         Ok(server) => server,
         Err(error) => {
-            return fail(&format!("the control API cannot listen on {} ({error}); try --api 127.0.0.1:8001", config.control.listen));
+            return fail(&format!(
+                "the control API cannot listen on {} ({error}); try --api 127.0.0.1:8001",
+                config.control.listen
+            ));
         }
     };
     journal.line(LogLevel::Info, None, format_args!("control API on http://{}", server.local_addr()));
-    if config.start && let Err(error) = engine.start(config.sip.listen) {
+    if config.start
+        && let Err(error) = engine.start(config.sip.listen)
+    {
         return fail(&start_failure(&error, config.sip.listen));
     }
     if let Some(notice) = engine.about().notice {
@@ -53,13 +58,19 @@ fn run(config: Config) -> ExitCode {
     }
     if let Some(running) = engine.running() {
         let port = running.listen.port();
-        journal.line(LogLevel::Info, None, format_args!("SIP on udp {}; register a softphone to 127.0.0.1:{port} as agent001 with any password and dial 1000", running.listen));
+        journal.line(
+            LogLevel::Info,
+            None,
+            format_args!(
+                "SIP on udp {}; register a softphone to 127.0.0.1:{port} as agent001 with any password and dial 1000",
+                running.listen
+            ),
+        );
     }
     signals.forever().next();
     journal.line(LogLevel::Info, None, "stopping");
     engine.stop();
     server.stop();
-    drop((engine, journal));
     log.end();
     ExitCode::SUCCESS
 }

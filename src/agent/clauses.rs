@@ -16,12 +16,16 @@ const JOINT_WORDS: usize = 12;
 const FIRST_WORDS_MAX: usize = 12;
 /// The longest later clause in words, about ten seconds of speech.
 const WORDS_MAX: usize = 30;
-/// The fewest words that are worth speaking when a clause is late.
+/// The fewest words of a first clause that are worth speaking when it is late: two last as long as the next are made.
+const FIRST_HURRIED_WORDS: usize = 2;
+/// The fewest words of a later clause.
 const HURRIED_WORDS: usize = 3;
 
-/// How long the first words of a reply wait for the end of their clause. A model that writes 20 tokens a second has
-/// four words by then, and a quick one has ended its clause.
-pub const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// How long the first words of a reply wait for the end of their clause: the caller waits with them. A quick model
+/// (1000 tokens a second) has eight words by then, and a slower one would keep the caller waiting for its full stop.
+pub const FIRST_WAIT: Duration = Duration::from_millis(8);
+/// How long the words of the second clause wait: the first may be two words, which are played in half a second.
+pub const SECOND_WAIT: Duration = Duration::from_millis(300);
 /// How long the first words of a later clause wait: the clause before it takes at least that long to play.
 pub const WAIT: Duration = Duration::from_millis(700);
 
@@ -63,7 +67,8 @@ impl Clauses {
 
     /// Returns the words of a clause that is late, without its end.
     pub fn hurried(&mut self) -> Option<String> {
-        if self.words < HURRIED_WORDS { None } else { self.give() }
+        let enough = if self.given == 0 { FIRST_HURRIED_WORDS } else { HURRIED_WORDS };
+        if self.words < enough { None } else { self.give() }
     }
 
     /// Whether words wait for the end of their clause.
@@ -75,7 +80,11 @@ impl Clauses {
     /// How long words may wait for the end of their clause.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        if self.given == 0 { FIRST_WAIT } else { WAIT }
+        match self.given {
+            0 => FIRST_WAIT,
+            1 => SECOND_WAIT,
+            _ => WAIT,
+        }
     }
 
     /// Returns what is left of a reply that is complete: drain it to `None`.

@@ -220,20 +220,14 @@ impl Call {
     /// Makes a call whose media begin when the worker calls [`Self::start`].
     #[must_use]
     pub fn new(setup: Setup<'_>, now: Instant, rng: &mut fastrand::Rng) -> Self {
-        let start =
-            egress::Start { agreed: setup.agreed, at: now, ntp_at_zero: setup.ntp_at_zero, cname: setup.cname };
+        let start = egress::Start { agreed: setup.agreed, at: now, ntp_at_zero: setup.ntp_at_zero, cname: setup.cname };
         Self {
             id: setup.id,
             ingress: Ingress::new(setup.agreed, setup.signalling, now),
             egress: Egress::new(start, rng),
             playout: Playout::new(),
             floor: Floor::new(turn::barge_in::Settings::default()),
-            links: Links {
-                rings: setup.rings,
-                wakes: Wakes::default(),
-                ear_frames_dropped: 0,
-                events_dropped: 0,
-            },
+            links: Links { rings: setup.rings, wakes: Wakes::default(), ear_frames_dropped: 0, events_dropped: 0 },
             tap: Tap::new(setup.agreed.encoding),
             silence_max: setup.silence_max,
             started: now,
@@ -326,10 +320,7 @@ impl Call {
 
     /// The call is over: says what was heard of the speech under way, and goodbye to the peer's RTCP.
     pub fn close(&mut self, now: Instant, wire: &mut impl Wire) {
-        if let Some(turn) = self.playout.under_way() {
-            let samples = u64::from(self.playout.cut(turn));
-            self.links.event(CallEvent::Cut { turn, samples, at: now });
-        }
+        self.drop_speech(|_| true, now);
         let report = self.ingress.report(now);
         let mut bytes = [0; rtcp::SENT_LEN_MAX];
         let len = self.egress.bye(now, report, &mut bytes);
@@ -406,10 +397,12 @@ impl Call {
     fn command(&mut self, command: CallCommand, now: Instant) {
         let input = match command {
             CallCommand::Grant(turn) => {
+                self.drop_speech(|under_way| under_way != turn, now);
                 self.playout.grant(turn);
                 turn::Input::Granted { turn }
             }
             CallCommand::Withdraw(turn) => {
+                self.drop_speech(|under_way| under_way == turn, now);
                 self.playout.cut(turn);
                 turn::Input::Withdrawn { turn }
             }
@@ -419,6 +412,14 @@ impl Call {
         };
         self.floor.handle_input(input, now);
         self.obey_floor(now);
+    }
+
+    /// Drops the speech under way where `is_dropped` says so of its turn, and says how much of it was heard.
+    fn drop_speech(&mut self, is_dropped: impl Fn(TurnId) -> bool, now: Instant) {
+        if let Some(turn) = self.playout.under_way().filter(|turn| is_dropped(*turn)) {
+            let samples = u64::from(self.playout.cut(turn));
+            self.links.event(CallEvent::Cut { turn, samples, at: now });
+        }
     }
 
     fn obey_floor(&mut self, now: Instant) {

@@ -87,7 +87,8 @@ pub fn lock_memory() -> bool {
     // SAFETY: the limit is a plain out-parameter that outlives the call; mlockall takes flags only.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
-        let unlimited = libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) == 0 && limit.rlim_cur == libc::RLIM_INFINITY;
+        let unlimited =
+            libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) == 0 && limit.rlim_cur == libc::RLIM_INFINITY;
         (unlimited || libc::geteuid() == 0)
             && libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) == 0
     }
@@ -133,7 +134,8 @@ pub fn usage() -> Usage {
     if !ok {
         return Usage::default();
     }
-    let micros = |t: libc::timeval| u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
+    let micros =
+        |t: libc::timeval| u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
     Usage {
         cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
         resident_max_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,

@@ -81,9 +81,10 @@ pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&s
     let (voice, substitute, phrase_cache): (Arc<dyn Speaker>, Option<Arc<dyn Speaker>>, _) = match wanted.tts {
         Tts::Cartesia => {
             let voice = Cartesia::new(&wanted.cartesia, &wanted.cartesia_voice, clock.clone());
-            let substitute = hibari_loaded.is_ok().then(|| hibari as Arc<dyn Speaker>);
+            let substitute = hibari_loaded.is_ok().then_some(hibari as Arc<dyn Speaker>);
             let key = format!("{} {} {}", wanted.cartesia.base_url, wanted.cartesia.model, wanted.cartesia_voice);
-            let folder = wanted.models.parent().map_or_else(|| wanted.models.clone(), ToOwned::to_owned).join("phrases");
+            let folder =
+                wanted.models.parent().map_or_else(|| wanted.models.clone(), ToOwned::to_owned).join("phrases");
             (Arc::new(voice), substitute, Some((folder, key)))
         }
         Tts::Local | Tts::Echo => (hibari, None, None),

@@ -5,12 +5,12 @@
 
 use crate::agent::{self, Agent, EarsEvent, MindEvent, Phrase, VoiceEvent};
 use crate::call::{CallCommand, CallEvent, Heard};
+use crate::config::LogLevel;
 use crate::engine::clock::SystemClock;
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
 use crate::ids::{CallId, TurnId};
-use crate::config::LogLevel;
 use crate::metrics::{Board, Journal};
 use crate::providers::{Bell, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
 use crate::sip::EndedBy;
@@ -213,11 +213,23 @@ impl Conductor {
                         _ => {}
                     }
                 }
+                self.close_budget(turn);
                 if let VoiceEvent::Failed(failure) = &event {
                     self.warn(&format!("voice: {}", failure.text));
                 }
                 self.tell(agent::Input::Voice { turn, event }, now);
             }
+        }
+    }
+
+    /// Shows a turn's latency once both its ends are known. The packet may be on the wire before the voice's thread has said
+    /// that there is audio.
+    fn close_budget(&mut self, turn: TurnId) {
+        let whole =
+            |timeline: &Timeline| [Mark::FirstAudio, Mark::FirstPacket].iter().all(|mark| timeline.at(*mark).is_some());
+        if let Some(stages) = self.timelines.get(&turn).filter(|timeline| whole(timeline)).and_then(Timeline::stages) {
+            self.timelines.remove(&turn);
+            self.seat.board.latency(self.seat.call, turn, &stages);
         }
     }
 
@@ -251,16 +263,18 @@ impl Conductor {
         match event {
             CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
             CallEvent::FirstPacket { turn, at } => {
-                if let Some(mut timeline) = self.timelines.remove(&turn) {
+                if let Some(timeline) = self.timelines.get_mut(&turn) {
                     timeline.mark(Mark::FirstPacket, at);
-                    if let Some(stages) = timeline.stages() {
-                        self.seat.board.latency(self.seat.call, turn, &stages);
-                    }
                 }
+                self.close_budget(turn);
                 self.tell(agent::Input::FirstPacket { turn }, now);
             }
-            CallEvent::Played { turn, samples } => self.tell(agent::Input::Played { turn, heard: duration(samples) }, now),
-            CallEvent::Cut { turn, samples, .. } => self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now),
+            CallEvent::Played { turn, samples } => {
+                self.tell(agent::Input::Played { turn, heard: duration(samples) }, now)
+            }
+            CallEvent::Cut { turn, samples, .. } => {
+                self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now)
+            }
             CallEvent::Digit { digit } => self.tell(agent::Input::Digit(digit), now),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
         }
@@ -271,7 +285,7 @@ impl Conductor {
         self.carry_out(now);
     }
 
-    fn carry_out(&mut self, _now: Instant) {
+    fn carry_out(&mut self, now: Instant) {
         while let Some(output) = self.seat.agent.poll_output() {
             match output {
                 agent::Output::Ask { turn, messages, tools } => {
@@ -289,6 +303,10 @@ impl Conductor {
                     self.crew.voice(VoiceCommand::Speak { turn, clause, text, last });
                 }
                 agent::Output::Play { turn, phrase } => {
+                    if let Some(timeline) = self.timelines.get_mut(&turn) {
+                        timeline.mark(Mark::ClauseSent, now);
+                        timeline.mark(Mark::FirstAudio, now);
+                    }
                     if let Some(pcm) = self.seat.phrases.get(phrase) {
                         let text = self.seat.phrases.text(phrase).to_owned();
                         self.crew.voice(VoiceCommand::Play { turn, text, pcm });

@@ -3,20 +3,29 @@
 use crate::config::LogLevel;
 use crate::engine::clock::SystemClock;
 use crate::metrics::{Entry, Journal};
+use crate::providers::Stop;
 use crate::time::Instant;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// The thread; it ends when the last [`Journal`] is gone, after the last line.
-pub struct LogThread(JoinHandle<()>);
+/// How often the thread looks whether it is to end, while there is nothing to write.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// The thread.
+pub struct LogThread {
+    thread: JoinHandle<()>,
+    stop: Stop,
+}
 
 impl LogThread {
-    /// Waits for the last line; every journal must be dropped before.
+    /// Ends the thread, with every line written that was left before.
     pub fn end(self) {
+        self.stop.raise();
         // A thread that panicked has written what it could.
-        let _ = self.0.join();
+        let _ = self.thread.join();
     }
 }
 
@@ -26,14 +35,21 @@ impl LogThread {
 /// What the system says when it has no thread left.
 pub fn start(clock: Arc<SystemClock>, level: LogLevel) -> io::Result<(Journal, LogThread)> {
     let (journal, entries) = Journal::new(clock.clone(), level);
-    let body = move || write_all(&entries, &clock);
+    let stop = Stop::default();
+    let stopped = stop.clone();
+    let body = move || write_all(&entries, &clock, &stopped);
     let thread = std::thread::Builder::new().name("journal".into()).spawn(body)?;
-    Ok((journal, LogThread(thread)))
+    Ok((journal, LogThread { thread, stop }))
 }
 
-fn write_all(entries: &Receiver<Entry>, clock: &SystemClock) {
+fn write_all(entries: &Receiver<Entry>, clock: &SystemClock, stop: &Stop) {
     let started = clock.unix_time(Instant::ZERO);
-    while let Ok(entry) = entries.recv() {
+    loop {
+        let entry = match entries.recv_timeout(IDLE) {
+            Ok(entry) => entry,
+            Err(RecvTimeoutError::Timeout) if !stop.raised() => continue,
+            Err(_) => return,
+        };
         // Standard error may be closed; the engine goes on without it.
         let mut out = io::stderr().lock();
         let _ = entry.write(&mut out, started).and_then(|()| out.flush());

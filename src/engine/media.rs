@@ -86,6 +86,7 @@ pub struct Worker {
 impl Worker {
     /// Makes a worker for at most `calls_max` calls.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each is one end of what connects it")]
     pub fn new(
         calls_max: usize,
         orders: Consumer<WorkerOrder>,

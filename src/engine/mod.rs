@@ -11,8 +11,8 @@
 //! | `control-N` | the HTTP API | requests |
 
 pub mod affinity;
-pub mod cast;
 pub mod bridge;
+pub mod cast;
 pub mod clock;
 pub mod conductor;
 pub mod log;
@@ -25,8 +25,8 @@ pub mod rings;
 pub mod stats;
 
 use crate::config::{Config, LogLevel};
-use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};
 use crate::engine::affinity::{Granted, Role};
+use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};
 use crate::engine::cast::Casting;
 use crate::engine::clock::SystemClock;
 use crate::engine::media::{Worker, WorkerCounters};
@@ -41,7 +41,7 @@ use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -110,7 +110,8 @@ impl Engine {
         let (net, commands) = NetHandle::new(net_bell);
         let stop_workers = Stop::default();
         let mut started = Workers::start(self, &net, &stop_workers).map_err(other)?;
-        let stats = stats::start(std::mem::take(&mut started.ends), self.board.clone(), stop_workers.clone()).map_err(other)?;
+        let stats =
+            stats::start(std::mem::take(&mut started.ends), self.board.clone(), stop_workers.clone()).map_err(other)?;
         let phrases = Arc::new(Phrases::new(&self.config.agent, casting.phrase_cache.clone()));
         let stop_phrases = Stop::default();
         let phrases_thread = self.render_phrases(casting, &phrases, &stop_phrases, net.bell()).map_err(other)?;
@@ -132,7 +133,8 @@ impl Engine {
             rng: fastrand::Rng::new(),
         };
         let net_state = Net::new(parts).map_err(other)?;
-        let net_thread = std::thread::Builder::new().name("net".into()).spawn(move || net_state.run()).map_err(other)?;
+        let net_thread =
+            std::thread::Builder::new().name("net".into()).spawn(move || net_state.run()).map_err(other)?;
         Ok(Started {
             listen,
             since: self.clock.now(),
@@ -149,7 +151,13 @@ impl Engine {
         })
     }
 
-    fn render_phrases(&self, casting: &Casting, phrases: &Arc<Phrases>, stop: &Stop, net: Bell) -> io::Result<JoinHandle<()>> {
+    fn render_phrases(
+        &self,
+        casting: &Casting,
+        phrases: &Arc<Phrases>,
+        stop: &Stop,
+        net: Bell,
+    ) -> io::Result<JoinHandle<()>> {
         let (voice, substitute) = (casting.cast.voice.clone(), casting.substitute.clone());
         let (phrases, stop, journal) = (phrases.clone(), stop.clone(), self.journal.clone());
         std::thread::Builder::new().name("phrases".into()).spawn(move || {
@@ -196,8 +204,16 @@ impl Workers {
             let (quality, quality_out) = rings::quality();
             let counters = Arc::new(WorkerCounters::default());
             let calls_max = engine.config.sip.calls_max;
-            let mut worker =
-                Worker::new(calls_max, orders_out, retired_in, samples, quality, net.bell(), engine.clock.clone(), counters.clone());
+            let mut worker = Worker::new(
+                calls_max,
+                orders_out,
+                retired_in,
+                samples,
+                quality,
+                net.bell(),
+                engine.clock.clone(),
+                counters.clone(),
+            );
             let (clock, stop) = (engine.clock.clone(), stop.clone());
             let (granted_in, granted) = crossbeam_channel::bounded(1);
             let thread = std::thread::Builder::new().name(format!("media-{n}")).spawn(move || {

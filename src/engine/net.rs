@@ -152,6 +152,8 @@ struct NetCall {
     negotiation: Negotiation,
     answer: Vec<u8>,
     agreed: Option<Agreed>,
+    /// Whether an offer of ours waits for its answer, in the ACK.
+    offered: bool,
     source: SocketAddr,
     port: u16,
     sockets: [mio::net::UdpSocket; 2],
@@ -209,7 +211,8 @@ impl Net {
                 break;
             }
             let now = self.parts.clock.now();
-            let timeout = if self.unread.is_empty() { self.poll_timeout().map(|at| at.since(now)) } else { Some(Duration::ZERO) };
+            let timeout =
+                if self.unread.is_empty() { self.poll_timeout().map(|at| at.since(now)) } else { Some(Duration::ZERO) };
             self.parts.listener.wait_for(timeout, &mut ready);
         }
         for conductor in self.conductors.drain(..) {
@@ -240,7 +243,9 @@ impl Net {
             }
         }
         self.conductors.retain(|conductor| !conductor.is_finished());
-        self.draining.is_some_and(|until| self.calls.is_empty() && (self.agent.live_calls() == 0 || now >= until))
+        // The BYEs are sent again until they are answered, or for as long as a stop may take.
+        let said_goodbye = self.agent.transactions().1 == 0;
+        self.draining.is_some_and(|until| self.calls.is_empty() && (said_goodbye || now >= until))
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -310,8 +315,11 @@ impl Net {
             match output {
                 sip::Output::Transmit { to, bytes } => {
                     // What the kernel does not take is lost like a datagram on the way: the timers send it again.
-                    if self.socket.send_to(&bytes, to).is_err() {
+                    if let Err(error) = self.socket.send_to(&bytes, to) {
                         self.parts.board.count(SIP_SEND_ERRORS, 1);
+                        if error.kind() != io::ErrorKind::WouldBlock {
+                            self.agent.handle_input(sip::Input::Unreachable { to }, now);
+                        }
                     }
                 }
                 sip::Output::Event(event) => self.event(event, now),
@@ -441,12 +449,13 @@ impl Net {
             clock: self.parts.clock.clone(),
         };
         let cast = self.parts.cast.clone();
-        let thread = std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
-            match Crew::start(&cast, ends) {
-                Ok(crew) => Conductor::new(conductor, crew).run(),
-                Err(error) => conductor.give_up(&error),
-            }
-        })?;
+        let thread =
+            std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
+                match Crew::start(&cast, ends) {
+                    Ok(crew) => Conductor::new(conductor, crew).run(),
+                    Err(error) => conductor.give_up(&error),
+                }
+            })?;
         self.conductors.push(thread);
         self.parts.workers[worker].calls += 1;
         Ok(NetCall {
@@ -454,6 +463,7 @@ impl Net {
             negotiation,
             answer,
             agreed,
+            offered: agreed.is_none(),
             source: invitation.source,
             port,
             sockets: [rtp?, rtcp?],
@@ -554,11 +564,10 @@ impl Net {
 
     fn confirmed(&mut self, id: CallId, answer: Option<&[u8]>, now: Instant) {
         let Some(call) = self.calls.get_mut(&id) else { return };
-        if call.agreed.is_none() {
-            let answer = answer.unwrap_or_default();
-            match call.negotiation.read_answer(answer) {
+        if std::mem::take(&mut call.offered) {
+            match call.negotiation.read_answer(answer.unwrap_or_default()) {
                 Ok(agreed) => {
-                    call.agreed = Some(agreed);
+                    self.agree(id, agreed, now);
                     self.begin_media(id, now);
                 }
                 Err(error) => {
@@ -578,9 +587,7 @@ impl Net {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let reply = match offer.map(|offer| call.negotiation.answer(offer)) {
             Some(Ok((sdp, agreed))) => {
-                call.agreed = Some(agreed);
-                self.orders[call.worker].push_back(WorkerOrder::Change(id, agreed));
-                self.parts.board.answered(id, agreed.encoding.name(), now);
+                self.agree(id, agreed, now);
                 Command::AcceptReoffer { call: id, sdp: Some(sdp) }
             }
             Some(Err(error)) => {
@@ -588,9 +595,22 @@ impl Net {
                 let refusal = Refusal { status: error.status(), warning, retry_after_s: None };
                 Command::RefuseReoffer { call: id, refusal }
             }
-            None => Command::AcceptReoffer { call: id, sdp: Some(call.negotiation.offer()) },
+            None => {
+                call.offered = true;
+                Command::AcceptReoffer { call: id, sdp: Some(call.negotiation.offer()) }
+            }
         };
         self.command(reply, now);
+    }
+
+    /// Both descriptions are known, or have changed.
+    fn agree(&mut self, id: CallId, agreed: Agreed, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.agreed = Some(agreed);
+        if call.idle.is_none() {
+            self.orders[call.worker].push_back(WorkerOrder::Change(id, agreed));
+            self.parts.board.answered(id, agreed.encoding.name(), now);
+        }
     }
 
     fn hang_up(&mut self, id: CallId, by: EndedBy, reason: &str, now: Instant) {

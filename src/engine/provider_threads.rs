@@ -77,7 +77,8 @@ impl Crew {
     /// # Errors
     /// What the system says when it has no thread or file descriptor left.
     pub fn start(cast: &Cast, ends: Ends) -> io::Result<Self> {
-        let Ends { call, frames, ears: (ears_bell, ears_listener), speech, media, events, conductor, stop, clock } = ends;
+        let Ends { call, frames, ears: (ears_bell, ears_listener), speech, media, events, conductor, stop, clock } =
+            ends;
         let (mind, mind_orders) = crossbeam_channel::bounded(ORDERS_MAX);
         let (voice, voice_orders) = crossbeam_channel::bounded(ORDERS_MAX);
         let (mind_bell, mind_listener) = Listener::new()?;

@@ -124,7 +124,9 @@ impl Phone {
             let Some(message) = receive(&sip) else { continue };
             match status(&message) {
                 Some(200) if header(&message, "CSeq").is_some_and(|cseq| cseq.ends_with("INVITE")) => break message,
-                Some(code) if code >= 300 => return Err(io::Error::other(message.lines().next().unwrap_or("").to_owned())),
+                Some(code) if code >= 300 => {
+                    return Err(io::Error::other(message.lines().next().unwrap_or("").to_owned()));
+                }
                 _ => {}
             }
         };
@@ -134,7 +136,10 @@ impl Phone {
         let ack = dialog.request("ACK", None);
         sip.send_to(ack.as_bytes(), server)?;
         dialog.cseq += 1;
-        let port = answer.lines().find_map(|line| line.strip_prefix("m=audio ")).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        let port = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("m=audio "))
+            .and_then(|rest| rest.split(' ').next()?.parse().ok());
         let ip = answer.lines().find_map(|line| line.strip_prefix("c=IN IP4 ")).and_then(|ip| ip.trim().parse().ok());
         let (Some(port), Some(ip)) = (port, ip) else { return Err(io::Error::other("no media address in the answer")) };
         let shared = Arc::new(Shared::default());
@@ -350,7 +355,8 @@ fn listen(socket: &UdpSocket, codec: Codec, shared: &Shared) {
     while !shared.stop.load(Ordering::Acquire) {
         let Ok((len, _)) = socket.recv_from(&mut bytes) else { continue };
         let at = Instant::now();
-        let Some(packet) = bytes.get(..len).filter(|packet| packet.len() > 12 && packet[1] & 0x7f == codec.rtp_payload_type())
+        let Some(packet) =
+            bytes.get(..len).filter(|packet| packet.len() > 12 && packet[1] & 0x7f == codec.rtp_payload_type())
         else {
             continue;
         };
@@ -377,7 +383,8 @@ fn answer_requests(sip: &UdpSocket, shared: &Shared) {
             continue;
         }
         let keep = ["via", "from", "to", "call-id", "cseq"];
-        let kept = message.lines().filter(|line| keep.contains(&line.split(':').next().unwrap_or("").to_lowercase().as_str()));
+        let kept =
+            message.lines().filter(|line| keep.contains(&line.split(':').next().unwrap_or("").to_lowercase().as_str()));
         let headers: String = kept.map(|line| format!("{}\r\n", line.trim_end())).collect();
         let _ = sip.send_to(format!("SIP/2.0 200 OK\r\n{headers}Content-Length: 0\r\n\r\n").as_bytes(), source);
         if message.starts_with("BYE") {

@@ -58,17 +58,11 @@ impl Hibari {
     pub fn read(folder: &Path) -> std::io::Result<Self> {
         let other = std::io::Error::other;
         let reader = Reader::read(folder)?;
-        let model = Model::load_file(folder.join("hibari.onnx")).map_err(|error| other(format!("hibari.onnx: {error}")))?;
+        let model =
+            Model::load_file(folder.join("hibari.onnx")).map_err(|error| other(format!("hibari.onnx: {error}")))?;
         let node = |name: &str| model.node_id(name).map_err(|error| other(format!("hibari.onnx: {error}")));
-        let outputs = [
-            node("lh")?,
-            node("theta")?,
-            node("ln")?,
-            node("lr")?,
-            node("phi")?,
-            node("f0")?,
-            node(ENDS_NODE)?,
-        ];
+        let outputs =
+            [node("lh")?, node("theta")?, node("ln")?, node("lr")?, node("phi")?, node("f0")?, node(ENDS_NODE)?];
         let (ids, speed) = (node("ids")?, node("speed")?);
         let vocabulary = std::fs::read(folder.join("vocab.json"))
             .and_then(|text| Ok(serde_json::from_slice(&text)?))
@@ -149,5 +143,58 @@ impl Hibari {
         }
         ids.push(PAD);
         (ids, ends)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::local::models_for_tests;
+
+    fn hibari() -> Option<Hibari> {
+        models_for_tests("hibari").map(|folder| Hibari::read(&folder).expect("usable files"))
+    }
+
+    #[test]
+    fn awkward_sentences_sound_as_in_the_reference() {
+        let Some(hibari) = hibari() else { return };
+        let session = Session::new();
+        // Read by the model's own Python reader, except for what it says otherwise than an American on the telephone.
+        for (text, phonemes) in [
+            (
+                "I read the record you recorded yesterday; please read it again.",
+                "ˌI ɹˈɛd ðə ɹˈɛkəɹd ju ɹəkˈɔɹdᵻd jˈɛstəɹdˌA; plˈiz ɹˈid ɪt əɡˈɛn.",
+            ),
+            ("She used to live in an hour, the end.", "ʃˌi jˈust tə lˈɪv ɪn ɐn ˈWəɹ, ði ˈɛnd."),
+            ("Twenty-one customers wouldn't've called, y'all.", "twˌɛntiwˈʌn kˈʌstəməɹz wˈʊdntv kˈɔld, jˈɔl."),
+            ("555-0199", "fˈIv fˈIv fˈIv, zˈɪɹO wˈʌn nˈIn nˈIn"),
+        ] {
+            let said: Vec<String> = hibari.phonemes(text, &session).into_iter().map(|word| word.phonemes).collect();
+            assert_eq!(said.join(" "), phonemes, "{text}");
+        }
+    }
+
+    #[test]
+    fn speech_is_as_long_as_its_words_and_the_same_each_time() {
+        let Some(hibari) = hibari() else { return };
+        let session = Session::new();
+        let words = hibari.phonemes("Hello, this is Offhook. How can I help you?", &session);
+        let speech = hibari.speak(&words, &session).expect("a run");
+        let seconds = speech.samples.len() as f32 / 8000.0;
+        assert!((1.8..3.2).contains(&seconds), "{seconds}");
+        assert!(speech.words.windows(2).all(|pair| pair[0].1 < pair[1].1), "{:?}", speech.words);
+        assert_eq!(speech.words.last().map(|word| word.1), Some(speech.samples.len()));
+        assert_eq!(hibari.speak(&words, &session).expect("a run"), speech);
+        assert!(speech.samples.iter().all(|sample| sample.is_finite() && sample.abs() < 1.0));
+    }
+
+    #[test]
+    fn nothing_to_say_is_silence() {
+        let Some(hibari) = hibari() else { return };
+        let session = Session::new();
+        for text in ["", " ", "🙂", "...", "—"] {
+            let words = hibari.phonemes(text, &session);
+            assert!(hibari.speak(&words, &session).expect("a run").samples.len() < 8000, "{text}");
+        }
     }
 }

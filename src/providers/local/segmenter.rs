@@ -48,8 +48,12 @@ const fn frames(ms: u64) -> u64 {
 const ONSET_FRAMES: u32 = 3;
 const ONSET_WINDOW: u32 = 5;
 
-/// What is decoded in front of the first and behind the last frame of speech. The model was heard to leave out words with much
-/// more, and soft first and last consonants lie outside of what the detector calls speech.
+/// How far back from an onset the first frame of speech is looked for, in frames: a first consonant may stand alone.
+const HISTORY: u32 = 15;
+
+/// What is decoded in front of the first frame of speech, and behind the last: soft consonants lie outside of what the
+/// detector calls speech ("please" began as "ease" with 100 ms in front). The model leaves out words with much more.
+const LEAD: u64 = frames(160);
 const PAD: u64 = frames(100);
 
 /// Speech shorter than this in all is no word, and is not looked at.
@@ -171,19 +175,19 @@ impl Segmenter {
 
     fn frame(&mut self, speech: bool, mark: SpeechMark) {
         self.next += 1;
-        self.recent = (self.recent << 1 | u32::from(speech)) & ((1 << ONSET_WINDOW) - 1);
-        let onset = speech && self.recent.count_ones() >= ONSET_FRAMES;
+        self.recent = (self.recent << 1 | u32::from(speech)) & ((1 << HISTORY) - 1);
+        let onset = speech && (self.recent & ((1 << ONSET_WINDOW) - 1)).count_ones() >= ONSET_FRAMES;
         let oldest = u64::from(u32::BITS - self.recent.leading_zeros());
         let Some(turn) = &mut self.turn else {
             if onset {
-                let from = self.next.saturating_sub(oldest + PAD);
+                let from = self.next.saturating_sub(oldest + LEAD);
                 self.turn = Some(Turn::new(from, u64::from(self.recent.count_ones()), self.next, mark));
             }
             return;
         };
         if turn.pause.is_some() {
             if onset {
-                let from = self.next.saturating_sub(oldest + PAD);
+                let from = self.next.saturating_sub(oldest + LEAD);
                 self.resume(from, mark);
             } else {
                 self.end_if_due();
@@ -228,6 +232,8 @@ impl Segmenter {
             self.outputs.push_back(Output::Event(EarsEvent::TurnResumed { transcript: turn.transcript() }));
         }
         let long = turn.end - turn.from >= STRETCH_SOFT_MAX;
+        // What was decoded of the pause belongs to the stretch before.
+        let from = from.max(turn.end + PAD);
         match pause.text {
             Some(text) if long => turn.close(text, from),
             None if long && turn.closing.is_none() => {
@@ -352,7 +358,7 @@ impl Turn {
             closed: Vec::new(),
             closing: None,
             look: None,
-            look_due: from + PAD + FIRST_LOOK,
+            look_due: from + LEAD + FIRST_LOOK,
             seen: String::new(),
             told: None,
             pause: None,
@@ -365,7 +371,7 @@ impl Turn {
         self.from = from;
         self.speech = 0;
         self.seen = String::new();
-        self.look_due = from + PAD + FIRST_LOOK;
+        self.look_due = from + LEAD + FIRST_LOOK;
     }
 
     fn transcript(&self) -> String {
@@ -494,12 +500,12 @@ mod tests {
         }
 
         fn end(&self) -> Option<(u64, &str)> {
-            let ends = self.events.iter().filter_map(|(at, event)| match event {
+            let mut ends = self.events.iter().filter_map(|(at, event)| match event {
                 EarsEvent::EndOfTurn { transcript, .. } => Some((*at, transcript.as_str())),
                 _ => None,
             });
             assert!(ends.clone().count() <= 1, "{:?}", self.events);
-            ends.last()
+            ends.next_back()
         }
     }
 

@@ -85,7 +85,8 @@ impl Vocoder {
             // The lengths are those planned for, so a transform cannot fail.
             let _ = self.forward.process(&mut block, &mut bins);
             for (bin, value) in bins.iter_mut().enumerate() {
-                *value = if bin < BINS { shape(*value, spectra, bin, frame, &mut gaussian, random) } else { Complex::ZERO };
+                *value =
+                    if bin < BINS { shape(*value, spectra, bin, frame, &mut gaussian, random) } else { Complex::ZERO };
             }
             bins[0].im = 0.0;
             let _ = self.inverse.process(&mut bins, &mut block);
@@ -218,7 +219,8 @@ mod tests {
     /// Amplitude of the frequency `hertz` in `samples`.
     fn amplitude(samples: &[f32], hertz: f32) -> f32 {
         let turn = |n: usize| 2.0 * PI * hertz * n as f32 / RATE as f32;
-        let sum: Complex<f32> = samples.iter().enumerate().map(|(n, sample)| Complex::from_polar(*sample, turn(n))).sum();
+        let sum: Complex<f32> =
+            samples.iter().enumerate().map(|(n, sample)| Complex::from_polar(*sample, turn(n))).sum();
         2.0 * sum.norm() / samples.len() as f32
     }
 
@@ -228,7 +230,11 @@ mod tests {
         let samples = hum(80, 200.0, 3.0f32.ln());
         let steady = &samples[1000..7000];
         for hertz in [200.0, 400.0, 1000.0, 2400.0, 3400.0, 3800.0] {
-            assert!((amplitude(steady, hertz) * 300.0 / 3.0 - 1.0).abs() < 0.02, "{hertz} Hz: {}", amplitude(steady, hertz));
+            assert!(
+                (amplitude(steady, hertz) * 300.0 / 3.0 - 1.0).abs() < 0.02,
+                "{hertz} Hz: {}",
+                amplitude(steady, hertz)
+            );
         }
         for hertz in [300.0, 900.0, 3500.0] {
             assert!(amplitude(steady, hertz) * 300.0 / 3.0 < 0.005, "{hertz} Hz: {}", amplitude(steady, hertz));

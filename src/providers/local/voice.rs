@@ -213,7 +213,14 @@ impl Speaking {
             let pause = self.pause.unwrap_or(0);
             self.pause = Some(words.last().map_or(0, |word| pause_after(&word.phonemes)));
             if self.pieces.len() < PIECES_MAX {
-                self.pieces.push_back(Piece { turn, clause, opens_clause: i == 0, words, pause, last: last && i + 1 == count });
+                self.pieces.push_back(Piece {
+                    turn,
+                    clause,
+                    opens_clause: i == 0,
+                    words,
+                    pause,
+                    last: last && i + 1 == count,
+                });
             }
         }
         if count == 0 && last {
@@ -287,4 +294,129 @@ impl Speaking {
 /// How long `samples` at 8 kHz last.
 fn length(samples: u64) -> Duration {
     Duration::from_micros(samples * 1_000_000 / RATE as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::VoiceFrame;
+    use crate::providers::local::models_for_tests;
+    use crate::providers::{Listener, Stamped};
+    use crate::time::Instant;
+    use crossbeam_channel::Receiver;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Instant {
+            Instant::from_millis(7)
+        }
+    }
+
+    type Told = Receiver<Stamped<(TurnId, VoiceEvent)>>;
+
+    fn speaking(model: Result<Arc<Hibari>, Failure>) -> (Speaking, Told, rtrb::Consumer<VoiceFrame>) {
+        let (bell, _listener) = Listener::new().expect("a file descriptor");
+        let (frames, ring) = rtrb::RingBuffer::new(2048);
+        let (sender, told) = crossbeam_channel::bounded(4096);
+        let events = Events::new(Arc::new(Still), sender, bell.clone(), |event| event);
+        (Speaking::new(model, Feeder::new(frames, bell), events, Arc::new(Still)), told, ring)
+    }
+
+    fn no_model() -> Result<Arc<Hibari>, Failure> {
+        Err(Failure { kind: FailureKind::Refused, text: "hibari: no model".into() })
+    }
+
+    fn clause(turn: u32, clause: u16, text: &str, last: bool) -> VoiceCommand {
+        VoiceCommand::Speak { turn: TurnId(turn), clause, text: text.into(), last }
+    }
+
+    fn work(speaking: &mut Speaking) {
+        while let Some(piece) = speaking.pieces.pop_front() {
+            let made = speaking.make(&piece);
+            speaking.say(&piece, made);
+        }
+    }
+
+    #[test]
+    fn a_kept_phrase_is_played_without_a_model() {
+        let (mut speaking, told, mut ring) = speaking(no_model());
+        speaking.obey(VoiceCommand::Play { turn: TurnId(0), text: "Hello.".into(), pcm: Arc::from(vec![5; 400]) });
+        let told: Vec<VoiceEvent> = told.try_iter().map(|stamped| stamped.event.1).collect();
+        let length = Duration::from_millis(50);
+        assert_eq!(
+            told,
+            [
+                VoiceEvent::Sent { clause: 0 },
+                VoiceEvent::FirstAudio,
+                VoiceEvent::Spoken { text: "Hello.".into(), end: length },
+                VoiceEvent::Done { length },
+            ]
+        );
+        let lengths: Vec<(u16, bool)> =
+            std::iter::from_fn(|| ring.pop().ok()).map(|frame| (frame.len, frame.last)).collect();
+        assert_eq!(lengths, [(160, false), (160, false), (80, true)]);
+    }
+
+    #[test]
+    fn a_voice_without_a_model_says_so_once_per_turn() {
+        let (mut speaking, told, _ring) = speaking(no_model());
+        speaking.obey(clause(1, 0, "Hello,", false));
+        speaking.obey(clause(1, 1, "there.", true));
+        work(&mut speaking);
+        let told: Vec<VoiceEvent> = told.try_iter().map(|stamped| stamped.event.1).collect();
+        assert!(matches!(told.as_slice(), [VoiceEvent::Failed(_)]), "{told:?}");
+    }
+
+    #[test]
+    fn clauses_are_spoken_in_order_with_their_words_and_one_end() {
+        let Some(folder) = models_for_tests("hibari") else { return };
+        let model = Arc::new(Hibari::read(&folder).expect("usable files"));
+        let (mut speaking, told, mut ring) = speaking(Ok(model));
+        speaking.obey(clause(1, 0, "It costs $12.50,", false));
+        work(&mut speaking);
+        speaking.obey(clause(1, 1, "I think.", false));
+        speaking.obey(clause(1, 2, "", true));
+        work(&mut speaking);
+        let told: Vec<VoiceEvent> = told.try_iter().map(|stamped| stamped.event.1).collect();
+        let words: Vec<&str> = told
+            .iter()
+            .filter_map(|event| if let VoiceEvent::Spoken { text, .. } = event { Some(text.as_str()) } else { None })
+            .collect();
+        assert_eq!(words, ["It", "costs", "$12.50,", "I", "think."]);
+        let ends: Vec<Duration> = told
+            .iter()
+            .filter_map(|event| match event {
+                VoiceEvent::Spoken { end, .. } => Some(*end),
+                VoiceEvent::Done { length } => Some(*length),
+                _ => None,
+            })
+            .collect();
+        assert!(ends.windows(2).all(|pair| pair[0] <= pair[1]), "{ends:?}");
+        assert_eq!(told.iter().filter(|event| **event == VoiceEvent::FirstAudio).count(), 1);
+        assert!(matches!(told.last(), Some(VoiceEvent::Done { .. })));
+        let frames: Vec<VoiceFrame> = std::iter::from_fn(|| ring.pop().ok()).collect();
+        let samples: usize = frames.iter().map(|frame| usize::from(frame.len)).sum();
+        assert_eq!(Some(&length(samples as u64)), ends.last());
+        assert_eq!(frames.iter().filter(|frame| frame.last).count(), 1);
+    }
+
+    #[test]
+    fn a_cancelled_turn_says_nothing_more_and_the_next_one_speaks() {
+        let Some(folder) = models_for_tests("hibari") else { return };
+        let model = Arc::new(Hibari::read(&folder).expect("usable files"));
+        let (mut speaking, told, mut ring) = speaking(Ok(model));
+        speaking.obey(clause(1, 0, "One two three.", false));
+        let piece = speaking.pieces.pop_front().expect("a piece");
+        let made = speaking.make(&piece);
+        speaking.obey(VoiceCommand::Cancel(TurnId(1)));
+        speaking.say(&piece, made);
+        speaking.obey(clause(1, 1, "Four.", true));
+        work(&mut speaking);
+        assert!(ring.pop().is_err(), "no sample of a cancelled turn");
+        assert!(told.try_iter().all(|stamped| matches!(stamped.event.1, VoiceEvent::Sent { .. })));
+        speaking.obey(clause(2, 0, "Five.", true));
+        work(&mut speaking);
+        assert!(ring.pop().is_ok_and(|frame| frame.turn == TurnId(2)));
+    }
 }

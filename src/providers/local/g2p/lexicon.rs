@@ -55,7 +55,8 @@ impl Dictionary {
 
     /// Returns the entry of `key`, letter for letter.
     fn entry(&self, key: &str) -> Option<&str> {
-        let key_of = |&(start, length, _): &(u32, u16, u16)| &self.text[start as usize..start as usize + length as usize];
+        let key_of =
+            |&(start, length, _): &(u32, u16, u16)| &self.text[start as usize..start as usize + length as usize];
         let found = self.entries.binary_search_by(|entry| key_of(entry).cmp(key)).ok()?;
         let (start, key, value) = self.entries[found];
         let value_start = start as usize + key as usize;
@@ -83,7 +84,9 @@ impl Dictionary {
 
 fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters.flat_map(char::to_lowercase)).collect())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters.flat_map(char::to_lowercase)).collect())
 }
 
 struct Entries;
@@ -161,13 +164,17 @@ impl Lexicon {
         }
         let known = self.is_entered(word);
         // "Thursday's" and "CALL" are looked up as written first, then in small letters; names keep their capitals.
-        let word = if !known && word != lower && (tag != Some(Tag::ProperNoun) || word.len() > 7) && self.derives(&lower, tag) {
-            &lower
-        } else {
-            word
-        };
+        let word =
+            if !known && word != lower && (tag != Some(Tag::ProperNoun) || word.len() > 7) && self.derives(&lower, tag)
+            {
+                &lower
+            } else {
+                word
+            };
         self.look_up(word, tag, stress, following)
-            .or_else(|| word.strip_suffix("s'").and_then(|stem| self.look_up(&format!("{stem}'s"), tag, stress, following)))
+            .or_else(|| {
+                word.strip_suffix("s'").and_then(|stem| self.look_up(&format!("{stem}'s"), tag, stress, following))
+            })
             .or_else(|| word.strip_suffix('\'').and_then(|stem| self.look_up(stem, tag, stress, following)))
             .or_else(|| self.stem_s(word, tag, stress, following))
             .or_else(|| self.stem_ed(word, tag, stress, following))
@@ -184,6 +191,14 @@ impl Lexicon {
         let even = restress(&all, Stress::Even);
         let last = even.rfind(SECONDARY)?;
         Some(format!("{}{PRIMARY}{}", &even[..last], &even[last + SECONDARY.len_utf8()..]))
+    }
+
+    /// Divides an unknown word into two that people checked, of three letters or more: "Offhook" is "off" and "hook".
+    #[must_use]
+    pub fn two_words<'a>(&self, word: &'a str) -> Option<(&'a str, &'a str)> {
+        let gold = |part: &str| part.len() > 2 && self.gold.get(&part.to_lowercase(), None, false).is_some();
+        let mut places = word.char_indices().map(|(at, _)| at).rev();
+        places.find(|at| gold(&word[..*at]) && gold(&word[*at..])).map(|at| word.split_at(at))
     }
 
     /// Words whose sound hangs on what follows or on what they do in the sentence.
@@ -241,7 +256,8 @@ impl Lexicon {
             word
         };
         let name = capitals && tag == Some(Tag::ProperNoun);
-        let found = self.gold.get(word, tag, ends).or_else(|| if name { None } else { self.silver.get(word, tag, ends) });
+        let found =
+            self.gold.get(word, tag, ends).or_else(|| if name { None } else { self.silver.get(word, tag, ends) });
         match found {
             // A word in capitals that is a name and weak in the lexicon is an abbreviation: "IT".
             Some(phonemes) if !name || phonemes.contains(PRIMARY) => Some(restress(phonemes, stress)),
@@ -380,6 +396,13 @@ mod tests {
         ] {
             assert_eq!(lexicon().word(word, None, following).as_deref(), Some(phonemes), "{word} {following:?}");
         }
+    }
+
+    #[test]
+    fn an_unknown_word_may_be_two_known_ones() {
+        assert_eq!(lexicon().two_words("Callwait"), Some(("Call", "wait")));
+        assert_eq!(lexicon().two_words("waitx"), None);
+        assert_eq!(lexicon().two_words(""), None);
     }
 
     #[test]

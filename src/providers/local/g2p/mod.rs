@@ -3,11 +3,14 @@
 //! `normalize` brings figures and signs into words, `tagger` finds their parts of speech, `lexicon` knows how they sound, and
 //! `oov` reads what the lexicon does not know.
 
+mod figures;
 pub mod lexicon;
+mod moments;
 pub mod normalize;
 pub mod numbers;
 pub mod oov;
 pub mod phonemes;
+mod signs;
 pub mod tagger;
 
 use lexicon::{Dictionary, Following, Lexicon};
@@ -122,7 +125,12 @@ impl Reader {
 
     /// "twenty-one", "check-in", "JavaScript": parts that are known, of which the lighter ones lose their main stress.
     fn compound(&self, word: &str, tag: Tag, following: Following, options: &RunOptions) -> Option<String> {
-        let parts = parts(word);
+        let mut parts = parts(word);
+        if let [whole] = parts[..]
+            && let Some((first, second)) = self.lexicon.two_words(whole)
+        {
+            parts = vec![first, second];
+        }
         if parts.len() < 2 {
             return None;
         }
@@ -201,10 +209,8 @@ fn places(tokens: &[Token]) -> Vec<Place> {
 
 /// Puts the sounds of each stretch together, with its punctuation.
 fn assemble(tokens: &[Token], places: &[Place], sounds: &[String]) -> Vec<Spoken> {
-    let mut out: Vec<Spoken> = tokens
-        .iter()
-        .map(|token| Spoken { source: token.source.clone(), phonemes: token.lead.clone() })
-        .collect();
+    let mut out: Vec<Spoken> =
+        tokens.iter().map(|token| Spoken { source: token.source.clone(), phonemes: token.lead.clone() }).collect();
     for (i, (place, sound)) in places.iter().zip(sounds).enumerate() {
         let spoken = &mut out[place.token];
         if !sound.is_empty() {

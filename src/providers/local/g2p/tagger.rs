@@ -206,7 +206,15 @@ fn shape(word: &str) -> String {
     if all(|c| c.is_ascii_digit()) {
         return "d".to_owned();
     }
-    let class = |c: char| if c.is_ascii_digit() { 'd' } else if c.is_alphabetic() { 'x' } else { c };
+    let class = |c: char| {
+        if c.is_ascii_digit() {
+            'd'
+        } else if c.is_alphabetic() {
+            'x'
+        } else {
+            c
+        }
+    };
     word.chars().take(4).map(class).collect()
 }
 
@@ -296,9 +304,16 @@ mod tests {
 
     #[test]
     fn shapes_are_those_the_weights_were_trained_with() {
-        for (word, expected) in
-            [("word", "x"), ("Word", "Xx"), ("IT", "XX"), ("I", "X1"), ("iPhone", "xX"), ("12", "d"), ("3pm", "dxx"), ("$5", "$d")]
-        {
+        for (word, expected) in [
+            ("word", "x"),
+            ("Word", "Xx"),
+            ("IT", "XX"),
+            ("I", "X1"),
+            ("iPhone", "xX"),
+            ("12", "d"),
+            ("3pm", "dxx"),
+            ("$5", "$d"),
+        ] {
             assert_eq!(shape(word), expected);
         }
     }

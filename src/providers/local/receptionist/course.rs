@@ -137,7 +137,9 @@ impl Course {
             let given = given.trim_end_matches('.').to_owned();
             (self.draft.misses > 0 && !given.is_empty()).then_some(given)
         });
-        let Some(found) = found else { return self.missed("I'm sorry, I didn't get the name. Could you just say your name?") };
+        let Some(found) = found else {
+            return self.missed("I'm sorry, I didn't get the name. Could you just say your name?");
+        };
         self.name = Some(found.clone());
         self.draft.name = Some(found.clone());
         if let Some(number) = Details::of(line).number {
@@ -233,4 +235,3 @@ pub(super) fn said_back(line: &str) -> String {
         _ => format!("{said}."),
     }
 }
-

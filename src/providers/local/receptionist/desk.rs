@@ -3,8 +3,8 @@
 //! The conversation is gone through from its beginning each time, so nothing is remembered between two turns but what was
 //! really said and heard. A question that was cut off before the caller could hear it has not been asked.
 
-use super::course::{Course, Draft, Step, reply, said_back};
 pub use super::course::Reply;
+use super::course::{Course, Draft, Step, reply, said_back};
 use super::details::{Details, name, read_back};
 use super::topics::{About, Does, Topics};
 use super::words::{sentences, without_lead_in, words};
@@ -186,7 +186,7 @@ impl Desk {
         }
         let Some(about) = about else { return self.without_topic(course, line) };
         let row = self.topics.row(about.topic);
-        if row.does == Does::No && about.score < 1.0 || row.does == Does::Yes && about.score < 1.0 {
+        if matches!(row.does, Does::Yes | Does::No) && about.score < 1.0 {
             return self.without_topic(course, line);
         }
         let said = self.said_of(course, about.topic, line, now);
@@ -213,8 +213,10 @@ impl Desk {
             }
             Does::TakeMessage | Does::Book => {
                 let text = if row.does == Does::Book { Some(line.to_owned()) } else { dictated(line) };
-                course.draft = Draft { name: course.name.clone(), number: Details::of(line).number, text, ..Draft::default() };
-                let details = Details::of(line).appointment().map_or(String::new(), |when| format!(" I understood: {when}."));
+                course.draft =
+                    Draft { name: course.name.clone(), number: Details::of(line).number, text, ..Draft::default() };
+                let details =
+                    Details::of(line).appointment().map_or(String::new(), |when| format!(" I understood: {when}."));
                 let asked = course.ask(&format!("{said}{details}"));
                 Reply { about: row.name.clone(), ..asked }
             }
@@ -282,15 +284,24 @@ impl Desk {
 
 /// "Cancel", "forget the message", while one is taken.
 fn is_given_up(line: &str) -> bool {
-    const WAYS: [&str; 7] = ["never mind", "nevermind", "forget it", "cancel", "cancel that", "stop", "forget about it"];
+    const WAYS: [&str; 7] =
+        ["never mind", "nevermind", "forget it", "cancel", "cancel that", "stop", "forget about it"];
     let all = words(without_lead_in(line)).join(" ");
     WAYS.iter().any(|way| all == *way || all == format!("no {way}"))
 }
 
 /// What was dictated along with the wish: "tell him that I'll be late" is "I'll be late".
 fn dictated(line: &str) -> Option<String> {
-    const OPENINGS: [&str; 8] =
-        ["tell him", "tell her", "tell them", "let him know", "let her know", "let them know", "message that", "message saying"];
+    const OPENINGS: [&str; 8] = [
+        "tell him",
+        "tell her",
+        "tell them",
+        "let him know",
+        "let her know",
+        "let them know",
+        "message that",
+        "message saying",
+    ];
     let lower = line.to_ascii_lowercase();
     let (at, opening) = OPENINGS.iter().find_map(|opening| lower.find(opening).map(|at| (at, *opening)))?;
     let rest = line[at + opening.len()..].trim_start_matches([' ', ',', ':']);
@@ -317,7 +328,10 @@ mod tests {
             answer: answer.to_owned(),
         };
         let answers = [
-            answer(&["What are your opening hours?", "When do you open?", "Are you open on Sunday?"], "We're open from nine to five."),
+            answer(
+                &["What are your opening hours?", "When do you open?", "Are you open on Sunday?"],
+                "We're open from nine to five.",
+            ),
             answer(&["Where are you located?", "What is your address?"], "We're at 12 Oak Street."),
             answer(&["How much is a cleaning?", "What does it cost?"], "A cleaning is $80."),
         ];
@@ -467,7 +481,8 @@ mod tests {
             ],
         );
         let about: Vec<&str> = replies.iter().map(|reply| reply.about.as_str()).collect();
-        let steps = ["message", "asks for the number", "asks for the message", "reads back", "message taken", "goodbye"];
+        let steps =
+            ["message", "asks for the number", "asks for the message", "reads back", "message taken", "goodbye"];
         assert_eq!(about, steps, "{replies:#?}");
         assert_eq!(replies[1].text, "Thank you, John Smith. What number can you be reached at?");
         assert_eq!(replies[2].text, "I have 5 5 5, 2 7 1, 8 3 4 6. What's the message?");
@@ -482,11 +497,24 @@ mod tests {
     fn what_is_wrong_in_a_message_is_changed() {
         let replies = talk(
             &desk(None),
-            &["I'd like to leave a message", "Ann", "555 271 8346", "Call me", "No.", "The number", "555 271 8347", "Yes"],
+            &[
+                "I'd like to leave a message",
+                "Ann",
+                "555 271 8346",
+                "Call me",
+                "No.",
+                "The number",
+                "555 271 8347",
+                "Yes",
+            ],
         );
         assert_eq!(replies[4].about, "asks what to change");
         assert_eq!(replies[5].about, "asks for the number");
-        assert!(replies[6].text.contains("8 3 4 7") && replies[6].text.contains("Is that right?"), "{}", replies[6].text);
+        assert!(
+            replies[6].text.contains("8 3 4 7") && replies[6].text.contains("Is that right?"),
+            "{}",
+            replies[6].text
+        );
         assert_eq!(replies[7].about, "message taken");
         let at_once = talk(
             &desk(None),
@@ -589,7 +617,9 @@ mod tests {
     fn nothing_that_is_said_breaks_it() {
         let desk = desk(None);
         let long = "word ".repeat(5000);
-        for line in ["?", "...", "🙂", "\u{0}", "{last}", "{business}", &long, "'s", "at at at", "$", "no no no", "1 2 3"] {
+        for line in
+            ["?", "...", "🙂", "\u{0}", "{last}", "{business}", &long, "'s", "at at at", "$", "no no no", "1 2 3"]
+        {
             for before in ["hello", "I'd like to leave a message", "Can I speak to a human?"] {
                 let replies = talk(&desk, &[before, line, line, line, line]);
                 assert!(replies.iter().all(|reply| reply.text.len() < 2000), "{line}");

@@ -153,12 +153,17 @@ fn time(line: &str) -> Option<String> {
             };
             let hour = all.get(i + 1).and_then(|word| hour(word));
             if let (Some(minutes), Some(hour)) = (minutes, hour) {
-                let (hour, minutes) =
-                    if *word == "past" { (hour, minutes) } else { (if hour == 1 { 12 } else { hour - 1 }, 60 - minutes) };
+                let (hour, minutes) = if *word == "past" {
+                    (hour, minutes)
+                } else {
+                    (if hour == 1 { 12 } else { hour - 1 }, 60 - minutes)
+                };
                 return Some(clock(hour, minutes, half_of_day(&all[i + 1..])));
             }
         }
-        if let Some(found) = time_at(&all, i, ["at", "by", "around", "about", "until", "from", "after", "before"].contains(&before)) {
+        if let Some(found) =
+            time_at(&all, i, ["at", "by", "around", "about", "until", "from", "after", "before"].contains(&before))
+        {
             return Some(found);
         }
     }
@@ -178,8 +183,10 @@ fn time_at(all: &[&str], i: usize, announced: bool) -> Option<String> {
         .filter(|(figures, _)| figures.ends_with(|c: char| c.is_ascii_digit()))
         .unwrap_or((word, None));
     if let Some((hours, minutes)) = figures.split_once([':', '.']) {
-        let (hours, minutes): (usize, usize) = (hours.parse().ok()?, minutes.parse().ok().filter(|_| minutes.len() == 2)?);
-        return (hours < 24 && minutes < 60).then(|| clock(hours, minutes, glued.or_else(|| half_of_day(&all[i + 1..]))));
+        let (hours, minutes): (usize, usize) =
+            (hours.parse().ok()?, minutes.parse().ok().filter(|_| minutes.len() == 2)?);
+        return (hours < 24 && minutes < 60)
+            .then(|| clock(hours, minutes, glued.or_else(|| half_of_day(&all[i + 1..]))));
     }
     let hours = hour(figures)?;
     let (minutes, used) = minutes_at(&all[i + 1..]);
@@ -222,11 +229,40 @@ fn clock(hours: usize, minutes: usize, half: Option<&str>) -> String {
 
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 const ORDINALS: [&str; 20] = [
-    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth",
-    "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth",
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "eleventh",
+    "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
+    "sixteenth",
+    "seventeenth",
+    "eighteenth",
+    "nineteenth",
+    "twentieth",
 ];
 
 /// "tomorrow", "next Tuesday", "March 5th", "the twenty first of May".
@@ -252,8 +288,8 @@ fn date(line: &str) -> Option<String> {
         }
         let day = at(i).trim_end_matches("'s");
         if DAYS.contains(&day) {
-            let next = ["next", "this"].contains(&before).then(|| format!("{before} ")).unwrap_or_default();
-            return Some(format!("{next}{}", capitalized(day)));
+            let day = capitalized(day);
+            return Some(if ["next", "this"].contains(&before) { format!("{before} {day}") } else { day });
         }
         if ["today", "tomorrow", "tonight"].contains(&at(i)) {
             return Some(at(i).to_owned());
@@ -298,7 +334,8 @@ fn amount(line: &str) -> Option<String> {
     if let Some(amount) = stretches.iter().find(|word| word.starts_with('$') && word.len() > 1) {
         return Some((*amount).to_owned());
     }
-    let at = stretches.iter().position(|word| ["dollars", "dollar", "bucks"].contains(&word.to_lowercase().as_str()))?;
+    let at =
+        stretches.iter().position(|word| ["dollars", "dollar", "bucks"].contains(&word.to_lowercase().as_str()))?;
     let mut first = at;
     while first > 0 {
         let word = stretches[first - 1].to_lowercase();
@@ -315,7 +352,17 @@ fn amount(line: &str) -> Option<String> {
 #[must_use]
 pub fn name(line: &str, asked: bool) -> Option<String> {
     const INTRODUCTIONS: [&str; 12] = [
-        "my name is", "my name's", "name is", "name's", "this is", "i am", "i'm", "it's", "it is", "call me", "that's",
+        "my name is",
+        "my name's",
+        "name is",
+        "name's",
+        "this is",
+        "i am",
+        "i'm",
+        "it's",
+        "it is",
+        "call me",
+        "that's",
         "speaking with",
     ];
     let spoken = line.replace('\u{2019}', "'");
@@ -358,7 +405,8 @@ fn is_lead_in(word: &str) -> bool {
 /// "J-O-H-N" and "J O H N" are "John".
 fn spelled(parts: &[&str]) -> Option<String> {
     let letters: Vec<&str> = parts.iter().flat_map(|part| part.split('-')).filter(|part| !part.is_empty()).collect();
-    let single = letters.len() > 1 && letters.iter().all(|part| part.len() == 1 && part.chars().all(char::is_alphabetic));
+    let single =
+        letters.len() > 1 && letters.iter().all(|part| part.len() == 1 && part.chars().all(char::is_alphabetic));
     single.then(|| capitalized(&letters.concat().to_lowercase()))
 }
 

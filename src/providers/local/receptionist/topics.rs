@@ -151,9 +151,9 @@ impl Topics {
         let likeness = self.meaning.scores(sentence);
         let given = |topic: usize| if self.is_answer(topic) { ANSWERS_FIRST } else { 0.0 };
         let like = likeness.into_iter().enumerate().map(|(topic, score)| About { topic, score });
-        like.filter(|about| about.score >= self.meaning.near())
-            .chain(sure)
-            .max_by(|a, b| (a.score + given(a.topic)).total_cmp(&(b.score + given(b.topic))).then(b.topic.cmp(&a.topic)))
+        like.filter(|about| about.score >= self.meaning.near()).chain(sure).max_by(|a, b| {
+            (a.score + given(a.topic)).total_cmp(&(b.score + given(b.topic))).then(b.topic.cmp(&a.topic))
+        })
     }
 }
 
@@ -176,8 +176,10 @@ mod tests {
 
     #[test]
     fn a_given_answer_comes_before_what_the_receptionist_says_by_itself() {
-        let answers =
-            [Answer { questions: vec!["When are you open?".into(), "opening hours".into()], answer: "Nine to five.".into() }];
+        let answers = [Answer {
+            questions: vec!["When are you open?".into(), "opening hours".into()],
+            answer: "Nine to five.".into(),
+        }];
         let topics = Topics::new(&answers, None);
         let about = topics.about("What are the opening hours?").expect("is near");
         assert!(topics.is_answer(about.topic), "{}", topics.row(about.topic).name);

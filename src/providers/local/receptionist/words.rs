@@ -32,16 +32,18 @@ pub fn words(text: &str) -> Vec<String> {
 
 /// Words that say nothing about the topic.
 const EMPTY: [&str; 62] = [
-    "a", "an", "the", "is", "are", "am", "was", "were", "be", "been", "do", "does", "did", "to", "of", "in", "on", "at", "for",
-    "and", "or", "i", "i'm", "you", "you're", "your", "my", "me", "we", "it", "it's", "its", "that", "that's", "this", "can",
-    "could", "would", "will", "please", "just", "um", "uh", "so", "well", "hi", "hello", "hey", "okay", "ok", "yes", "yeah",
-    "know", "want", "like", "i'd", "tell", "some", "there", "with", "what", "what's",
+    "a", "an", "the", "is", "are", "am", "was", "were", "be", "been", "do", "does", "did", "to", "of", "in", "on",
+    "at", "for", "and", "or", "i", "i'm", "you", "you're", "your", "my", "me", "we", "it", "it's", "its", "that",
+    "that's", "this", "can", "could", "would", "will", "please", "just", "um", "uh", "so", "well", "hi", "hello",
+    "hey", "okay", "ok", "yes", "yeah", "know", "want", "like", "i'd", "tell", "some", "there", "with", "what",
+    "what's",
 ];
 
 /// The words that carry the topic, without their endings.
 #[must_use]
 pub fn stems(text: &str) -> Vec<String> {
-    let mut out: Vec<String> = words(text).iter().filter(|word| !EMPTY.contains(&word.as_str())).map(|w| stem(w)).collect();
+    let mut out: Vec<String> =
+        words(text).iter().filter(|word| !EMPTY.contains(&word.as_str())).map(|w| stem(w)).collect();
     out.sort_unstable();
     out.dedup();
     out
@@ -59,8 +61,8 @@ fn stem(word: &str) -> String {
 
 /// Words that open an utterance and say nothing.
 const LEAD_IN: [&str; 19] = [
-    "um", "uh", "er", "hmm", "well", "so", "okay", "ok", "oh", "ah", "hi", "hello", "hey", "yes", "yeah", "and", "but", "then",
-    "alright",
+    "um", "uh", "er", "hmm", "well", "so", "okay", "ok", "oh", "ah", "hi", "hello", "hey", "yes", "yeah", "and", "but",
+    "then", "alright",
 ];
 
 /// Returns `sentence` without its lead-in ("Um, yes, hello, ..."), unless nothing else is there.
