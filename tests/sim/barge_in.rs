@@ -110,7 +110,8 @@ fn a_cough_pauses_and_the_reply_goes_on_without_losing_or_repeating_a_sample() {
         world.run_for(Duration::from_secs(8));
         assert_eq!(when(&mut world, is_cut), None);
         let samples = settings().greeting.len() * super::support::SAMPLES_PER_BYTE;
-        let played = when(&mut world, |event| *event == CallEvent::Played { turn: TurnId::GREETING, samples: samples as u64 });
+        let played =
+            when(&mut world, |event| *event == CallEvent::Played { turn: TurnId::GREETING, samples: samples as u64 });
         assert!(played.is_some(), "every sample is played");
         let heard: Vec<i16> = world.caller().heard.iter().flat_map(|packet| packet.pcm.clone()).collect();
         check_pause(&heard, &voice_of(TurnId::GREETING, samples));
@@ -135,7 +136,10 @@ fn check_pause(heard: &[i16], said: &[i16]) {
     // The fade goes down from there; it ends where the packet is silent.
     let faded = before + FADE;
     for n in before..faded {
-        assert!(heard[start + n].unsigned_abs() <= on_the_wire[n].unsigned_abs() + 300, "no sample is louder in a fade");
+        assert!(
+            heard[start + n].unsigned_abs() <= on_the_wire[n].unsigned_abs() + 300,
+            "no sample is louder in a fade"
+        );
     }
     let silent = heard[start + faded..].iter().take_while(|sample| sample.unsigned_abs() < 16).count();
     assert!(silent >= 8 * 500, "a pause of {silent} samples");

@@ -139,8 +139,7 @@ fn a_lost_bye_of_ours_is_sent_again() {
 fn calls_begin_and_end_whatever_the_network_loses() {
     for seed in seeds(12) {
         let mut world = World::new(seed);
-        world.network.sip =
-            Weather { loss: 0.25, delay: ms(10), jitter: ms(150), reorder: 0.1, duplicate: 0.1 };
+        world.network.sip = Weather { loss: 0.25, delay: ms(10), jitter: ms(150), reorder: 0.1, duplicate: 0.1 };
         for n in 0..4 {
             world.add_caller();
             world.callers[n].invite(world.now);

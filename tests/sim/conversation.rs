@@ -72,11 +72,8 @@ fn turns_are_asked_and_answered_one_after_the_other() {
 #[test]
 fn the_hang_up_tool_lets_the_farewell_finish() {
     let farewell = "It was nice to talk to you. Goodbye!";
-    let script = Script {
-        transcripts: texts(&["Bye."]),
-        replies: [Reply::HangUp(farewell.into())].into(),
-        ..Script::default()
-    };
+    let script =
+        Script { transcripts: texts(&["Bye."]), replies: [Reply::HangUp(farewell.into())].into(), ..Script::default() };
     let mut world = World::talking(1, settings(), script);
     world.run_for(s(1));
     world.caller().say(&caller_voice(400));
@@ -160,7 +157,8 @@ fn ears_that_are_lost_are_told_of_and_the_call_ends() {
 
 #[test]
 fn a_voice_that_fails_leaves_the_kept_phrases() {
-    let script = Script { transcripts: texts(&["One?", "Two?", "Three?", "Four?"]), voice_fails: true, ..Script::default() };
+    let script =
+        Script { transcripts: texts(&["One?", "Two?", "Three?", "Four?"]), voice_fails: true, ..Script::default() };
     let mut world = World::talking(1, settings(), script);
     world.run_for(s(1));
     for _ in 0..4 {
@@ -181,7 +179,9 @@ fn a_mind_that_says_nothing_is_not_waited_for_in_silence() {
     world.caller().say(&caller_voice(400));
     world.run_for(ms(700));
     let ended = world.now;
-    assert!(world.run_until(s(20), |world| first_packet(world, TurnId(2)).or(first_packet(world, TurnId(1))).is_some()));
+    assert!(
+        world.run_until(s(20), |world| first_packet(world, TurnId(2)).or(first_packet(world, TurnId(1))).is_some())
+    );
     println!("a mute mind is apologised for after {:?}", world.now.since(ended));
     world.run_for(s(6));
     assert!(world.line().said().contains(&settings().apology.as_str()), "{:?}", world.line().said());

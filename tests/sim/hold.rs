@@ -7,8 +7,7 @@ use std::time::Duration;
 
 fn talking() -> World {
     let greeting = "A greeting that is long enough to be held in the middle of it, and to go on after.";
-    let settings =
-        config::Agent { greeting: greeting.into(), reprompt_after: Duration::from_secs(600), ..config::Agent::default() };
+    let settings = config::Agent { greeting: greeting.into(), ..config::Agent::default() };
     let mut world = World::talking(1, settings, Script::default());
     world.run_for(ms(1000));
     world

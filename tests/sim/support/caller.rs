@@ -333,8 +333,13 @@ impl Caller {
             self.branches += 1;
             format!("r{}", self.branches)
         };
-        let contact = if headers.contains("Contact") { String::new() } else { format!("Contact: <sip:{id}@{sip};ob>\r\n") };
-        let to = if method == "REGISTER" { format!("<sip:{id}@{}>", self.agent.ip()) } else { format!("<sip:1000@{}>", self.agent.ip()) };
+        let contact =
+            if headers.contains("Contact") { String::new() } else { format!("Contact: <sip:{id}@{sip};ob>\r\n") };
+        let to = if method == "REGISTER" {
+            format!("<sip:{id}@{}>", self.agent.ip())
+        } else {
+            format!("<sip:1000@{}>", self.agent.ip())
+        };
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         format!(
             "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {sip};rport;branch=z9hG4bK{id}{branch}\r\nMax-Forwards: 70\r\n\

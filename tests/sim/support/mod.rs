@@ -334,15 +334,18 @@ impl World {
                     let sdp = Some(line.negotiation.offer());
                     return self.command(Command::AcceptReoffer { call, sdp });
                 };
+                let mut held = None;
                 let command = match line.negotiation.answer(&offer) {
                     Ok((sdp, agreed)) => {
                         line.agreed = Some(agreed);
+                        held = Some(agreed.held);
                         line.call.iter_mut().for_each(|media| media.change(&agreed, now));
                         Command::AcceptReoffer { call, sdp: Some(sdp) }
                     }
                     Err(error) => Command::RefuseReoffer { call, refusal: refusal(error.status()) },
                 };
                 self.command(command);
+                held.into_iter().for_each(|held| self.tell(call, agent::Input::Held(held)));
             }
             sip::Event::Digit { call, digit, .. } => self.tell(call, agent::Input::Digit(digit)),
             sip::Event::Ended { call, by, reason } => self.ended(call, by, reason),
@@ -429,6 +432,7 @@ impl World {
             rings,
         };
         line.call = Some(Call::new(setup, self.now, &mut self.rng));
+        self.tell(id, agent::Input::Held(agreed.held));
     }
 
     fn ended(&mut self, id: CallId, by: EndedBy, reason: String) {

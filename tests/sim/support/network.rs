@@ -106,7 +106,8 @@ impl Network {
     }
 
     fn is_to_be_lost(&mut self, bytes: &[u8]) -> bool {
-        let Some((_, times)) = self.lost.iter_mut().find(|(start, times)| *times > 0 && bytes.starts_with(start.as_bytes()))
+        let Some((_, times)) =
+            self.lost.iter_mut().find(|(start, times)| *times > 0 && bytes.starts_with(start.as_bytes()))
         else {
             return false;
         };
