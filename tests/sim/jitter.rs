@@ -14,7 +14,7 @@ const MINUTE_SAMPLES: usize = 60 * 8000;
 /// A caller who makes noise of which no two pieces are alike, a second of it and a second of silence in turn.
 fn noise(seed: u64, seconds: usize) -> Vec<i16> {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let sample = |n: usize| if n / 8000 % 2 == 0 { rng.i16(-6000..6000) } else { 0 };
+    let sample = |n: usize| if (n / 8000).is_multiple_of(2) { rng.i16(-6000..6000) } else { 0 };
     (0..seconds * 8000).map(sample).collect()
 }
 

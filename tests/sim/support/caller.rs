@@ -169,10 +169,6 @@ impl Caller {
         self.to_say.extend(pcm);
     }
 
-    pub fn saying(&self) -> bool {
-        !self.to_say.is_empty()
-    }
-
     pub fn press(&mut self, keys: &str) {
         let code = |key: char| "0123456789*#ABCD".find(key).expect("a key") as u8;
         self.keys.extend(keys.chars().map(code));
@@ -325,9 +321,8 @@ impl Caller {
     fn write(&mut self, method: &str, cseq: u32, headers: &str, body: &str) -> String {
         let Self { id, to_tag, sip, target, .. } = self;
         // CANCEL has the branch of its INVITE, and so has the ACK of a refusal (§9.1, §17.1.1.3).
-        let branch = if ["INVITE", "CANCEL"].contains(&method) {
-            format!("i{cseq}")
-        } else if method == "ACK" && self.media.is_none() {
+        let of_invite = ["INVITE", "CANCEL"].contains(&method) || (method == "ACK" && self.media.is_none());
+        let branch = if of_invite {
             format!("i{cseq}")
         } else {
             self.branches += 1;
