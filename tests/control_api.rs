@@ -263,7 +263,9 @@ fn a_signal_ends_a_start_that_is_still_loading() {
 #[test]
 fn a_wrong_setting_is_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let cases: [(&[&str], &[(&str, &str)], &str); 6] = [
+    /// Flags, environment, and the setting that the line names.
+    type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+    let cases: [Case; 6] = [
         (&["--sip", "here"], &[], "--sip"),
         (&["--rtp-ports", "9-3"], &[], "--rtp-ports"),
         (&["--api", "0.0.0.0:0"], &[], "OFFHOOK_API_TOKEN"),

@@ -45,7 +45,7 @@ impl Softphone {
         let mut answer = Value::Null;
         // What else happened meanwhile is still to be expected.
         let seen = self.seen;
-        let _ = wait_for(command, PATIENCE, || {
+        wait_for(command, PATIENCE, || {
             let events = self.all();
             answer = events.into_iter().skip(seen).find(|event| event["command"] == name.as_str())?;
             Some(())
