@@ -107,11 +107,18 @@ pub fn status(dir: &Path) -> BTreeSet<Set> {
 /// # Errors
 /// The first thing that went wrong; packages that were whole by then stay.
 pub fn obtain(dir: &Path, sets: &[Set], progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    let find_missing = || {
+        PACKAGES.iter().filter(|package| sets.contains(&package.set) && !is_complete(dir, package)).collect::<Vec<_>>()
+    };
+    // What is complete is used as it is, also where the folder may not be written.
+    if find_missing().is_empty() {
+        return Ok(());
+    }
     fs::create_dir_all(dir).map_err(at(dir))?;
     let _lock = lock(dir, progress)?;
     sweep(dir);
-    let missing: Vec<&Package> =
-        PACKAGES.iter().filter(|package| sets.contains(&package.set) && !is_complete(dir, package)).collect();
+    // Another process may have obtained them while this one waited for the lock.
+    let missing = find_missing();
     if missing.is_empty() {
         return Ok(());
     }
