@@ -12,6 +12,8 @@ mod engine;
 mod phone;
 #[path = "../tests/standin/mod.rs"]
 mod standin;
+#[path = "../tests/support/voice.rs"]
+mod voice;
 
 use offhook::audio::g711::Codec;
 use offhook::control::Bridge;
@@ -29,7 +31,8 @@ fn main() {
     let programmed = stt + llm + tts;
     let (_flux, _, flux_url) = flux::start(flux::Plan { end_after: stt, ..flux::Plan::default() });
     let (_groq, _, groq_url) = groq::start(groq::Plan { first_token: llm, ..groq::Plan::default() });
-    let (_cartesia, _, cartesia_url) = cartesia::start(cartesia::Plan { first_audio: tts, ..cartesia::Plan::default() });
+    let (_cartesia, _, cartesia_url) =
+        cartesia::start(cartesia::Plan { first_audio: tts, ..cartesia::Plan::default() });
     let key = || KEY.to_owned();
     let env = [
         ("DEEPGRAM_API_KEY", key()),
@@ -55,7 +58,7 @@ fn main() {
         );
         // Turns begin anywhere within a slot of the engine's clock.
         std::thread::sleep(Duration::from_millis(50 + turn * 7 % 40));
-        phone.say(&speech());
+        phone.say(&voice::speech());
         phone.wait_until(Duration::from_secs(5), |phone| !phone.saying());
         std::thread::sleep(Duration::from_millis(25));
         let ended = phone.last_loud_sent().expect("it was loud");
@@ -87,27 +90,4 @@ fn main() {
         println!("the engine says, {name}: {:?}", engine.board().distribution(kind).percentiles());
     }
     engine.stop();
-}
-
-/// 1.2 s that a detector takes for a voice: a 120 Hz pulse train through two resonances, in syllables.
-fn speech() -> Vec<i16> {
-    let mut low = [0.0f64; 2];
-    let mut high = [0.0f64; 2];
-    let mut pcm = Vec::with_capacity(9600);
-    for n in 0..9600u32 {
-        let pulse = if n % 66 == 0 { 1.0 } else { 0.0 };
-        let first = resonate(&mut low, pulse, 600.0);
-        let second = resonate(&mut high, pulse, 1600.0);
-        let syllable = (f64::from(n) / 8000.0 * std::f64::consts::TAU * 4.0).sin().abs().max(0.35);
-        pcm.push(((first + 0.6 * second) * syllable * 9000.0).clamp(-30_000.0, 30_000.0) as i16);
-    }
-    pcm
-}
-
-fn resonate(state: &mut [f64; 2], input: f64, hertz: f64) -> f64 {
-    let radius = 0.97;
-    let output =
-        input + 2.0 * radius * (std::f64::consts::TAU * hertz / 8000.0).cos() * state[0] - radius * radius * state[1];
-    *state = [output, state[0]];
-    output
 }

@@ -200,7 +200,7 @@ impl Peer {
             }
             _ => {}
         }
-        if self.slot % 100 == 0 {
+        if self.slot.is_multiple_of(100) {
             let report = self.report(now);
             self.put(true, &report, now);
         }
@@ -215,7 +215,7 @@ impl Peer {
                 let _ = self.commands.push(CallCommand::Grant(self.turn));
             }
             // The recogniser confirms a barge-in in every other turn; the rest are coughs.
-            235 if self.slot / 300 % 2 == 0 => {
+            235 if (self.slot / 300).is_multiple_of(2) => {
                 let _ = self.commands.push(CallCommand::Ears(Heard::StartOfTurn));
             }
             240 => {
@@ -223,14 +223,14 @@ impl Peer {
             }
             290 => {
                 let _ = self.commands.push(CallCommand::Ears(Heard::EndOfTurn));
-                if self.slot / 300 % 3 == 0 {
+                if (self.slot / 300).is_multiple_of(3) {
                     let _ = self.commands.push(CallCommand::Withdraw(self.turn));
                 }
             }
             _ => {}
         }
         // Every third reply ends before the caller speaks again; the others are long enough to be cut.
-        let (from, frames) = (15, if self.turn.0 % 3 == 0 { 100 } else { 260 });
+        let (from, frames) = (15, if self.turn.0.is_multiple_of(3) { 100 } else { 260 });
         let at = self.slot % 300;
         if (from..from + frames).contains(&at) && self.turn > TurnId::GREETING {
             let last = at + 1 == from + frames;

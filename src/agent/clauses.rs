@@ -221,11 +221,11 @@ mod tests {
     #[test]
     fn late_words_can_be_had_before_their_clause_ends() {
         let mut clauses = Clauses::default();
-        clauses.push("Our table ");
+        clauses.push("Our ");
         assert_eq!(clauses.next_clause(), None);
         assert!(clauses.waiting());
-        assert_eq!(clauses.hurried(), None, "two words are too few");
-        clauses.push("for two isn");
+        assert_eq!(clauses.hurried(), None, "one word is too little");
+        clauses.push("table for two isn");
         assert_eq!(clauses.next_clause(), None);
         assert_eq!(clauses.hurried().as_deref(), Some("Our table for two "), "a word under way is not cut");
         assert!(!clauses.waiting());

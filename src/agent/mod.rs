@@ -68,6 +68,8 @@ pub enum Input {
     Cut { turn: TurnId, heard: Duration },
     /// A digit was pressed.
     Digit(char),
+    /// The caller holds, or is back: meanwhile nothing is played and nobody is there to answer.
+    Held(bool),
     /// A phrase is to be had; said once per phrase, before or while the call runs.
     PhraseReady(Phrase),
 }
@@ -140,6 +142,8 @@ pub struct Agent {
     ready: BTreeSet<Phrase>,
     mind_failures: u32,
     voice_failures: u32,
+    /// Whether the caller holds.
+    held: bool,
     /// Why the recogniser was lost before the call was answered.
     deaf: Option<Failure>,
 }
@@ -161,6 +165,7 @@ impl Agent {
             ready: BTreeSet::new(),
             mind_failures: 0,
             voice_failures: 0,
+            held: false,
             deaf: None,
         }
     }
@@ -170,6 +175,7 @@ impl Agent {
         match (self.stage, input) {
             (Stage::Ended, _) => {}
             (_, Input::PhraseReady(phrase)) => self.phrase_ready(phrase, now),
+            (_, Input::Held(held)) => self.hold(held, now),
             (Stage::Ringing, Input::Answered) => self.answered(now),
             (Stage::Ringing, Input::Ears(EarsEvent::Failed(failure))) => self.deaf = Some(failure),
             // Nothing else happens before the answer, and a call is answered once.
@@ -189,7 +195,7 @@ impl Agent {
     pub fn handle_timeout(&mut self, now: Instant) {
         // Each timer at most once a call: whatever a setting of zero does, it does not loop.
         for _ in Timer::ALL {
-            let Some(due) = self.timers.next().filter(|due| due.at <= now) else { return };
+            let Some(due) = self.poll_timeout().filter(|due| due.at <= now) else { return };
             self.timers.clear(due.timer);
             match due.timer {
                 Timer::Greeting => self.say_greeting(now),
@@ -211,7 +217,7 @@ impl Agent {
     /// Returns when `handle_timeout` is due, and which timer wants it.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
-        self.timers.next()
+        self.timers.next_of(|timer| !self.is_suspended(timer))
     }
 
     fn answered(&mut self, now: Instant) {
@@ -230,6 +236,29 @@ impl Agent {
                 self.timers.set(Timer::Greeting, now + GREETING_WAIT);
             }
         }
+    }
+
+    /// The caller holds or is back. What was waited for is waited for anew: a reply is played on from where it stopped.
+    fn hold(&mut self, held: bool, now: Instant) {
+        if std::mem::replace(&mut self.held, held) && !held {
+            if self.timers.runs(Timer::Silence) {
+                self.timers.set(Timer::Silence, now + self.settings.reprompt_after);
+            }
+            if self.timers.runs(Timer::Reply) {
+                self.timers.set(Timer::Reply, now + reply::FIRST_PACKET_MAX);
+                self.progress(now);
+            }
+        }
+    }
+
+    /// Whether a timer waits for the end of a hold. A farewell does not: the call ends, held or not.
+    fn is_suspended(&self, timer: Timer) -> bool {
+        let waits = match timer {
+            Timer::Silence => true,
+            Timer::Reply => self.reply.as_ref().is_some_and(|reply| reply.then == Then::Listen),
+            _ => false,
+        };
+        self.held && waits
     }
 
     fn phrase_ready(&mut self, phrase: Phrase, now: Instant) {
@@ -381,6 +410,30 @@ mod tests {
         assert_eq!(scene.start("Hi"), [], "the floor cuts what is heard, and says how much was");
         assert_eq!(scene.cut(0, 1200), [cancel_speech(0), record(0, "", "Hello, this", true)]);
         assert_eq!(scene.history(1), [system(), agent("Hello, this…"), caller("What?")]);
+    }
+
+    #[test]
+    fn a_caller_who_holds_is_not_asked_whether_they_are_there() {
+        let mut scene = Scene::listening();
+        scene.all_ready();
+        assert_eq!(scene.tell(Input::Held(true)), []);
+        assert_eq!(scene.pass(300_000), []);
+        assert_eq!(scene.tell(Input::Held(false)), []);
+        assert_eq!(scene.pass(11_999), [], "the silence begins with the end of the hold");
+        assert!(scene.pass(1).contains(&play(1, Phrase::Reprompt)));
+    }
+
+    #[test]
+    fn a_held_reply_is_not_given_up() {
+        let mut scene = Scene::ringing();
+        scene.all_ready();
+        scene.tell(Input::Answered);
+        scene.voice(0, VoiceEvent::Spoken { text: "Hello, this is Offhook.".into(), end: ms(2000) });
+        scene.on_air(0);
+        scene.tell(Input::Held(true));
+        assert_eq!(scene.pass(300_000), []);
+        scene.tell(Input::Held(false));
+        assert_eq!(scene.played(0, 2000), [record(0, "", "Hello, this is Offhook.", false)]);
     }
 
     #[test]

@@ -53,7 +53,14 @@ impl Timers {
     /// Returns the next deadline of all.
     #[must_use]
     pub fn next(&self) -> Option<Deadline<Timer>> {
-        Timer::ALL.into_iter().filter_map(|timer| Some(Deadline { at: self.at[timer as usize]?, timer })).min()
+        self.next_of(|_| true)
+    }
+
+    /// Returns the next deadline of those timers that are `wanted`.
+    #[must_use]
+    pub fn next_of(&self, wanted: impl Fn(Timer) -> bool) -> Option<Deadline<Timer>> {
+        let timers = Timer::ALL.into_iter().filter(|timer| wanted(*timer));
+        timers.filter_map(|timer| Some(Deadline { at: self.at[timer as usize]?, timer })).min()
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Event {
     Answered,
     /// A digit by INFO.
     Digit(char),
+    /// The caller holds, or is back.
+    Held(bool),
     /// A provider's thread panicked.
     Crashed(&'static str),
 }
@@ -185,6 +187,7 @@ impl Conductor {
         match event {
             Event::Answered => self.tell(agent::Input::Answered, now),
             Event::Digit(digit) => self.tell(agent::Input::Digit(digit), now),
+            Event::Held(held) => self.tell(agent::Input::Held(held), now),
             Event::Crashed(role) => {
                 let text = format!("the thread of the {role} panicked");
                 self.warn(&text);

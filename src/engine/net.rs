@@ -558,6 +558,7 @@ impl Net {
             failed: false,
         };
         self.orders[call.worker].push_back(WorkerOrder::Add(Box::new(line)));
+        call.conductor.send(Event::Held(agreed.held));
         self.parts.board.answered(id, agreed.encoding.name(), now);
         self.parts.board.agent_up(id, true);
     }
@@ -609,6 +610,7 @@ impl Net {
         call.agreed = Some(agreed);
         if call.idle.is_none() {
             self.orders[call.worker].push_back(WorkerOrder::Change(id, agreed));
+            call.conductor.send(Event::Held(agreed.held));
             self.parts.board.answered(id, agreed.encoding.name(), now);
         }
     }

@@ -1,0 +1,13 @@
+//! Whole calls in virtual time: callers, a bad network, and the engine's machines wired as its threads wire them.
+//!
+//! One file per behaviour. A test that fails prints its seed; `SIM_SEED=n` replays it.
+
+mod barge_in;
+mod call;
+mod conversation;
+mod dtmf;
+mod hold;
+mod jitter;
+mod pacing;
+mod register;
+mod support;

@@ -1,0 +1,249 @@
+//! Ears, mind and voice by a script, as machines in virtual time.
+
+use super::voice_of;
+use offhook::agent::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
+use offhook::call::{EarFrame, VoiceFrame};
+use offhook::ids::TurnId;
+use offhook::providers::Bell;
+use offhook::providers::feeder::Feeder;
+use offhook::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How long one byte of text takes to say, in samples at 8 kHz: 50 ms.
+pub const SAMPLES_PER_BYTE: usize = 400;
+/// Frames with speech that make a turn, and silence that ends it.
+const START_FRAMES: u32 = 10;
+const END_AFTER: Duration = Duration::from_millis(300);
+
+/// One reply of the mind.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    Text(String),
+    /// A farewell and the tool that ends the call.
+    HangUp(String),
+    Fails(FailureKind),
+    /// Nothing ever comes.
+    Mute,
+}
+
+/// What ears, mind and voice do, in order; what is left unsaid is done as usual.
+#[derive(Debug)]
+pub struct Script {
+    /// What the caller's turns read as; `None`: the ears mark no turn by themselves.
+    pub transcripts: Option<VecDeque<String>>,
+    pub replies: VecDeque<Reply>,
+    /// Whether phrases are ready before the call.
+    pub phrases: bool,
+    /// Whether the voice fails whatever it is to speak live.
+    pub voice_fails: bool,
+    pub first_token: Duration,
+    pub first_audio: Duration,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            transcripts: None,
+            replies: VecDeque::new(),
+            phrases: true,
+            voice_fails: false,
+            first_token: Duration::from_millis(300),
+            first_audio: Duration::from_millis(90),
+        }
+    }
+}
+
+/// What the providers tell the conductor.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Ears(EarsEvent),
+    Mind(TurnId, MindEvent),
+    Voice(TurnId, VoiceEvent),
+    /// Samples of the turn's speech, from one to another.
+    Audio(TurnId, usize, usize),
+    Whole(TurnId),
+}
+
+/// The ears' copy of the caller.
+#[derive(Default)]
+pub struct EarsHeard {
+    pub frames: u64,
+    pub concealed: u64,
+    pub ulaw: Vec<u8>,
+    /// How long each frame took from its packet's arrival.
+    pub waits: Vec<Duration>,
+}
+
+pub struct Providers {
+    pub script: Script,
+    pub heard: EarsHeard,
+    /// Whether `heard` keeps the audio itself.
+    pub keep_audio: bool,
+    due: BTreeMap<(Instant, u64), Event>,
+    scheduled: u64,
+    feeder: Feeder,
+    /// The turn that the voice speaks, its samples so far, and when the last of them is made.
+    speaking: Option<(TurnId, usize, Instant)>,
+    open: bool,
+    speech_frames: u32,
+    last_speech: Option<SpeechMark>,
+    /// Requests that the mind got: the last message of each.
+    pub asked: Vec<String>,
+}
+
+impl Providers {
+    pub fn new(script: Script, voice: rtrb::Producer<VoiceFrame>) -> Self {
+        Self {
+            script,
+            heard: EarsHeard::default(),
+            keep_audio: false,
+            due: BTreeMap::new(),
+            scheduled: 0,
+            feeder: Feeder::new(voice, Bell::for_thread(std::thread::current())),
+            speaking: None,
+            open: false,
+            speech_frames: 0,
+            last_speech: None,
+            asked: Vec::new(),
+        }
+    }
+
+    pub fn schedule(&mut self, at: Instant, event: Event) {
+        self.scheduled += 1;
+        self.due.insert((at, self.scheduled), event);
+    }
+
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let pump = self.feeder.waiting().then(|| now + Duration::from_millis(20));
+        let end = self.last_speech.map(|mark| mark.arrived + END_AFTER);
+        self.due.first_key_value().map(|((at, _), _)| *at).into_iter().chain(pump).chain(end).min()
+    }
+
+    /// Returns what a provider says by `now`, and moves audio.
+    pub fn poll(&mut self, now: Instant) -> Option<Event> {
+        self.feeder.pump();
+        self.end_turn(now);
+        loop {
+            let entry = self.due.first_entry().filter(|entry| entry.key().0 <= now)?;
+            match entry.remove() {
+                Event::Audio(turn, from, to) if self.feeder.turn() == turn => {
+                    self.feeder.push(&voice_of(turn, to)[from..], now);
+                }
+                Event::Whole(turn) if self.feeder.turn() == turn => self.feeder.finish(now),
+                Event::Audio(..) | Event::Whole(_) => {}
+                event => return Some(event),
+            }
+        }
+    }
+
+    pub fn hear(&mut self, frame: &EarFrame, now: Instant) {
+        self.heard.frames += 1;
+        self.heard.concealed += u64::from(frame.concealed);
+        if self.keep_audio {
+            self.heard.ulaw.extend(frame.ulaw);
+            self.heard.waits.push(now.since(frame.arrived));
+        }
+        if self.script.transcripts.is_none() || !frame.speech {
+            return;
+        }
+        self.last_speech = Some(SpeechMark { arrived: frame.arrived, handed: now });
+        self.speech_frames += 1;
+        if !self.open && self.speech_frames >= START_FRAMES {
+            self.open = true;
+            self.schedule(now, Event::Ears(EarsEvent::StartOfTurn { transcript: "Well".into() }));
+        }
+    }
+
+    fn end_turn(&mut self, now: Instant) {
+        let Some(speech) = self.last_speech.take_if(|mark| now >= mark.arrived + END_AFTER) else { return };
+        self.speech_frames = 0;
+        if std::mem::take(&mut self.open) {
+            let transcript = self.script.transcripts.as_mut().and_then(VecDeque::pop_front);
+            let transcript = transcript.unwrap_or_else(|| "Well then.".into());
+            self.schedule(now, Event::Ears(EarsEvent::EndOfTurn { transcript, speech }));
+        }
+    }
+
+    pub fn ask(&mut self, turn: TurnId, last: String, now: Instant) {
+        self.asked.push(last);
+        let reply = self.script.replies.pop_front().unwrap_or_else(|| Reply::Text("I see. Tell me more.".into()));
+        self.schedule(now, Event::Mind(turn, MindEvent::Sent));
+        let mut at = now + self.script.first_token;
+        let mut say = |this: &mut Self, text: &str| {
+            for word in text.split_inclusive(' ') {
+                this.schedule(at, Event::Mind(turn, MindEvent::Token(word.to_owned())));
+                at += Duration::from_millis(5);
+            }
+        };
+        match reply {
+            Reply::Text(text) => say(self, &text),
+            Reply::HangUp(text) => {
+                say(self, &text);
+                let (id, name, arguments) = ("1".into(), "hang_up".into(), "{}".into());
+                self.schedule(at, Event::Mind(turn, MindEvent::ToolCall { id, name, arguments }));
+            }
+            Reply::Fails(kind) => {
+                let failure = failure(kind);
+                return self.schedule(at, Event::Mind(turn, MindEvent::Failed(failure)));
+            }
+            Reply::Mute => return,
+        }
+        self.schedule(at, Event::Mind(turn, MindEvent::Done));
+    }
+
+    pub fn cancel_ask(&mut self, turn: TurnId) {
+        self.due.retain(|_, event| !matches!(event, Event::Mind(of, _) if *of == turn));
+    }
+
+    pub fn speak(&mut self, turn: TurnId, clause: u16, text: String, last: bool, now: Instant) {
+        self.schedule(now, Event::Voice(turn, VoiceEvent::Sent { clause }));
+        if self.script.voice_fails {
+            let failed = VoiceEvent::Failed(failure(FailureKind::Dropped));
+            return self.schedule(now + Duration::from_millis(20), Event::Voice(turn, failed));
+        }
+        self.utter(turn, text, last, now + self.script.first_audio);
+    }
+
+    /// Plays a kept phrase: its audio is there at once.
+    pub fn play(&mut self, turn: TurnId, text: String, now: Instant) {
+        self.utter(turn, text, true, now);
+    }
+
+    fn utter(&mut self, turn: TurnId, text: String, last: bool, at: Instant) {
+        if self.speaking.is_none_or(|(of, ..)| of != turn) {
+            self.feeder.begin(turn);
+            self.speaking = Some((turn, 0, at));
+            self.schedule(at, Event::Voice(turn, VoiceEvent::FirstAudio));
+        }
+        let Some((_, samples, made)) = &mut self.speaking else { return };
+        let from = *samples;
+        *samples += text.len() * SAMPLES_PER_BYTE;
+        *made = at.max(*made);
+        let (at, to) = (*made, *samples);
+        let end = Duration::from_micros(to as u64 * 125);
+        self.schedule(at, Event::Audio(turn, from, to));
+        if !text.is_empty() {
+            self.schedule(at, Event::Voice(turn, VoiceEvent::Spoken { text, end }));
+        }
+        if last {
+            self.schedule(at, Event::Whole(turn));
+            self.schedule(at, Event::Voice(turn, VoiceEvent::Done { length: end }));
+        }
+    }
+
+    pub fn cancel_speech(&mut self, turn: TurnId) {
+        let of = |event: &Event| match event {
+            Event::Voice(of, _) | Event::Audio(of, ..) | Event::Whole(of) => *of == turn,
+            Event::Ears(_) | Event::Mind(..) => false,
+        };
+        self.due.retain(|_, event| !of(event));
+        if self.feeder.turn() == turn {
+            self.feeder.cancel();
+        }
+    }
+}
+
+pub fn failure(kind: FailureKind) -> Failure {
+    Failure { kind, text: "scripted".into() }
+}
