@@ -51,9 +51,9 @@ fn run(config: Config) -> ExitCode {
     };
     journal.line(LogLevel::Info, None, format_args!("control API on http://{}", server.local_addr()));
     // The first start may obtain models for minutes, and nobody is in a call yet: a signal ends it there and then.
-    let starting = Arc::new(AtomicBool::new(config.start));
+    let at_once = Arc::new(AtomicBool::new(config.start));
     for signal in [SIGINT, SIGTERM] {
-        if let Err(error) = flag::register_conditional_shutdown(signal, 0, starting.clone()) {
+        if let Err(error) = flag::register_conditional_shutdown(signal, 0, at_once.clone()) {
             return fail(&format!("cannot wait for signals: {error}"));
         }
     }
@@ -62,7 +62,7 @@ fn run(config: Config) -> ExitCode {
     {
         return fail(&start_failure(&error, config.sip.listen));
     }
-    starting.store(false, Ordering::Release);
+    at_once.store(false, Ordering::Release);
     if let Some(notice) = engine.about().notice {
         journal.line(LogLevel::Warn, None, notice);
     }
@@ -78,6 +78,8 @@ fn run(config: Config) -> ExitCode {
         );
     }
     signals.forever().next();
+    // Whoever asks twice does not want to wait.
+    at_once.store(true, Ordering::Release);
     journal.line(LogLevel::Info, None, "stopping");
     engine.stop();
     server.stop();

@@ -260,12 +260,13 @@ fn a_signal_ends_a_start_that_is_still_loading() {
     assert_eq!(process.wait("the end", SOON).code(), Some(0));
 }
 
+/// Arguments, environment, and what the error names.
+type WrongSetting = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+
 #[test]
 fn a_wrong_setting_is_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    /// Flags, environment, and the setting that the line names.
-    type Case = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
-    let cases: [Case; 6] = [
+    let cases: [WrongSetting; 6] = [
         (&["--sip", "here"], &[], "--sip"),
         (&["--rtp-ports", "9-3"], &[], "--rtp-ports"),
         (&["--api", "0.0.0.0:0"], &[], "OFFHOOK_API_TOKEN"),

@@ -40,16 +40,11 @@ impl Softphone {
 
     /// Gives a command, and waits until it is taken.
     pub fn tell(&mut self, command: &str) {
-        writeln!(self.stdin, "{command}").expect("it reads");
         let name = command.split(' ').next().expect("a word").to_owned();
-        let mut answer = Value::Null;
-        // What else happened meanwhile is still to be expected.
-        let seen = self.seen;
-        wait_for(command, PATIENCE, || {
-            let events = self.all();
-            answer = events.into_iter().skip(seen).find(|event| event["command"] == name.as_str())?;
-            Some(())
-        });
+        let is_answer = |event: &Value| event["command"] == name.as_str();
+        let before = self.all().iter().filter(|event| is_answer(event)).count();
+        writeln!(self.stdin, "{command}").expect("it reads");
+        let answer = wait_for(command, PATIENCE, || self.all().into_iter().filter(is_answer).nth(before));
         assert_eq!(answer["event"], "done", "{answer}");
     }
 
