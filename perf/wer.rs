@@ -2,18 +2,25 @@
 //!
 //! `cargo run --release --example wer` transcribes each prompt in one piece; `-- --live` feeds them in real time, 20 ms by
 //! 20 ms, through the whole of the ears, and measures the time from the last speech to the end of turn; `--calls N` does so
-//! in N calls at once, `--every N` takes each N-th prompt, `--show` prints what was misheard.
+//! in N calls at once, `--every N` takes each N-th prompt, `--show` prints what was misheard. `-- --telephone` speaks each
+//! prompt into a call of its own over real RTP, through the whole engine; `--loss`, `--jitter-ms` and `--reorder` spoil the line.
 //!
 //! The prompts are those of Debian's `asterisk-core-sounds-en-wav`, the texts those of `asterisk-core-sounds-en`.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a measuring program reads the clock and may stop")]
 
+#[path = "../tests/support/engine.rs"]
+mod engine;
+#[path = "../tests/support/phone.rs"]
+mod phone;
+
 use clap::Parser;
 use offhook::agent::EarsEvent;
 use offhook::audio::activity::Activity;
-use offhook::audio::g711::{decode_ulaw, encode_ulaw};
+use offhook::audio::g711::{Codec, decode_ulaw, encode_ulaw};
 use offhook::audio::resample::Up2;
 use offhook::call::{EarFrame, FRAME_8K, FRAME_16K};
+use offhook::control::Bridge;
 use offhook::ids::CallId;
 use offhook::providers::local::{ears::Ears, moonshine::Moonshine, one_thread, smart_turn::SmartTurn};
 use offhook::providers::{EarsIo, Events, Listener, Stamped, Stop, Transcriber};
@@ -28,6 +35,18 @@ struct Options {
     /// Feed the prompts in real time.
     #[arg(long)]
     live: bool,
+    /// Speak each prompt into a call of its own.
+    #[arg(long)]
+    telephone: bool,
+    /// Packets lost on the way, of 1000, with --telephone.
+    #[arg(long, default_value_t = 0)]
+    loss: u32,
+    /// Largest delay added to a packet, in milliseconds, with --telephone.
+    #[arg(long, default_value_t = 0)]
+    jitter_ms: u64,
+    /// Packets overtaken by the next, of 1000, with --telephone.
+    #[arg(long, default_value_t = 0)]
+    reorder: u32,
     /// Calls at once, with --live.
     #[arg(long, default_value_t = 1)]
     calls: usize,
@@ -72,7 +91,41 @@ const TAIL_FRAMES: usize = 150;
 fn main() {
     let options = Options::parse();
     let prompts = prompts(&options);
-    if options.live { live(&options, &prompts) } else { offline(&options, &prompts) }
+    if options.telephone {
+        telephone(&options, &prompts);
+    } else if options.live {
+        live(&options, &prompts);
+    } else {
+        offline(&options, &prompts);
+    }
+}
+
+/// Speaks each prompt into a call, and reads from the table of calls what was heard.
+fn telephone(options: &Options, prompts: &[Prompt]) {
+    let models = options.models().to_string_lossy().into_owned();
+    let env = [("OFFHOOK_MODELS", models), ("OFFHOOK_LOG", "error".to_owned()), ("OFFHOOK_GREETING", String::new())];
+    let (engine, server) = engine::start(&[], &env);
+    let mut score = Score::default();
+    for (n, prompt) in prompts.iter().enumerate() {
+        let weather = phone::Weather {
+            loss: options.loss,
+            jitter: Duration::from_millis(options.jitter_ms),
+            reorder: options.reorder,
+            seed: n as u64,
+        };
+        let phone = phone::Phone::call(server, Codec::Pcma, weather).expect("an answer");
+        std::thread::sleep(Duration::from_millis(300));
+        phone.say(&prompt.pcm);
+        phone.wait_until(Duration::from_secs(30), |phone| !phone.saying());
+        std::thread::sleep(Duration::from_millis(1800));
+        let view = engine.board().find(phone.call_id(), engine.now());
+        phone.hang_up();
+        let turns = view.map(|view| view.turns).unwrap_or_default();
+        let heard: Vec<String> = turns.into_iter().map(|turn| turn.record.caller).collect();
+        score.add(prompt, &heard.join(" "), options.show);
+    }
+    println!("by telephone: {score}");
+    engine.stop();
 }
 
 impl Options {
