@@ -234,6 +234,7 @@ fn quality(call: &Call) -> Quality {
         underruns: call.underruns(),
         remote_fraction_lost: call.remote_fraction_lost(),
         round_trip: call.round_trip(),
+        remote: call.remote(),
     }
 }
 

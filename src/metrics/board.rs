@@ -9,7 +9,6 @@ use crate::time::Instant;
 use crate::turn::timeline::{Stage, Stages};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Ended calls that are kept for `/calls/{call_id}`: the control API's promise.
@@ -99,11 +98,6 @@ impl Board {
         self.change(call, |row| row.view.providers = providers);
     }
 
-    /// The caller's media come from here.
-    pub fn latched(&self, call: CallId, remote: SocketAddr) {
-        self.change(call, |row| row.view.remote = Some(remote));
-    }
-
     /// What is known of a turn: what the caller said, what was heard of the reply. Told again whenever it changes.
     pub fn turn(&self, call: CallId, record: &TurnRecord) {
         let mut state = self.state.lock();
@@ -160,11 +154,24 @@ impl Board {
     /// The call's media counters, as they stand.
     pub fn quality(&self, call: CallId, quality: Quality) {
         let mut state = self.state.lock();
-        let State { live, totals, .. } = &mut *state;
-        let Some(row) = live.get_mut(&call) else { return };
-        row.view.quality = quality;
-        let more = row.counted.raise(&quality);
-        totals.quality.add(&more);
+        let State { live, ended, totals, .. } = &mut *state;
+        // The last snapshot comes just after the BYE.
+        let (view, mut counted) = match live.get_mut(&call) {
+            Some(row) => (&mut row.view, row.counted),
+            None => match ended.iter_mut().find(|view| view.call == call) {
+                Some(view) => {
+                    let counted = view.quality;
+                    (view, counted)
+                }
+                None => return,
+            },
+        };
+        totals.quality.add(&counted.raise(&quality));
+        view.quality = quality;
+        view.remote = quality.remote.or(view.remote);
+        if let Some(row) = live.get_mut(&call) {
+            row.counted = counted;
+        }
     }
 
     /// The call is over; it moves to the last hundred.
@@ -320,6 +327,7 @@ fn kept(text: &str, characters_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     const CALL: CallId = CallId(1);
 

@@ -84,6 +84,8 @@ pub struct Quality {
     pub remote_fraction_lost: Option<u8>,
     /// Round-trip time by RTCP (RFC 3550 §6.4.1), once known.
     pub round_trip: Option<Duration>,
+    /// Where the caller's RTP comes from, once latched.
+    pub remote: Option<SocketAddr>,
 }
 
 impl Quality {
@@ -119,6 +121,7 @@ impl Quality {
             concealed,
             packets_sent: raise(&mut self.packets_sent, other.packets_sent),
             underruns: raise(&mut self.underruns, other.underruns),
+            remote: None,
             remote_fraction_lost: None,
             round_trip: None,
         }
