@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Samples of a 20 ms packet.
 pub const FRAME: usize = 160;
 const SLOT: Duration = Duration::from_millis(20);
+/// Mean amplitude from which a packet that is sent counts as speech, and no more as its fading: as the stand-in of the recogniser
+/// counts it.
+const SPEECH_LEVEL: u32 = 400;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// A packet from the agent.
@@ -320,8 +323,8 @@ fn send(socket: &UdpSocket, media: SocketAddr, codec: Codec, weather: Weather, s
             under_way.push((Instant::now() + delay, packet));
         }
         deliver(socket, media, &mut under_way);
-        // -40 dBov: what a listener would call speech, not its fading.
-        if said && pcm.iter().any(|sample| sample.unsigned_abs() > 328) {
+        let level = pcm.iter().map(|sample| u32::from(sample.unsigned_abs())).sum::<u32>() / FRAME as u32;
+        if said && level >= SPEECH_LEVEL {
             let now = Instant::now();
             *lock(&shared.last_loud_sent) = Some(now);
             lock(&shared.first_loud_sent).get_or_insert(now);
