@@ -217,7 +217,7 @@ impl Links {
 }
 
 impl Call {
-    /// Makes a call whose media begin when the worker calls [`Self::start`].
+    /// Makes a call whose media begin at `now`.
     #[must_use]
     pub fn new(setup: Setup<'_>, now: Instant, rng: &mut fastrand::Rng) -> Self {
         let start = egress::Start { agreed: setup.agreed, at: now, ntp_at_zero: setup.ntp_at_zero, cname: setup.cname };
