@@ -16,6 +16,10 @@ pub struct Granted {
     pub fifo: bool,
 }
 
+/// Scheduling priority of a call's conductor and of providers that only wait for sockets: above ordinary threads, below all
+/// that touches a packet.
+const SESSION_PRIORITY: i32 = 5;
+
 /// Which thread asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -23,6 +27,8 @@ pub enum Role {
     Media(usize),
     /// The net thread.
     Net,
+    /// A thread of one call that only carries messages.
+    Session,
 }
 
 /// Returns how many cores the process may use.
@@ -43,6 +49,7 @@ pub fn settle(role: Role) -> Granted {
         Role::Media(n) => (cores.checked_sub(1 + n), MEDIA_PRIORITY),
         // Left to the scheduler: it wakes wherever a core is free.
         Role::Net => (None, NET_PRIORITY),
+        Role::Session => (None, SESSION_PRIORITY),
     };
     Granted { core: core.filter(|_| cores > 1).filter(|core| pin(*core)), fifo: fifo(priority) }
 }

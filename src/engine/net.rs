@@ -46,6 +46,8 @@ const ROUTES_MAX: usize = 1024;
 
 const RTP_RING_FULL: Counter =
     Counter { name: "rtp_ring_full", help: "Media datagrams dropped because their call's ring was full" };
+const RTP_TOO_LONG: Counter =
+    Counter { name: "rtp_too_long", help: "Media datagrams dropped because they were longer than any is" };
 const SIP_SEND_ERRORS: Counter = Counter { name: "sip_send_errors", help: "SIP messages that the kernel did not take" };
 
 /// What other threads want of net.
@@ -278,6 +280,8 @@ impl Net {
         for _ in 0..READS_PER_TURN {
             let mut bytes = [0; DATAGRAM_MAX];
             match call.sockets[usize::from(rtcp)].recv_from(&mut bytes) {
+                // One that fills the buffer was longer: what is left of it is no packet.
+                Ok((DATAGRAM_MAX, _)) => self.parts.board.count(RTP_TOO_LONG, 1),
                 Ok((len, source)) => {
                     let len = u16::try_from(len).unwrap_or(0);
                     let arrived = self.parts.clock.now();
@@ -449,13 +453,13 @@ impl Net {
             clock: self.parts.clock.clone(),
         };
         let cast = self.parts.cast.clone();
-        let thread =
-            std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
-                match Crew::start(&cast, ends) {
-                    Ok(crew) => Conductor::new(conductor, crew).run(),
-                    Err(error) => conductor.give_up(&error),
-                }
-            })?;
+        let thread = std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
+            let _ = affinity::settle(Role::Session);
+            match Crew::start(&cast, ends) {
+                Ok(crew) => Conductor::new(conductor, crew).run(),
+                Err(error) => conductor.give_up(&error),
+            }
+        })?;
         self.conductors.push(thread);
         self.parts.workers[worker].calls += 1;
         Ok(NetCall {

@@ -1,6 +1,7 @@
 //! Runs a call's ears, mind and voice on threads of their own, away from the media path.
 
 use crate::call::{EarFrame, VoiceFrame};
+use crate::engine::affinity::{self, Role};
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
 use crate::ids::CallId;
@@ -113,9 +114,10 @@ impl Crew {
         let mut crew = Self { mind, mind_bell, voice, voice_bell, ears_bell, stop, threads: Vec::with_capacity(3) };
         let Cast { ears, mind, voice } = cast.clone();
         let crashed = Crashed { events: crash_events, conductor: crash_bell };
-        crew.spawn("ears", call, crashed.clone(), move || ears.run(ears_io))?;
-        crew.spawn("mind", call, crashed.clone(), move || mind.run(mind_io))?;
-        crew.spawn("voice", call, crashed, move || voice.run(voice_io))?;
+        let [hears, thinks, speaks] = [ears.computes(), mind.computes(), voice.computes()];
+        crew.spawn("ears", call, hears, crashed.clone(), move || ears.run(ears_io))?;
+        crew.spawn("mind", call, thinks, crashed.clone(), move || mind.run(mind_io))?;
+        crew.spawn("voice", call, speaks, crashed, move || voice.run(voice_io))?;
         Ok(crew)
     }
 
@@ -151,11 +153,15 @@ impl Crew {
         &mut self,
         role: &'static str,
         call: CallId,
+        computes: bool,
         crashed: Crashed,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let name = format!("{role}-{}", call.0);
         let guarded = move || {
+            if !computes {
+                let _ = affinity::settle(Role::Session);
+            }
             if catch_unwind(AssertUnwindSafe(body)).is_err() && crashed.events.try_send(Event::Crashed(role)).is_ok() {
                 crashed.conductor.ring();
             }

@@ -22,7 +22,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use std::net::SocketAddr;
 
 /// The largest media datagram taken: 60 ms of G.711 is 492 bytes, a full RTCP compound of two parties under 300; the rest
-/// is room for header extensions. A larger one is dropped and counted.
+/// is room for header extensions. One of this size or more is dropped and counted.
 pub const DATAGRAM_MAX: usize = 1200;
 
 /// A media datagram on its way to its call.

@@ -27,6 +27,11 @@ use std::time::Duration;
 pub trait Transcriber: Send + Sync {
     /// Returns the name that `/status` and `/calls` show, such as `flux`.
     fn name(&self) -> &'static str;
+    /// Whether it computes on this machine. Its threads then run as any others; those of a provider that only waits for its
+    /// sockets run before them, so that a busy machine does not delay a turn.
+    fn computes(&self) -> bool {
+        false
+    }
     /// Runs one call's session.
     fn run(&self, io: EarsIo);
 }
@@ -35,6 +40,11 @@ pub trait Transcriber: Send + Sync {
 pub trait Responder: Send + Sync {
     /// Returns the name that `/status` and `/calls` show, such as `groq`.
     fn name(&self) -> &'static str;
+    /// Whether it computes on this machine. Its threads then run as any others; those of a provider that only waits for its
+    /// sockets run before them, so that a busy machine does not delay a turn.
+    fn computes(&self) -> bool {
+        false
+    }
     /// Runs one call's session.
     fn run(&self, io: MindIo);
 }
@@ -43,6 +53,11 @@ pub trait Responder: Send + Sync {
 pub trait Speaker: Send + Sync {
     /// Returns the name that `/status` and `/calls` show, such as `cartesia`.
     fn name(&self) -> &'static str;
+    /// Whether it computes on this machine. Its threads then run as any others; those of a provider that only waits for its
+    /// sockets run before them, so that a busy machine does not delay a turn.
+    fn computes(&self) -> bool {
+        false
+    }
     /// Runs one call's session.
     fn run(&self, io: VoiceIo);
     /// Speaks `text` whole, for the phrases that are kept: mono PCM at 8 kHz. Blocks, with deadlines of its own.

@@ -62,6 +62,10 @@ impl Transcriber for Ears {
         "moonshine"
     }
 
+    fn computes(&self) -> bool {
+        true
+    }
+
     fn run(&self, io: EarsIo) {
         let (results_in, results) = crossbeam_channel::bounded(RESULTS_MAX);
         let mut session = Session {

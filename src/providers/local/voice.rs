@@ -61,6 +61,10 @@ impl Speaker for HibariVoice {
         "hibari"
     }
 
+    fn computes(&self) -> bool {
+        true
+    }
+
     fn run(&self, io: VoiceIo) {
         let VoiceIo { clock, commands, mut listener, frames, media, events, stop, .. } = io;
         let feeder = Feeder::new(frames, media);

@@ -70,6 +70,10 @@ impl Responder for Receptionist {
         "receptionist"
     }
 
+    fn computes(&self) -> bool {
+        true
+    }
+
     fn run(&self, io: MindIo) {
         let MindIo { commands, mut listener, events, stop, .. } = io;
         let desk = self.desk();
