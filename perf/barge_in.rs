@@ -16,6 +16,7 @@ mod voice;
 
 use offhook::audio::g711::Codec;
 use offhook::control::Bridge;
+use offhook::metrics::Kind;
 use phone::{Phone, Weather};
 use standin::{KEY, cartesia, flux, groq};
 use std::time::{Duration, Instant};
@@ -88,6 +89,8 @@ fn main() {
             phone.say(&voice::speech());
         }
     }
+    let said = engine.board().distribution(Kind::BargeIn).percentiles();
+    println!("the engine says, onset to silence: {said:?}");
     println!("{cut} of {clicks} clicks of 60 ms silenced the agent");
     phone.hang_up();
     engine.stop();

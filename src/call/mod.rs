@@ -133,6 +133,42 @@ pub enum Measure {
     GapWait,
     /// How late a packet's slot was served.
     PacingError,
+    /// From the caller's first packet with speech to the agent's silence.
+    BargeIn,
+}
+
+/// When the caller began to speak into the agent's speech.
+#[derive(Clone, Copy, Debug, Default)]
+struct Onset {
+    since: Option<Instant>,
+    speaking: bool,
+    told: bool,
+}
+
+impl Onset {
+    /// Takes a frame: a sound that does not become speech is forgotten.
+    fn frame(&mut self, frame: &EarFrame) {
+        if frame.speech {
+            self.since.get_or_insert(frame.arrived);
+        } else if !self.speaking {
+            self.since = None;
+        }
+    }
+
+    /// The local detector has heard the caller begin or stop.
+    fn speaking(&mut self, speaking: bool) {
+        self.speaking = speaking;
+        if !speaking {
+            *self = Self::default();
+        }
+    }
+
+    /// The agent is silent from `now` on; returns how long the caller has been speaking, once per onset.
+    fn silenced(&mut self, now: Instant) -> Option<Duration> {
+        let since = self.since.filter(|_| !self.told)?;
+        self.told = true;
+        Some(now.since(since))
+    }
 }
 
 /// Which threads have something to look at.
@@ -188,6 +224,9 @@ pub struct Call {
     held: bool,
     given_up: bool,
     gap_wait: Duration,
+    onset: Onset,
+    /// A barge-in that is to be measured.
+    barge_in: Option<Duration>,
     packet: [u8; packet::SENT_LEN_MAX],
 }
 
@@ -234,6 +273,8 @@ impl Call {
             held: setup.agreed.held,
             given_up: false,
             gap_wait: Duration::ZERO,
+            onset: Onset::default(),
+            barge_in: None,
             packet: [0; packet::SENT_LEN_MAX],
         }
     }
@@ -264,6 +305,7 @@ impl Call {
             wire.measure(Measure::InterarrivalJitter, self.ingress.stats().jitter);
         }
         self.measure_gap(wire);
+        self.measure_barge_in(wire);
     }
 
     /// Does what is due at `now`: orders, speech that came, gaps, the floor, the packets of this slot.
@@ -285,6 +327,7 @@ impl Call {
         self.floor.handle_timeout(now);
         self.obey_floor(now);
         self.send(now, wire);
+        self.measure_barge_in(wire);
         self.watch_silence(now);
     }
 
@@ -379,13 +422,15 @@ impl Call {
 
     /// Runs the ingress, and lets the floor, the ears, the tap and the conductor have what comes out of it.
     fn hear(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>))) {
-        let Self { ingress, links, floor, tap, .. } = self;
+        let Self { ingress, links, floor, tap, onset, .. } = self;
         run(ingress, &mut |output| match output {
             ingress::Output::Frame(frame) => {
+                onset.frame(frame);
                 tap.caller(&frame.pcm);
                 links.ears(frame);
             }
             ingress::Output::CallerSpeech { speaking, at } => {
+                onset.speaking(speaking);
                 floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
                 links.event(CallEvent::CallerSpeech { speaking, at });
             }
@@ -424,6 +469,9 @@ impl Call {
 
     fn obey_floor(&mut self, now: Instant) {
         while let Some(output) = self.floor.poll_output() {
+            if output != turn::Output::Resume && self.playout.under_way().is_some() {
+                self.barge_in = self.barge_in.or(self.onset.silenced(now));
+            }
             match output {
                 turn::Output::Pause => self.playout.pause(),
                 turn::Output::Resume => self.playout.resume(),
@@ -462,6 +510,12 @@ impl Call {
         }
     }
 
+    fn measure_barge_in(&mut self, wire: &mut impl Wire) {
+        if let Some(silenced) = self.barge_in.take() {
+            wire.measure(Measure::BargeIn, silenced);
+        }
+    }
+
     fn watch_silence(&mut self, now: Instant) {
         let heard = self.ingress.last_heard().map_or(self.started, |at| at.max(self.started));
         if !self.held && !self.given_up && now.since(heard) > self.silence_max {
@@ -477,5 +531,32 @@ impl Call {
             wire.measure(Measure::GapWait, waited.saturating_sub(self.gap_wait));
             self.gap_wait = waited;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(speech: bool, at: u64) -> EarFrame {
+        let arrived = Instant::from_millis(at);
+        EarFrame { pcm: [0; FRAME_16K], ulaw: [0; FRAME_8K], arrived, speech, concealed: false }
+    }
+
+    #[test]
+    fn an_onset_is_dated_by_its_first_packet_and_told_once() {
+        let mut onset = Onset::default();
+        onset.frame(&frame(true, 20));
+        onset.frame(&frame(false, 40));
+        assert_eq!(onset.silenced(Instant::from_millis(50)), None, "a click");
+        onset.frame(&frame(true, 100));
+        onset.frame(&frame(true, 120));
+        onset.speaking(true);
+        onset.frame(&frame(false, 140));
+        assert_eq!(onset.silenced(Instant::from_millis(175)), Some(Duration::from_millis(75)));
+        assert_eq!(onset.silenced(Instant::from_millis(400)), None);
+        onset.speaking(false);
+        onset.frame(&frame(true, 900));
+        assert_eq!(onset.silenced(Instant::from_millis(980)), Some(Duration::from_millis(80)));
     }
 }

@@ -262,6 +262,7 @@ impl Wire for Out<'_> {
             Measure::InterarrivalJitter => Kind::Jitter,
             Measure::GapWait => Kind::GapWait,
             Measure::PacingError => Kind::PacingError,
+            Measure::BargeIn => Kind::BargeIn,
         };
         if self.samples.push(Sample { kind, call: self.call, value }).is_err() {
             self.counters.samples_dropped.fetch_add(1, Ordering::Relaxed);

@@ -28,7 +28,7 @@ pub enum Kind {
     OwnPath,
     /// A whole turn: the caller's last sound to the agent's first packet.
     Turn,
-    /// From the caller's onset to the last packet of agent speech.
+    /// From the arrival of the caller's first packet with speech to the agent's silence.
     BargeIn,
 }
 
