@@ -16,6 +16,7 @@ use crate::engine::rings::{self, DATAGRAM_MAX, Datagram};
 use crate::ids::CallId;
 use crate::metrics::{Board, Counter, Invited, Journal, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
+use crate::rtp::latch;
 use crate::sdp::{Agreed, Negotiation};
 use crate::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
 use crate::time::{Clock, Instant};
@@ -35,6 +36,9 @@ const SIP_TOKEN: Token = Token(0);
 /// Datagrams read from one socket before the others have their turn: a flood on one port delays nobody else.
 const READS_PER_TURN: usize = 64;
 
+/// Places in a call's ring that are kept from hosts that its signalling does not name: 0.3 s of RTP.
+const STRANGERS_LEAVE: usize = 16;
+
 /// Commands that wait for this thread: one per call and more.
 const COMMANDS_MAX: usize = 1024;
 
@@ -46,6 +50,10 @@ const ROUTES_MAX: usize = 1024;
 
 const RTP_RING_FULL: Counter =
     Counter { name: "rtp_ring_full", help: "Media datagrams dropped because their call's ring was full" };
+const RTP_STRANGERS: Counter = Counter {
+    name: "rtp_strangers_dropped",
+    help: "Media datagrams from hosts that the signalling does not name, dropped since too many came",
+};
 const RTP_TOO_LONG: Counter =
     Counter { name: "rtp_too_long", help: "Media datagrams dropped because they were longer than any is" };
 const SIP_SEND_ERRORS: Counter = Counter { name: "sip_send_errors", help: "SIP messages that the kernel did not take" };
@@ -167,6 +175,15 @@ struct NetCall {
     ended_by: Option<(EndedBy, String)>,
 }
 
+impl NetCall {
+    /// Whether the signalling names this host. The latch decides what it may say.
+    fn is_plausible(&self, ip: IpAddr) -> bool {
+        let described = self.agreed.and_then(|agreed| agreed.remote.known()).map(|address| address.ip());
+        let ip = ip.to_canonical();
+        ip == self.source.ip().to_canonical() || described.is_some_and(|described| described.to_canonical() == ip)
+    }
+}
+
 /// What becomes a [`Line`] once the call is answered.
 struct Idle {
     rings: Rings,
@@ -285,6 +302,11 @@ impl Net {
                 Ok((len, source)) => {
                     let len = u16::try_from(len).unwrap_or(0);
                     let arrived = self.parts.clock.now();
+                    // A flood of strangers leaves room for the peer.
+                    if call.packets.slots() <= STRANGERS_LEAVE && !call.is_plausible(source.ip()) {
+                        self.parts.board.count(RTP_STRANGERS, 1);
+                        continue;
+                    }
                     if call.packets.push(Datagram { rtcp, source, arrived, len, bytes }).is_err() {
                         self.parts.board.count(RTP_RING_FULL, 1);
                     }
@@ -538,13 +560,18 @@ impl Net {
 
     /// Hands the call to its worker, once it is answered and both descriptions are known.
     fn begin_media(&mut self, id: CallId, now: Instant) {
+        let Some(peer) = self.calls.get(&id).map(|call| call.source.ip()) else { return };
+        let own_sip = Some(SocketAddr::new(self.local_for(peer), self.parts.listen.port()));
+        let guard = latch::Settings { policy: self.parts.config.media.latch, own_sip };
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(agreed) = call.agreed else { return };
         let Some(idle) = call.idle.take() else { return };
         let setup = Setup {
             id,
             agreed: &agreed,
-            signalling: call.source.ip(),
+            signalling: peer,
+            guard,
+            port: call.port,
             ntp_at_zero: self.parts.clock.ntp_at_zero(),
             cname: "agent@offhook",
             silence_max: self.parts.config.media.silence_max,
