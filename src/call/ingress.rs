@@ -118,7 +118,8 @@ impl Ingress {
         };
         self.last_heard = Some(now);
         for packet in compound {
-            let (rtcp::Packet::SenderReport { ssrc, blocks, .. } | rtcp::Packet::ReceiverReport { ssrc, blocks }) = packet
+            let (rtcp::Packet::SenderReport { ssrc, blocks, .. } | rtcp::Packet::ReceiverReport { ssrc, blocks }) =
+                packet
             else {
                 continue;
             };
@@ -784,7 +785,8 @@ mod tests {
         let block = ReportBlock { ssrc: Ssrc(99), fraction_lost: 255, ..Default::default() };
         let mut bytes = [0; rtcp::SENT_LEN_MAX];
         for (source, ssrc) in [("198.51.100.1:4001", 8), ("203.0.113.5:4001", 7), ("203.0.113.5:4000", 8)] {
-            let report = rtcp::Report { ssrc: Ssrc(ssrc), sender: Some(info), block: Some(block), cname: "x", bye: true };
+            let report =
+                rtcp::Report { ssrc: Ssrc(ssrc), sender: Some(info), block: Some(block), cname: "x", bye: true };
             let len = report.write(&mut bytes).expect("it fits");
             let source = source.parse().expect("an address");
             let now = Instant::from_millis(5000);

@@ -577,7 +577,8 @@ mod tests {
 
     #[test]
     fn hostile_numbers_about_our_stream_stay_in_range() {
-        let block = ReportBlock { jitter: u32::MAX, cumulative_lost: -0x80_0000, fraction_lost: 255, ..Default::default() };
+        let block =
+            ReportBlock { jitter: u32::MAX, cumulative_lost: -0x80_0000, fraction_lost: 255, ..Default::default() };
         let remote = RemoteInbound::new(&block);
         assert_eq!((remote.jitter, remote.packets_lost), (Duration::from_secs(60), -0x80_0000));
         let usual = RemoteInbound::new(&ReportBlock { jitter: 40, ..block });

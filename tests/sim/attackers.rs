@@ -98,7 +98,7 @@ fn no_stranger_is_heard_before_the_latch_or_after_it() {
     world.caller().say(&quiet);
     for round in 50..300 {
         spray(&mut world, round);
-        if round % 25 == 0 {
+        if round % 25 == 10 {
             forge(&mut world);
         }
         world.run_for(ms(20));

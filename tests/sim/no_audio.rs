@@ -10,7 +10,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 fn settings() -> config::Agent {
-    config::Agent { reprompt_after: Duration::from_secs(3600), call_max: Duration::from_secs(3600), ..Default::default() }
+    config::Agent {
+        reprompt_after: Duration::from_secs(3600),
+        call_max: Duration::from_secs(3600),
+        ..Default::default()
+    }
 }
 
 /// A call in the moment of its answer, to a caller that is set up by `change` before it has sent anything.
@@ -65,7 +69,10 @@ fn nothing_arrives() {
     world.run_for(ms(150));
     let described = Some(world.caller().rtp);
     let Audio { state, finding } = audio(&mut world);
-    assert_eq!((state, finding), (State::Silent, Some(Finding::NothingArrives { port: 10_002, described, rtcp: false })));
+    assert_eq!(
+        (state, finding),
+        (State::Silent, Some(Finding::NothingArrives { port: 10_002, described, rtcp: false }))
+    );
     world.run_for(Duration::from_secs(20));
     assert_eq!(logged(&mut world).len(), 1, "once");
 }
