@@ -63,18 +63,19 @@ impl Strangers {
     fn spray(ports: Vec<u16>) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count) = (stop.clone(), sent.clone());
-        let sockets: Vec<_> = (2..10).map(|host| socket(Ipv4Addr::new(127, 0, 0, host))).collect();
+        let stranger = |host| (socket(Ipv4Addr::new(127, 0, 0, host)), Whistle::new());
+        let mut strangers: Vec<_> = (2..10).map(stranger).collect();
         let thread = std::thread::spawn(move || {
-            let mut whistle = Whistle::new();
             let mut round = 0usize;
             let mut due = Instant::now();
             while !stopped.load(Ordering::Acquire) {
-                // By turns the caller's own SSRC and a stream of the stranger's own.
-                let ssrc = if round % 16 < 8 { SSRC } else { round as u32 % 8 };
-                let packet = whistle.packet(ssrc, 8);
+                let n = round % strangers.len();
+                let (socket, whistle) = &mut strangers[n];
+                // Each has a stream in order; half of them know the caller's SSRC.
+                let packet = whistle.packet(if n.is_multiple_of(2) { SSRC } else { n as u32 }, 8);
                 for port in &ports {
                     count.fetch_add(1, Ordering::Relaxed);
-                    let _ = sockets[round % 8].send_to(&packet, (Ipv4Addr::LOCALHOST, *port));
+                    let _ = socket.send_to(&packet, (Ipv4Addr::LOCALHOST, *port));
                 }
                 round += 1;
                 due += Duration::from_millis(5);
@@ -142,7 +143,8 @@ fn strangers_are_not_heard_and_end_nothing() {
     let _alone = alone();
     let offhook = Offhook::start(&ECHO, "");
     let caller = |offhook: &Offhook| {
-        let habits = Habits { ssrc: Some(SSRC), ..Habits::default() };
+        // It takes a second to open its audio: the strangers are there first.
+        let habits = Habits { ssrc: Some(SSRC), silent_for: Duration::from_secs(1), ..Habits::default() };
         Phone::call_as(offhook.sip(), Codec::Pcma, Weather::default(), habits).expect("an answer")
     };
     // A call before, to learn where the next one's ports are: the range is small, and each port rests.
@@ -157,6 +159,8 @@ fn strangers_are_not_heard_and_end_nothing() {
     let media = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     offhook.turn(phone.call_id(), "the chime", |turn| turn["turn"] == 0 && turn["agent"] != "");
     phone.say(&voice(3 * 8000));
+
+    assert!(phone.wait_until(Duration::from_secs(5), |phone| phone.first_loud_sent().is_some()), "it speaks");
 
     // Meanwhile: forged RTCP from another host and from the caller's with another SSRC, wrong payload types, and a flood.
     let ours = phone.heard().last().map_or(0, |packet| packet.ssrc);

@@ -67,6 +67,8 @@ pub struct Habits {
     pub payload_type: Option<u8>,
     /// Whether it sends any.
     pub sends: bool,
+    /// How long after the answer it begins to.
+    pub silent_for: Duration,
     /// Its SSRC.
     pub ssrc: Option<u32>,
 }
@@ -74,7 +76,7 @@ pub struct Habits {
 impl Default for Habits {
     fn default() -> Self {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Self { described: here, rtp: here, payload_type: None, sends: true, ssrc: None }
+        Self { described: here, rtp: here, payload_type: None, sends: true, silent_for: Duration::ZERO, ssrc: None }
     }
 }
 
@@ -332,6 +334,7 @@ fn send(socket: &UdpSocket, media: SocketAddr, codec: Codec, weather: Weather, h
     let mut rng = fastrand::Rng::with_seed(weather.seed);
     let (mut sequence, mut timestamp, ssrc) = (rng.u16(..), rng.u32(..), habits.ssrc.unwrap_or(rng.u32(..)));
     let payload_type = habits.payload_type.unwrap_or(codec.rtp_payload_type());
+    std::thread::sleep(habits.silent_for);
     let mut slot = Instant::now();
     // Packets under way, by the time of their arrival.
     let mut under_way: Vec<(Instant, Vec<u8>)> = Vec::new();
