@@ -354,7 +354,7 @@ impl World {
             }
             sip::Event::Digit { call, digit, .. } => self.tell(call, agent::Input::Digit(digit)),
             sip::Event::Ended { call, by, reason } => self.ended(call, by, reason),
-            sip::Event::Registered { .. } | sip::Event::Unregistered { .. } => {}
+            sip::Event::Distrusted { .. } | sip::Event::Registered { .. } | sip::Event::Unregistered { .. } => {}
         }
     }
 
