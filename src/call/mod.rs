@@ -7,6 +7,8 @@
 //! tick   ─▶ Egress ◀─ Playout                         CallEvent ring ─▶ conductor
 //! ```
 
+mod codec;
+pub mod digits;
 mod ear;
 pub mod egress;
 pub mod ingress;
@@ -97,8 +99,9 @@ pub enum CallEvent {
     Played { turn: TurnId, samples: u64 },
     /// The caller took the floor after `samples` of `turn`, at 8 kHz.
     Cut { turn: TurnId, samples: u64, at: Instant },
-    /// A digit was pressed (RFC 4733).
-    Digit { digit: char },
+    /// A digit came, as events (RFC 4733) or in the audio. It may be the echo of one that has come by another way: what
+    /// [`digits::Digits`] is for.
+    Digit { digit: char, by: digits::Way, at: Instant },
     /// Neither RTP nor RTCP has come for the configured time, and the call is not on hold.
     Silent,
 }
@@ -434,7 +437,7 @@ impl Call {
                 floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
                 links.event(CallEvent::CallerSpeech { speaking, at });
             }
-            ingress::Output::Digit { digit, .. } => links.event(CallEvent::Digit { digit }),
+            ingress::Output::Digit { digit, by, at } => links.event(CallEvent::Digit { digit, by, at }),
         });
         self.obey_floor(now);
     }
