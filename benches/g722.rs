@@ -17,7 +17,7 @@ fn main() {
     let mut pcm = [0; SAMPLES];
     let (mut encoder, mut decoder) = (g722::Encoder::new(), g722::Decoder::new());
     for _ in 0..10 {
-        encoder.encode(&tones(16_000.0), &mut bytes);
+        encoder.encode(&tones::<SAMPLES>(16_000.0), &mut bytes);
         decoder.decode(&bytes, &mut pcm);
     }
     let power = |pcm: &[i16]| pcm.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();

@@ -5,14 +5,18 @@
 //! whether it came before, and then the file of its subject answers: `invite.rs` a new call, `in_dialog.rs` what comes
 //! within one, `registrar.rs` REGISTER, `options.rs` OPTIONS. `refusals.rs` says no to the rest.
 //!
-//! Open mode, which is the only one so far: any user, any password, but loopback and private addresses only.
+//! Before that, `trust.rs` decides who may: with accounts whoever answers the challenge of `digest.rs`; in open mode, which
+//! is without, any user with any password, but from loopback and private addresses only.
 //!
-//! Not here yet: TCP and TLS, digest (§22), calls that we place, REFER, SUBSCRIBE and NOTIFY, MESSAGE, PUBLISH (405 each),
+//! Not here yet: TCP and TLS, calls that we place, REFER, SUBSCRIBE and NOTIFY, MESSAGE, PUBLISH (405 each),
 //! reliable provisional responses (RFC 3262) and session timers (RFC 4028), neither of which is said to be supported.
 
+mod admission;
 mod body;
 mod counters;
 mod dialog;
+mod digest;
+pub mod flow;
 mod in_dialog;
 mod info;
 mod invite;
@@ -34,6 +38,7 @@ mod tags;
 #[cfg(test)]
 mod torture;
 pub mod transaction;
+mod trust;
 pub mod uri;
 pub mod via;
 
@@ -44,6 +49,9 @@ pub use session::{REOFFER_MAX, RING_MAX};
 use crate::config;
 use crate::ids::CallId;
 use crate::time::{Deadline, Instant};
+use admission::{Admission, CALL_FOR, Excess};
+use digest::Digest;
+use flow::{Flow, Transport};
 use lexer::StartLine;
 use message::{Method, Request};
 use outbox::Outbox;
@@ -64,13 +72,12 @@ pub const DATAGRAM_BYTES_MIN: usize = 20;
 /// What happens to the user agent.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A datagram came in. `local` is the address and port of ours that `source` reaches us by: what Contact and Via say,
-    /// never `0.0.0.0`.
-    Datagram { source: SocketAddr, local: SocketAddr, bytes: &'a [u8] },
+    /// Bytes came in: a datagram, or one message of a stream.
+    Received { flow: Flow, bytes: &'a [u8] },
     /// The engine wants something done.
     Command(Command),
-    /// A datagram to `to` could not be sent, and will not be: what waits for its answer is told (RFC 3261 §18.4).
-    Unreachable { to: SocketAddr },
+    /// A message to `to` could not be sent, and will not be: what waits for its answer is told (RFC 3261 §18.4).
+    Unreachable { to: Flow },
 }
 
 /// What the engine wants done about a call.
@@ -109,7 +116,7 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send `bytes` to `to` from the SIP socket.
-    Transmit { to: SocketAddr, bytes: Vec<u8> },
+    Transmit { to: Flow, bytes: Vec<u8> },
     /// Something happened that the engine acts upon.
     Event(Event),
 }
@@ -131,6 +138,9 @@ pub enum Event {
     Ended { call: CallId, by: EndedBy, reason: String },
     /// A user registered (or refreshed) a contact.
     Registered { aor: String, contact: String, source: SocketAddr, expires_s: u32 },
+    /// Somebody gave a wrong user name or password, `count` times in a row; said at powers of two. `user` is what was
+    /// claimed, cut.
+    Distrusted { source: SocketAddr, user: String, count: u32 },
     /// One of a user's contacts is gone: removed, expired, or the oldest of too many.
     Unregistered { aor: String },
 }
@@ -148,6 +158,8 @@ pub struct Invitation {
     pub to: String,
     /// Where the INVITE came from.
     pub source: SocketAddr,
+    /// What carries it.
+    pub transport: Transport,
     /// The address of ours that reaches it: what our SDP says.
     pub local: IpAddr,
     /// Its session description; `None`: the offer is to be ours, in the 200.
@@ -197,6 +209,8 @@ pub struct UserAgent {
     product: String,
     rng: fastrand::Rng,
     tags: Tags,
+    digest: Digest,
+    admission: Admission,
     draining: bool,
     transactions: Transactions,
     sessions: Sessions,
@@ -214,6 +228,8 @@ impl UserAgent {
             settings: settings.clone(),
             product: product.to_owned(),
             tags: Tags::new(&mut rng),
+            digest: Digest::new(settings, &mut rng),
+            admission: Admission::new(&settings.limits),
             rng,
             draining: false,
             transactions: Transactions::new(timers),
@@ -228,7 +244,7 @@ impl UserAgent {
         // What is due by now comes first, so that nothing is done with what has expired.
         self.handle_timeout(now);
         match input {
-            Input::Datagram { source, local, bytes } => self.handle_datagram(source, local, bytes, now),
+            Input::Received { flow, bytes } => self.handle_received(flow, bytes, now),
             Input::Command(command) => self.handle_command(command, now),
             Input::Unreachable { to } => {
                 for call in self.transactions.unreachable(to) {
@@ -240,6 +256,7 @@ impl UserAgent {
 
     /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.admission.handle_timeout(now);
         for call in self.transactions.handle_timeout(now, &mut self.out) {
             self.sessions.remove(call);
         }
@@ -292,9 +309,9 @@ impl UserAgent {
         self.registrar.bindings()
     }
 
-    fn handle_datagram(&mut self, source: SocketAddr, local: SocketAddr, bytes: &[u8], now: Instant) {
+    fn handle_received(&mut self, mut flow: Flow, bytes: &[u8], now: Instant) {
         self.out.counters.datagrams_received += 1;
-        if let Some(reason) = discard(source, bytes) {
+        if let Some(reason) = self.discard(flow, bytes) {
             self.out.counters.discard(reason);
             return;
         }
@@ -303,19 +320,42 @@ impl UserAgent {
             self.out.counters.discard(Discard::Unreadable);
             return;
         };
-        let local = match self.settings.advertised_address {
-            Some(address) => SocketAddr::new(address, local.port()),
-            None => local,
-        };
+        if let Some(address) = self.settings.advertised_address {
+            flow.local.set_ip(address);
+        }
         match lexed.start {
             StartLine::Status { code } => self.handle_response(&lexed, code, now),
+            StartLine::Request { .. } if self.is_scan(&lexed, flow) => self.out.counters.discard(Discard::Scanner),
             StartLine::Request { method, .. } => {
                 self.out.counters.request(method);
                 match Request::read(&lexed) {
-                    Ok(request) => self.handle_request(request, source, local, now),
-                    Err(flaw) => self.refuse_flawed(&lexed, flaw, method, source),
+                    Ok(request) => self.handle_request(request, flow, now),
+                    Err(flaw) => self.refuse_flawed(&lexed, flaw, method, flow),
                 }
             }
+        }
+    }
+
+    /// Says why a message is not even looked into.
+    fn discard(&mut self, flow: Flow, bytes: &[u8]) -> Option<Discard> {
+        if !self.is_served(flow.peer) {
+            return Some(Discard::PublicSource);
+        }
+        if !self.is_trusted(flow.peer.ip()) {
+            match self.admission.admit(flow.peer) {
+                Ok(()) => {}
+                Err(Excess::Rate) => return Some(Discard::Excess),
+                Err(Excess::Banned) => return Some(Discard::Banned),
+            }
+        }
+        // RFC 5626 §3.5.1, and the NULs of other phones: over UDP no answer is wanted.
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return Some(Discard::KeepAlive);
+        }
+        match bytes.len() {
+            ..DATAGRAM_BYTES_MIN => Some(Discard::TooShort),
+            DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX => None,
+            _ => Some(Discard::TooLong),
         }
     }
 
@@ -336,32 +376,36 @@ impl UserAgent {
     }
 
     /// Takes a request, in the order of RFC 3261 §8.2 and §12.2.2.
-    fn handle_request(&mut self, request: Request, source: SocketAddr, local: SocketAddr, now: Instant) {
+    fn handle_request(&mut self, request: Request, flow: Flow, now: Instant) {
         if request.method() == Method::Ack {
-            return self.handle_ack(&request, source, now);
+            return self.handle_ack(&request, flow, now);
         }
         if let Some(transaction) = self.transactions.find(&request) {
             return self.transactions.repeat(transaction, now, &mut self.out);
         }
         if request.method() == Method::Cancel {
-            return self.handle_cancel(&request, source, now);
+            return self.handle_cancel(&request, flow, now);
         }
         if request.to().tag().is_some() && request.method() != Method::Register {
             return match self.sessions.find(&request) {
-                Some(call) => self.handle_in_dialog(call, request, source, local, now),
-                None => self.refuse(&request, source, 481),
+                Some(call) if !self.is_of_call(call, flow) && self.refuse_unauthorised(&request, flow, now) => {}
+                Some(call) => {
+                    self.admission.know(flow.peer, CALL_FOR);
+                    self.handle_in_dialog(call, request, flow, now);
+                }
+                None => self.refuse(&request, flow, 481),
             };
         }
         if self.transactions.is_merged(&request) {
-            return self.refuse(&request, source, 482);
+            return self.refuse(&request, flow, 482);
         }
-        if self.refuse_unserved(&request, source) {
+        if self.refuse_unauthorised(&request, flow, now) || self.refuse_unserved(&request, flow) {
             return;
         }
         match request.method() {
-            Method::Invite => self.handle_invite(request, source, local, now),
-            Method::Register => self.handle_register(&request, source, now),
-            _ => self.handle_options(&request, source),
+            Method::Invite => self.handle_invite(request, flow, now),
+            Method::Register => self.handle_register(&request, flow, now),
+            _ => self.handle_options(&request, flow),
         }
     }
 
@@ -376,31 +420,6 @@ impl UserAgent {
             Command::Drain => self.draining = true,
         }
     }
-}
-
-/// Says why a datagram is not even looked into.
-fn discard(source: SocketAddr, bytes: &[u8]) -> Option<Discard> {
-    if !is_served(source) {
-        return Some(Discard::PublicSource);
-    }
-    // RFC 5626 §3.5.1, and the NULs of other phones: over UDP no answer is wanted.
-    if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Some(Discard::KeepAlive);
-    }
-    match bytes.len() {
-        ..DATAGRAM_BYTES_MIN => Some(Discard::TooShort),
-        DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX => None,
-        _ => Some(Discard::TooLong),
-    }
-}
-
-/// Whether open mode serves `source`: loopback, and the addresses of private networks (RFC 1918, 3927, 4193, 4291).
-fn is_served(source: SocketAddr) -> bool {
-    let served = match source.ip().to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    };
-    served && source.port() != 0
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Calls between INVITE and BYE: their states, their timers, and what the engine wants done about them (RFC 3261 §13-15).
 
 use super::dialog::{Dialog, DialogId};
+use super::flow::Flow;
 use super::message::{Method, Request};
 use super::refusals::{RETRY_AFTER_S, for_engine, quoted};
 use super::response::{ALLOW, Response};
@@ -12,6 +13,7 @@ use super::{EndedBy, Event, Refusal, UserAgent, options};
 use crate::ids::CallId;
 use crate::time::Instant;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ const LEAVING_MAX: usize = 1024;
 pub(super) struct Pending {
     pub(super) transaction: TransactionId,
     pub(super) request: Request,
-    pub(super) source: SocketAddr,
+    pub(super) flow: Flow,
     pub(super) expires_at: Instant,
     /// Whether the offer is to be ours, in the 200.
     pub(super) offer_is_ours: bool,
@@ -40,7 +42,7 @@ pub(super) struct Pending {
 pub(super) struct Unacknowledged {
     pub(super) cseq: u32,
     response: Vec<u8>,
-    to: SocketAddr,
+    to: Flow,
     interval: Duration,
     resend_at: Instant,
     give_up_at: Instant,
@@ -126,6 +128,18 @@ impl Sessions {
             invited || reoffer.is_some_and(|pending| pending.transaction == transaction)
         };
         self.sessions.iter().find(|(_, session)| waits(session)).map(|(call, _)| *call)
+    }
+
+    /// Returns how many calls ring, or have a first 200 without its ACK: those from `address`, and all.
+    pub(super) fn unacknowledged(&self, address: IpAddr) -> (usize, usize) {
+        let waits = |session: &&Session| {
+            matches!(session.state, State::Invited(_))
+                || session.unacknowledged.as_ref().is_some_and(|ack| ack.is_first)
+        };
+        self.sessions
+            .values()
+            .filter(waits)
+            .fold((0, 0), |(own, all), session| (own + usize::from(session.dialog.flow.peer.ip() == address), all + 1))
     }
 
     pub(super) fn insert(&mut self, session: Session) -> CallId {
@@ -230,7 +244,7 @@ impl UserAgent {
     pub(super) fn refuse_call(&mut self, call: CallId, refusal: &Refusal, now: Instant) {
         let Some(session) = self.sessions.get(call) else { return };
         let State::Invited(pending) = &session.state else { return };
-        let host = host_of(session.dialog.local_address.ip());
+        let host = host_of(session.dialog.flow.local.ip());
         let response = for_engine(refusal, |status| begin(status, pending, &session.dialog), &host);
         let (status, bytes) = (response.status(), response.write(&self.product));
         self.transactions.respond(pending.transaction, status, bytes, now, &mut self.out);
@@ -309,7 +323,7 @@ impl UserAgent {
     pub(super) fn refuse_reoffer(&mut self, call: CallId, refusal: &Refusal, now: Instant) {
         self.sessions.with(call, |session, _| {
             let Some(pending) = session.reoffer.take() else { return };
-            let host = host_of(session.dialog.local_address.ip());
+            let host = host_of(session.dialog.flow.local.ip());
             let response = for_engine(refusal, |status| begin(status, &pending, &session.dialog), &host);
             let (status, bytes) = (response.status(), response.write(&self.product));
             self.transactions.respond(pending.transaction, status, bytes, now, &mut self.out);
@@ -324,14 +338,14 @@ impl UserAgent {
 
 /// Begins a response to a request of the dialog.
 pub(super) fn begin(status: u16, pending: &Pending, dialog: &Dialog) -> Response {
-    Response::new(status, pending.request.envelope(), pending.source, dialog.tag())
+    Response::new(status, pending.request.envelope(), pending.flow, dialog.tag())
 }
 
 /// Adds what a response needs that makes or refreshes a dialog (RFC 3261 §12.1.1, §13.3.1.4).
 fn dialog_forming(response: Response, pending: &Pending, dialog: &Dialog) -> Response {
     response
         .with_all("Record-Route", pending.request.values("Record-Route"))
-        .with("Contact", contact(dialog.local_address))
+        .with("Contact", contact(dialog.flow.local))
         .with("Allow", ALLOW)
 }
 
@@ -345,7 +359,7 @@ fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bo
     Unacknowledged {
         cseq: pending.request.cseq(),
         response,
-        to: pending.request.envelope().route(pending.source),
+        to: pending.request.envelope().route(pending.flow),
         interval,
         resend_at: now + interval,
         give_up_at: now + timers.length(Letter::H),
@@ -359,6 +373,7 @@ mod tests {
     use super::super::Command;
     use super::super::rig::{Caller, Rig};
     use super::*;
+    use crate::config;
 
     const NOTHING: [&str; 0] = [];
 
@@ -440,7 +455,7 @@ mod tests {
         let mut caller = Caller::new("a");
         let call = rig.establish(&mut caller);
         rig.command(hang_up(call));
-        let to = rig.source;
+        let to = Flow::udp(rig.source, "127.0.0.1:5060".parse().expect("an address"));
         rig.ua.handle_input(super::super::Input::Unreachable { to }, rig.now);
         assert_eq!(rig.run(Duration::from_secs(40)), []);
         assert_eq!(rig.ua.transactions(), (0, 0));
@@ -490,7 +505,8 @@ mod tests {
 
     #[test]
     fn calls_that_are_over_are_bounded() {
-        let mut rig = Rig::new();
+        let limits = config::Limits { known_messages_per_s: 100_000, ..config::Limits::default() };
+        let mut rig = Rig::with(&config::Sip { limits, ..config::Sip::default() });
         for number in 0..LEAVING_MAX + 300 {
             let mut caller = Caller::new(&format!("c{number}"));
             let call = rig.establish(&mut caller);

@@ -16,7 +16,9 @@ use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Ring
 use offhook::config;
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
+use offhook::rtp::latch;
 use offhook::sdp::{Agreed, Negotiation};
+use offhook::sip::flow::Flow;
 use offhook::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
 use offhook::time::Instant;
 use rtrb::{Consumer, Producer};
@@ -144,6 +146,7 @@ pub struct World {
     pub network: Network,
     pub ua: UserAgent,
     settings: config::Agent,
+    pub guard: latch::Settings,
     silence_max: Duration,
     pub callers: Vec<Caller>,
     pub lines: BTreeMap<CallId, Line>,
@@ -169,6 +172,7 @@ impl World {
             rng,
             ua,
             settings,
+            guard: latch::Settings::default(),
             silence_max: config::Media::default().silence_max,
             callers: Vec::new(),
             lines: BTreeMap::new(),
@@ -280,7 +284,8 @@ impl World {
         if let Some(caller) = self.callers.iter_mut().find(|caller| caller.sip.ip() == datagram.to.ip()) {
             caller.handle(datagram, now);
         } else if datagram.port == Port::Sip {
-            let input = sip::Input::Datagram { source: datagram.source, local: datagram.to, bytes: &datagram.bytes };
+            let flow = Flow::udp(datagram.source, datagram.to);
+            let input = sip::Input::Received { flow, bytes: &datagram.bytes };
             self.ua.handle_input(input, now);
             self.obey_user_agent();
         } else {
@@ -299,7 +304,7 @@ impl World {
                     let first = String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned();
                     self.note(format!("agent sends {first}"));
                     let source = AGENT.parse().expect("an address");
-                    self.network.send(Datagram { port: Port::Sip, source, to, bytes }, false, self.now);
+                    self.network.send(Datagram { port: Port::Sip, source, to: to.peer, bytes }, false, self.now);
                 }
                 sip::Output::Event(event) => {
                     self.note(format!("{event:?}"));
@@ -351,7 +356,7 @@ impl World {
             }
             sip::Event::Digit { call, digit, .. } => self.digit(call, digit, Way::Info, self.now),
             sip::Event::Ended { call, by, reason } => self.ended(call, by, reason),
-            sip::Event::Registered { .. } | sip::Event::Unregistered { .. } => {}
+            sip::Event::Distrusted { .. } | sip::Event::Registered { .. } | sip::Event::Unregistered { .. } => {}
         }
     }
 
@@ -431,6 +436,8 @@ impl World {
             signalling: line.source.ip(),
             ntp_at_zero: 0,
             cname: "agent@offhook",
+            guard: self.guard,
+            port: line.media_address.port(),
             silence_max: self.silence_max,
             rings,
         };
@@ -538,6 +545,10 @@ impl World {
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
             CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
             CallEvent::Digit { digit, by, at } => self.digit(id, digit, by, at),
+            CallEvent::Audio { audio, log } => {
+                let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
+                self.note(format!("audio is {}, log {log}: {finding}", audio.state.name()));
+            }
             CallEvent::Silent => self.hang_up(id, EndedBy::Engine, "no RTP from the peer".into()),
         }
     }
