@@ -184,6 +184,8 @@ impl Media {
             (Some(map), _) => Some((payload_type, &map.encoding, map.clock_rate)),
             (None, 0) => Some((0, "PCMU", 8000)),
             (None, 8) => Some((8, "PCMA", 8000)),
+            (None, 9) => Some((9, "G722", 8000)),
+            (None, 13) => Some((13, "CN", 8000)),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ mod process;
 mod attackers;
 mod baresip;
 mod captures;
+mod codecs;
 mod doctor;
 mod microsip;
 mod sipp;

@@ -1,6 +1,7 @@
 """A softphone on PJSIP, set up as MicroSIP sets itself up: takes a command a line on stdin, prints a JSON line per event.
 
-usage: pjsua2_phone.py SERVER
+usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
+settings: codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
 commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
           hold | unhold | hangup
 The end of stdin hangs up and ends it.
@@ -13,6 +14,7 @@ import sys
 import pjsua2 as pj
 
 SERVER = sys.argv[1]
+SETTINGS = dict(word.split("=", 1) for word in sys.argv[2:])
 
 
 def say(event, **fields):
@@ -122,17 +124,18 @@ def open_endpoint():
     config.uaConfig.userAgent = "MicroSIP/3.22.3"
     config.logConfig.level = int(os.environ.get("PJ_LOG", "0"))
     config.logConfig.consoleLevel = config.logConfig.level
-    config.medConfig.noVad = True
-    config.medConfig.clockRate = 8000
-    config.medConfig.sndClockRate = 8000
+    config.medConfig.noVad = SETTINGS.get("vad") != "on"
+    config.medConfig.ptime = int(SETTINGS.get("ptime", 0))
+    config.medConfig.clockRate = int(SETTINGS.get("rate", 8000))
+    config.medConfig.sndClockRate = config.medConfig.clockRate
     endpoint.libInit(config)
     transport = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, pj.TransportConfig())
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
         endpoint.codecSetPriority(codec.codecId, 0)
-    for priority, codec in ((128, "PCMA/8000/1"), (127, "PCMU/8000/1")):
-        endpoint.codecSetPriority(codec, priority)
+    for place, codec in enumerate(SETTINGS.get("codecs", "PCMA/8000/1,PCMU/8000/1").split(",")):
+        endpoint.codecSetPriority(codec, 128 - place)
     return endpoint, transport
 
 
