@@ -4,6 +4,7 @@
 #[path = "../support/process.rs"]
 mod process;
 
+mod accounts;
 mod baresip;
 mod captures;
 mod microsip;

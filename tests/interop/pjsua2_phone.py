@@ -1,6 +1,6 @@
 """A softphone on PJSIP, set up as MicroSIP sets itself up: takes a command a line on stdin, prints a JSON line per event.
 
-usage: pjsua2_phone.py SERVER
+usage: pjsua2_phone.py SERVER USER PASSWORD
 commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
           hold | unhold | hangup
 The end of stdin hangs up and ends it.
@@ -12,7 +12,7 @@ import sys
 
 import pjsua2 as pj
 
-SERVER = sys.argv[1]
+SERVER, USER, PASSWORD = sys.argv[1:4]
 
 
 def say(event, **fields):
@@ -45,7 +45,9 @@ class Call(pj.Call):
 
 class Account(pj.Account):
     def onRegState(self, prm):
-        say("register", code=prm.code, reason=prm.reason, expires=prm.expiration)
+        lines = [line.partition(": ") for line in prm.rdata.wholeMsg.splitlines()]
+        error = next((value for name, _, value in lines if name == "P-Registrar-Error"), None)
+        say("register", code=prm.code, reason=prm.reason, expires=prm.expiration, error=error)
 
 
 class Phone:
@@ -138,11 +140,11 @@ def open_endpoint():
 
 def open_account(transport):
     config = pj.AccountConfig()
-    config.idUri = f"<sip:agent001@{SERVER.split(':')[0]}>"
+    config.idUri = f"<sip:{USER}@{SERVER.split(':')[0]}>"
     config.regConfig.registrarUri = f"sip:{SERVER}"
     config.regConfig.registerOnAdd = False
     config.regConfig.timeoutSec = 300
-    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", "agent001", 0, "any password"))
+    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", USER, 0, PASSWORD))
     config.sipConfig.transportId = transport
     config.natConfig.viaRewriteUse = 0
     config.natConfig.sdpNatRewriteUse = 0
