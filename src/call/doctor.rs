@@ -414,7 +414,8 @@ mod tests {
         Agreed {
             encoding: Encoding::Pcma,
             payload_type_sent: 8,
-            payload_types_received: [None, Some(8)],
+            payload_types_received: [None, Some(8), None],
+            comfort_noise_received: None,
             telephone_event_sent: None,
             telephone_event_received: None,
             direction: Direction::SendRecv,

@@ -6,6 +6,7 @@ mod phone;
 #[path = "../support/process.rs"]
 mod process;
 
+mod accounts;
 mod attackers;
 mod baresip;
 mod captures;

@@ -1,7 +1,7 @@
 """A softphone on PJSIP, set up as MicroSIP sets itself up: takes a command a line on stdin, prints a JSON line per event.
 
 usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
-settings: codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
+settings: user=NAME password=TEXT | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
 commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
           hold | unhold | hangup
 The end of stdin hangs up and ends it.
@@ -15,6 +15,8 @@ import pjsua2 as pj
 
 SERVER = sys.argv[1]
 SETTINGS = dict(word.split("=", 1) for word in sys.argv[2:])
+USER = SETTINGS.get("user", "agent001")
+PASSWORD = SETTINGS.get("password", "any password")
 
 
 def say(event, **fields):
@@ -47,7 +49,9 @@ class Call(pj.Call):
 
 class Account(pj.Account):
     def onRegState(self, prm):
-        say("register", code=prm.code, reason=prm.reason, expires=prm.expiration)
+        lines = [line.partition(": ") for line in prm.rdata.wholeMsg.splitlines()]
+        error = next((value for name, _, value in lines if name == "P-Registrar-Error"), None)
+        say("register", code=prm.code, reason=prm.reason, expires=prm.expiration, error=error)
 
 
 class Phone:
@@ -141,11 +145,11 @@ def open_endpoint():
 
 def open_account(transport):
     config = pj.AccountConfig()
-    config.idUri = f"<sip:agent001@{SERVER.split(':')[0]}>"
+    config.idUri = f"<sip:{USER}@{SERVER.split(':')[0]}>"
     config.regConfig.registrarUri = f"sip:{SERVER}"
     config.regConfig.registerOnAdd = False
     config.regConfig.timeoutSec = 300
-    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", "agent001", 0, "any password"))
+    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", USER, 0, PASSWORD))
     config.sipConfig.transportId = transport
     config.natConfig.viaRewriteUse = 0
     config.natConfig.sdpNatRewriteUse = 0

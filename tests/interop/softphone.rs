@@ -22,6 +22,11 @@ impl Softphone {
         Self::open_with(server, &[])
     }
 
+    /// Starts one that calls itself `user`.
+    pub fn open_as(server: SocketAddr, user: &str, password: &str) -> Option<Self> {
+        Self::open_with(server, &[&format!("user={user}"), &format!("password={password}")])
+    }
+
     /// Starts one with settings that are not MicroSIP's: see `pjsua2_phone.py`.
     pub fn open_with(server: SocketAddr, settings: &[&str]) -> Option<Self> {
         let python = std::env::var_os("OFFHOOK_TEST_PYTHON").unwrap_or_else(|| "python3".into());
@@ -34,7 +39,13 @@ impl Softphone {
         }
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/pjsua2_phone.py");
         let mut command = Command::new(python);
-        command.arg(script).arg(server.to_string()).args(settings).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .arg(script)
+            .arg(server.to_string())
+            .args(settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut process = Kept(command.spawn().expect("Python runs"));
         let events = Lines::of(process.0.stdout.take().expect("it is piped"));
         let stdin = process.0.stdin.take().expect("it is piped");
