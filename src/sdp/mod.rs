@@ -74,7 +74,8 @@ impl RemoteAddress {
 
     pub(crate) const fn new(ip: Option<IpAddr>, port: u16) -> Self {
         match ip {
-            Some(ip) => Self::Known(SocketAddr::new(ip, port)),
+            // IPv4 written as IPv6 (RFC 5118 §4.9) is reached by IPv4.
+            Some(ip) => Self::Known(SocketAddr::new(ip.to_canonical(), port)),
             None => Self::Learned { port },
         }
     }
