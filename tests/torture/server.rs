@@ -2,6 +2,7 @@
 
 use offhook::config;
 use offhook::sdp::{Agreed, Negotiation};
+use offhook::sip::flow::Flow;
 use offhook::sip::lexer::{StartLine, lex};
 use offhook::sip::{Command, Event, Input, Invitation, Output, Refusal, UserAgent};
 use offhook::time::Instant;
@@ -75,7 +76,7 @@ impl Server {
         let source: SocketAddr = source.parse().expect("an address");
         let local = if source.is_ipv4() { "127.0.0.1:5060" } else { "[fd00::1]:5060" };
         let local = local.parse().expect("an address");
-        self.ua.handle_input(Input::Datagram { source, local, bytes }, self.now);
+        self.ua.handle_input(Input::Received { flow: Flow::udp(source, local), bytes }, self.now);
         self.drain()
     }
 
@@ -97,7 +98,7 @@ impl Server {
         let mut outcome = Outcome::default();
         while let Some(output) = self.ua.poll_output() {
             match output {
-                Output::Transmit { to, bytes } => outcome.sent.push(Sent { to, bytes }),
+                Output::Transmit { to, bytes } => outcome.sent.push(Sent { to: to.peer, bytes }),
                 Output::Event(Event::Invited(invitation)) => {
                     let command = answer(&invitation, &mut outcome.agreed);
                     outcome.invitation = Some(invitation);
