@@ -74,8 +74,7 @@ impl RemoteAddress {
 
     pub(crate) const fn new(ip: Option<IpAddr>, port: u16) -> Self {
         match ip {
-            // IPv4 written as IPv6 (RFC 5118 §4.9) is reached by IPv4.
-            Some(ip) => Self::Known(SocketAddr::new(ip.to_canonical(), port)),
+            Some(ip) => Self::Known(SocketAddr::new(ip, port)),
             None => Self::Learned { port },
         }
     }
