@@ -318,6 +318,10 @@ impl Net {
             sip::Event::Registered { aor, source, expires_s, .. } => {
                 self.log(None, &format!("{aor} registered from {source} for {expires_s} s"));
             }
+            sip::Event::Distrusted { source, user } => {
+                let text = format_args!("{source} gave a wrong user name or password for {user:?}");
+                self.parts.journal.line(crate::config::LogLevel::Warn, None, text);
+            }
             sip::Event::Unregistered { aor } => self.log(None, &format!("{aor} is not registered any more")),
         }
         self.parts.registrations.store(self.agent.bindings().count(), Ordering::Relaxed);
