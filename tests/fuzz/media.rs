@@ -7,6 +7,7 @@ use fastrand::Rng;
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Measure, Rings, Setup, VoiceFrame, Wire};
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
+use offhook::rtp::latch;
 use offhook::sdp::{Agreed, Negotiation};
 use offhook::time::Instant;
 use rtrb::{Consumer, Producer};
@@ -76,6 +77,8 @@ pub fn run(rng: &mut Rng, corpus: &Corpus, trace: &mut Trace) -> Tally {
         id: CallId(1),
         agreed: &agreed(rng, corpus),
         signalling: CALLER,
+        guard: latch::Settings::default(),
+        port: 10_000,
         ntp_at_zero: rng.u64(..),
         cname: "agent@offhook",
         silence_max: Duration::from_secs(60),

@@ -5,7 +5,7 @@ use super::corpus::Corpus;
 use super::grammar;
 use super::mutate::{self, pick};
 use fastrand::Rng;
-use offhook::config;
+use offhook::config::{self, Account, DigestAlgorithm};
 use offhook::ids::CallId;
 use offhook::sdp::Negotiation;
 use offhook::sip::flow::Flow;
@@ -20,11 +20,16 @@ use std::time::Duration;
 const CALLS_MAX: usize = 20;
 const BINDINGS_MAX: usize = 50;
 
-/// Largest answer to a message that begins no call, in percent of it: a 200 to the shortest OPTIONS that can be written.
-const AMPLIFICATION_PERCENT_MAX: u64 = 500;
+/// Largest answer to a message that begins no call, in percent of it: a 200 to a short OPTIONS, or a
+/// challenge for two algorithms to a short REGISTER.
+const AMPLIFICATION_PERCENT_MAX: u64 = 300;
 
 /// Most steps of the clock for one stretch of time: every transaction's and every call's timers, several times over.
 const STEPS_MAX: usize = 100_000;
+
+/// Whom the captures are of, and a password.
+const USER: &str = "agent001";
+const PASSWORD: &str = "password123";
 
 /// Dialogs that are remembered, so that mutations reach calls that are up.
 const DIALOGS_MAX: usize = 32;
@@ -54,6 +59,9 @@ struct World<'a> {
     dialogs: Vec<Dialog>,
     /// The latest request of our own, to be answered.
     asked: Option<(Flow, Vec<u8>)>,
+    has_accounts: bool,
+    /// The latest challenge of each peer: nonce and algorithm.
+    challenges: BTreeMap<SocketAddr, (String, DigestAlgorithm)>,
     invited: u64,
     ended: u64,
     /// Bytes sent to the peer of the message that is handled.
@@ -61,9 +69,25 @@ struct World<'a> {
     tally: Tally,
 }
 
+/// Open mode or accounts, with the usual limits on each source or as good as none.
+fn settings(rng: &mut Rng) -> config::Sip {
+    let mut settings = config::Sip { calls_max: CALLS_MAX, bindings_max: BINDINGS_MAX, ..config::Sip::default() };
+    if rng.bool() {
+        settings.accounts = vec![Account::with_password(USER, &settings.realm, PASSWORD)];
+    }
+    if rng.u8(0..4) > 0 {
+        let limits = &mut settings.limits;
+        (limits.messages_per_s, limits.messages_burst, limits.strangers_per_s) = (1_000_000, 1_000_000, 1_000_000);
+        (limits.known_messages_per_s, limits.answers_per_s, limits.unacknowledged_max) = (1_000_000, 1_000_000, 1000);
+        (limits.failures_free, limits.failures_banned) = (1_000_000, 2_000_000);
+    }
+    settings
+}
+
 /// Runs an episode.
 pub fn run(rng: &mut Rng, corpus: &Corpus, trace: &mut Trace) -> Tally {
-    let settings = config::Sip { calls_max: CALLS_MAX, bindings_max: BINDINGS_MAX, ..config::Sip::default() };
+    let settings = settings(rng);
+    let has_accounts = !settings.accounts.is_empty();
     let ua = UserAgent::new(&settings, "Offhook/0", rng.fork());
     let mut world = World {
         ua,
@@ -73,6 +97,8 @@ pub fn run(rng: &mut Rng, corpus: &Corpus, trace: &mut Trace) -> Tally {
         calls: BTreeMap::new(),
         dialogs: Vec::new(),
         asked: None,
+        has_accounts,
+        challenges: BTreeMap::new(),
         invited: 0,
         ended: 0,
         answered_bytes: 0,
@@ -89,7 +115,7 @@ pub fn run(rng: &mut Rng, corpus: &Corpus, trace: &mut Trace) -> Tally {
             }
         }
         if world.rng.u8(0..8) == 0 {
-            let stretch = Duration::from_millis([1, 40, 500, 4000, 32_000][world.rng.usize(..5)]);
+            let stretch = Duration::from_millis([1, 1, 40, 40, 500, 500, 4000, 32_000][world.rng.usize(..8)]);
             world.wait(stretch);
         }
     }
@@ -124,6 +150,9 @@ impl World<'_> {
         if self.rng.bool() {
             message = renamed(&message, self.rng.u32(..));
         }
+        if self.has_accounts && self.rng.u8(0..4) > 0 {
+            self.authorise(&mut message, flow);
+        }
         for _ in 0..self.rng.usize(0..4) {
             if self.rng.u8(0..3) > 0 {
                 grammar::sip(self.rng, &mut message, self.corpus);
@@ -143,7 +172,9 @@ impl World<'_> {
         if self.dialogs.is_empty() {
             return None;
         }
-        let at = self.rng.usize(..self.dialogs.len());
+        // The latest one is the likeliest to be up.
+        let latest = self.rng.u8(0..4) > 0;
+        let at = if latest { self.dialogs.len() - 1 } else { self.rng.usize(..self.dialogs.len()) };
         let method = METHODS[self.rng.usize(..METHODS.len())];
         let branch = self.rng.u32(..);
         let body = if self.rng.bool() { pick(self.rng, &self.corpus.descriptions) } else { None };
@@ -186,6 +217,27 @@ impl World<'_> {
             response.splice(end..end + 2, challenge);
         }
         Some((*flow, response))
+    }
+
+    /// Answers the latest challenge (RFC 7616 §3.4), as a phone with the right password would.
+    fn authorise(&mut self, message: &mut Vec<u8>, flow: Flow) {
+        let Some((nonce, algorithm)) = self.challenges.get(&flow.peer) else { return };
+        let Some(end) = message.windows(4).position(|window| window == b"\r\n\r\n") else { return };
+        let head = String::from_utf8_lossy(&message[..end]).into_owned();
+        let mut words = head.split(' ');
+        let (Some(method), Some(uri)) = (words.next(), words.next()) else { return };
+        let realm = config::Sip::default().realm;
+        let (ha1, ha2) = (algorithm.hash(&[USER, &realm, PASSWORD]), algorithm.hash(&[method, uri]));
+        let count = format!("{:08x}", self.rng.u32(1..4));
+        let response = algorithm.hash(&[&ha1, nonce, &count, "c0ffee", "auth", &ha2]);
+        let credentials = format!(
+            "\r\nAuthorization: Digest username=\"{USER}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+             response=\"{response}\", algorithm={}, cnonce=\"c0ffee\", qop=auth, nc={count}",
+            algorithm.name()
+        );
+        let others = head.split("\r\n").filter(|line| !line.starts_with("Authorization"));
+        let others = others.collect::<Vec<_>>().join("\r\n");
+        *message = [others.as_bytes(), credentials.as_bytes(), &message[end..]].concat();
     }
 
     fn receive(&mut self, flow: Flow, message: &[u8]) {
@@ -259,10 +311,14 @@ impl World<'_> {
             sent.values("Contact").all(|contact| !contact.contains("0.0.0.0"))
                 || cause.is_none_or(|_| is_register(&sent))
         );
-        assert!(!is_public(to.peer.ip()), "{} is not served", to.peer);
+        assert!(self.has_accounts || !is_public(to.peer.ip()), "{} is not served", to.peer);
         match sent.start {
             StartLine::Request { .. } => self.asked = Some((to, bytes)),
             StartLine::Status { code } => {
+                if let Some(challenge) = sent.values("WWW-Authenticate").filter_map(challenge).nth(self.rng.usize(0..2))
+                {
+                    self.challenges.insert(to.peer, challenge);
+                }
                 // What is repeated goes where it went before, and so to a peer in any case.
                 assert!(PEERS.iter().any(|peer| address(peer).ip() == to.peer.ip()), "nobody asked from {}", to.peer);
                 if cause.is_some() {
@@ -281,12 +337,10 @@ impl World<'_> {
     }
 
     fn remember(&mut self, dialog: Dialog) {
-        if self.dialogs.len() < DIALOGS_MAX {
-            self.dialogs.push(dialog);
-        } else {
-            let at = self.rng.usize(..DIALOGS_MAX);
-            self.dialogs[at] = dialog;
+        if self.dialogs.len() == DIALOGS_MAX {
+            self.dialogs.remove(0);
         }
+        self.dialogs.push(dialog);
     }
 
     /// Does what an engine would do, and sometimes what it should not.
@@ -356,6 +410,15 @@ impl World<'_> {
         assert_eq!(self.invited, self.ended, "every call ends once");
         self.tally
     }
+}
+
+/// Returns nonce and algorithm of a challenge.
+fn challenge(value: &str) -> Option<(String, DigestAlgorithm)> {
+    let nonce = value.split("nonce=\"").nth(1)?.split('"').next()?.to_owned();
+    DigestAlgorithm::ALL
+        .into_iter()
+        .find(|algorithm| value.contains(algorithm.name()))
+        .map(|algorithm| (nonce, algorithm))
 }
 
 fn odd_refusal(status: u16) -> Refusal {
