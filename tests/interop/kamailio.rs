@@ -6,11 +6,11 @@ use serde_json::Value;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The proxy, and where it listens.
 struct Kamailio {
-    _process: Kept,
+    process: Kept,
     address: SocketAddr,
 }
 
@@ -39,7 +39,18 @@ impl Kamailio {
             let len = asking.recv(&mut answer).ok()?;
             answer.get(..len)?.starts_with(b"SIP/2.0 200 ").then_some(())
         });
-        Self { _process: process, address: free }
+        Self { process, address: free }
+    }
+}
+
+/// It has children, which it takes with it only where it is asked to end.
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        self.process.terminate();
+        let until = Instant::now() + Duration::from_secs(5);
+        while self.process.0.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
