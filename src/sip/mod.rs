@@ -361,9 +361,9 @@ impl UserAgent {
 
     /// Takes a response: only BYE is ever sent, so that all there is to it is its end.
     fn handle_response(&mut self, lexed: &lexer::Lexed<'_>, code: u16, now: Instant) {
-        let via = lexed.values("Via").next().and_then(Via::parse_list);
-        let branch = via.as_ref().and_then(|via| via.first()).and_then(Via::unique_branch);
-        let method = lexed.values("CSeq").next().and_then(|cseq| cseq.split([' ', '\t']).next_back());
+        let branch = only_via(lexed);
+        let branch = branch.as_ref().and_then(Via::unique_branch);
+        let method = lexed.values("CSeq").next().and_then(message::cseq_parts).map(|(_, method)| method);
         let matched = match (branch, method) {
             (Some(branch), Some(method)) => self.transactions.receive(branch, method, code, now),
             _ => Matched::Stray,
@@ -420,6 +420,13 @@ impl UserAgent {
             Command::Drain => self.draining = true,
         }
     }
+}
+
+/// Returns the Via of a response that has one hop. With more it is on its way to somebody else (RFC 3261 §8.1.3.3).
+fn only_via(lexed: &lexer::Lexed<'_>) -> Option<Via> {
+    let mut fields = lexed.values("Via");
+    let mut hops = fields.next().filter(|_| fields.next().is_none()).and_then(Via::parse_list)?;
+    hops.pop().filter(|_| hops.is_empty())
 }
 
 #[cfg(test)]
