@@ -130,7 +130,8 @@ pub struct Limits {
     /// Calls of one address that ring, or whose 200 is not acknowledged yet; one more gets 503. 50 calls a second whose
     /// ACKs need half a second have 25.
     pub unacknowledged_max: usize,
-    /// Wrong passwords of one address in a row after which they are checked slowly.
+    /// Wrong passwords of one address in a row after which they are checked slowly. PJSIP tries the same one five times by
+    /// itself, so that these are four mistakes of a person.
     pub failures_free: u32,
     /// How often one more is checked after that; the others are answered as wrong ones without being checked.
     pub failure_interval: Duration,
@@ -346,9 +347,9 @@ impl Default for Limits {
             strangers_per_s: 3_000,
             answers_per_s: 60,
             unacknowledged_max: 40,
-            failures_free: 5,
+            failures_free: 20,
             failure_interval: Duration::from_secs(1),
-            failures_banned: 30,
+            failures_banned: 100,
             ban: Duration::from_secs(300),
         }
     }

@@ -153,7 +153,8 @@ mod tests {
 
     fn settings() -> config::Sip {
         let account = |user| Account::with_password(user, "offhook", "secret");
-        config::Sip { accounts: vec![account("a"), account("b")], ..config::Sip::default() }
+        let limits = config::Limits { failures_free: 5, failures_banned: 30, ..config::Limits::default() };
+        config::Sip { accounts: vec![account("a"), account("b")], limits, ..config::Sip::default() }
     }
 
     fn register(number: u32) -> String {
