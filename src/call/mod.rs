@@ -7,6 +7,8 @@
 //! tick   ─▶ Egress ◀─ Playout                         CallEvent ring ─▶ conductor
 //! ```
 
+mod codec;
+pub mod digits;
 pub mod doctor;
 mod ear;
 pub mod egress;
@@ -101,8 +103,9 @@ pub enum CallEvent {
     Played { turn: TurnId, samples: u64 },
     /// The caller took the floor after `samples` of `turn`, at 8 kHz.
     Cut { turn: TurnId, samples: u64, at: Instant },
-    /// A digit was pressed (RFC 4733).
-    Digit { digit: char },
+    /// A digit came, as events (RFC 4733) or in the audio. It may be the echo of one that has come by another way: what
+    /// [`digits::Digits`] is for.
+    Digit { digit: char, by: digits::Way, at: Instant },
     /// Neither RTP nor RTCP has come for the configured time, and the call is not on hold.
     Silent,
     /// How the audio is has changed; `log`: it is to be written down.
@@ -478,7 +481,7 @@ impl Call {
                 floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
                 links.event(CallEvent::CallerSpeech { speaking, at });
             }
-            ingress::Output::Digit { digit, .. } => links.event(CallEvent::Digit { digit }),
+            ingress::Output::Digit { digit, by, at } => links.event(CallEvent::Digit { digit, by, at }),
         });
         self.obey_floor(now);
         outcome
@@ -488,7 +491,9 @@ impl Call {
     fn tell_doctor(&mut self, source: SocketAddr, bytes: &[u8], admitted: Result<(), Discard>, now: Instant) {
         let header = Packet::parse(bytes).map(|packet| (packet.header.payload_type.0, packet.payload.len()));
         let input = match (admitted, header) {
-            (Ok(()), Ok((ingress::COMFORT_NOISE, _))) => doctor::Input::ComfortNoise,
+            (Ok(()), Ok((payload_type, _))) if self.ingress.is_comfort_noise(payload_type) => {
+                doctor::Input::ComfortNoise
+            }
             // Keys come from who sends no audio, too; they are no sound.
             (Ok(()), Ok((payload_type, len))) if self.ingress.is_audio(payload_type) => doctor::Input::Audio { len },
             (Ok(()), _) => return,

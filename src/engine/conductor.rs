@@ -4,6 +4,7 @@
 //! closed latency budget, all on one clock.
 
 use crate::agent::{self, Agent, EarsEvent, MindEvent, Phrase, VoiceEvent};
+use crate::call::digits::{Digits, Way};
 use crate::call::finding::Audio;
 use crate::call::{CallCommand, CallEvent, Heard};
 use crate::config::LogLevel;
@@ -127,6 +128,8 @@ pub struct Conductor {
     timelines: BTreeMap<TurnId, Timeline>,
     /// The end of the caller's turn that the next request will answer.
     ended_turn: Option<Timeline>,
+    /// Which keys were told.
+    digits: Digits,
     /// Phrases that the agent knows to be ready.
     announced: Vec<Phrase>,
 }
@@ -141,6 +144,7 @@ impl Conductor {
             waiting: VecDeque::new(),
             timelines: BTreeMap::new(),
             ended_turn: None,
+            digits: Digits::new(),
             announced: Vec::new(),
         }
     }
@@ -187,7 +191,7 @@ impl Conductor {
     fn event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Answered => self.tell(agent::Input::Answered, now),
-            Event::Digit(digit) => self.tell(agent::Input::Digit(digit), now),
+            Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
             Event::Held(held) => self.tell(agent::Input::Held(held), now),
             Event::Crashed(role) => {
                 let text = format!("the thread of the {role} panicked");
@@ -279,9 +283,16 @@ impl Conductor {
             CallEvent::Cut { turn, samples, .. } => {
                 self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now)
             }
-            CallEvent::Digit { digit } => self.tell(agent::Input::Digit(digit), now),
+            CallEvent::Digit { digit, by, at } => self.digit(digit, by, at, now),
             CallEvent::Audio { audio, log } => self.audio(audio, log),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
+        }
+    }
+
+    /// A key that came by one way is the agent's only if it has not come by another.
+    fn digit(&mut self, digit: char, by: Way, at: Instant, now: Instant) {
+        if self.digits.is_new(digit, by, at) {
+            self.tell(agent::Input::Digit(digit), now);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::call::finding::Audio;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
 use crate::metrics::view::{CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Totals, TurnView};
-use crate::sip::EndedBy;
+use crate::sip::{Counters, EndedBy};
 use crate::time::Instant;
 use crate::turn::timeline::{Stage, Stages};
 use parking_lot::Mutex;
@@ -33,6 +33,7 @@ struct State {
     ended: VecDeque<CallView>,
     totals: Totals,
     counters: BTreeMap<Counter, u64>,
+    sip: Counters,
     /// By [`Kind::index`].
     distributions: Vec<Distribution>,
 }
@@ -206,6 +207,11 @@ impl Board {
         *self.state.lock().counters.entry(counter).or_default() += more;
     }
 
+    /// Shows what the user agent has counted since its start.
+    pub fn sip(&self, counters: &Counters) {
+        self.state.lock().sip.clone_from(counters);
+    }
+
     fn change(&self, call: CallId, change: impl FnOnce(&mut Row)) {
         if let Some(row) = self.state.lock().live.get_mut(&call) {
             change(row);
@@ -247,6 +253,12 @@ impl Board {
     #[must_use]
     pub fn counters(&self) -> BTreeMap<Counter, u64> {
         self.state.lock().counters.clone()
+    }
+
+    /// Returns what the user agent has counted.
+    #[must_use]
+    pub fn sip_counters(&self) -> Counters {
+        self.state.lock().sip.clone()
     }
 
     /// Returns the distribution of `kind` over all calls since the engine's start.

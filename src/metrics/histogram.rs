@@ -171,8 +171,9 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_place_of_its_own() {
-        let alone = [Kind::Jitter, Kind::GapWait, Kind::PacingError, Kind::OwnPath, Kind::Turn, Kind::BargeIn];
-        let mut places: Vec<_> = alone.into_iter().chain(Stage::ALL.map(Kind::Stage)).map(Kind::index).collect();
+        let media = [Kind::Jitter, Kind::GapWait, Kind::PacingError, Kind::BargeIn, Kind::RoundTrip];
+        let alone = media.into_iter().chain([Kind::OwnPath, Kind::Turn]);
+        let mut places: Vec<_> = alone.chain(Stage::ALL.map(Kind::Stage)).map(Kind::index).collect();
         places.sort_unstable();
         assert_eq!(places, (0..Kind::COUNT).collect::<Vec<_>>());
     }

@@ -2,6 +2,9 @@
 //!
 //! Whoever can make us send to them hears the call (RTP Bleed), and whoever can make us listen speaks to the agent (RTP
 //! Inject). So only hosts that the signalling names may send, the best of them wins, and once one is confirmed it stays.
+//!
+//! What is left without SRTP: who sends from the peer's own host before it does, or behind the same NAT from the same address
+//! and port, cannot be told from it.
 
 use super::packet::Header;
 use super::{Discard, SequenceNumber, Ssrc};

@@ -185,6 +185,8 @@ impl Media {
             (Some(map), _) => Some((payload_type, &map.encoding, map.clock_rate)),
             (None, 0) => Some((0, "PCMU", 8000)),
             (None, 8) => Some((8, "PCMA", 8000)),
+            (None, 9) => Some((9, "G722", 8000)),
+            (None, 13) => Some((13, "CN", 8000)),
             _ => None,
         }
     }
@@ -482,6 +484,23 @@ mod tests {
         match parse(text) {
             Err(Error::Malformed { what, .. }) => what,
             other => panic!("{text:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_one_host_is_an_address_to_send_to() {
+        for (text, address) in [
+            ("IN IP4 10.0.0.5", Some("10.0.0.5")),
+            ("IN IP6 fd00::5", Some("fd00::5")),
+            ("IN IP6 ::ffff:10.0.0.5", Some("10.0.0.5")),
+            ("IN IP4 224.0.0.1/127/3", None),
+            ("IN IP6 ff02::1", None),
+            ("IN IP4 255.255.255.255", None),
+            ("IN IP4 0.0.0.0", None),
+            ("IN IP6 ::ffff:0.0.0.0", None),
+        ] {
+            let found = Connection::parse(text).expect("a connection").address();
+            assert_eq!(found.map(|ip| ip.to_string()).as_deref(), address, "{text}");
         }
     }
 

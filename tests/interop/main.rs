@@ -6,9 +6,11 @@ mod phone;
 #[path = "../support/process.rs"]
 mod process;
 
+mod accounts;
 mod attackers;
 mod baresip;
 mod captures;
+mod codecs;
 mod doctor;
 mod kamailio;
 mod microsip;
