@@ -139,8 +139,14 @@ fn main() -> ExitCode {
     );
     let opened = most.provider_threads.saturating_sub(before.provider_threads);
     println!(
-        "provider threads for the flood: {opened}; threads {} -> {}; memory {} -> {} -> {} KiB; calls left {left}; a new caller is served: {is_served}",
-        before.threads, most.threads, before.resident_kib, most.resident_kib, after.resident_kib
+        "provider threads for the flood: {opened}; files {} -> {}; threads {} -> {}; memory {} -> {} -> {} KiB; calls left {left}; a new caller is served: {is_served}",
+        before.files,
+        after.files,
+        before.threads,
+        most.threads,
+        before.resident_kib,
+        most.resident_kib,
+        after.resident_kib
     );
     let flat = after.resident_kib.saturating_sub(before.resident_kib) < GROWN_KIB_MAX;
     let unnoticed = pacing < PACING_P99_MAX_MS && ended_early == 0 && is_served;
