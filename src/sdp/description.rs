@@ -488,6 +488,23 @@ mod tests {
     }
 
     #[test]
+    fn only_one_host_is_an_address_to_send_to() {
+        for (text, address) in [
+            ("IN IP4 10.0.0.5", Some("10.0.0.5")),
+            ("IN IP6 fd00::5", Some("fd00::5")),
+            ("IN IP6 ::ffff:10.0.0.5", Some("10.0.0.5")),
+            ("IN IP4 224.0.0.1/127/3", None),
+            ("IN IP6 ff02::1", None),
+            ("IN IP4 255.255.255.255", None),
+            ("IN IP4 0.0.0.0", None),
+            ("IN IP6 ::ffff:0.0.0.0", None),
+        ] {
+            let found = Connection::parse(text).expect("a connection").address();
+            assert_eq!(found.map(|ip| ip.to_string()).as_deref(), address, "{text}");
+        }
+    }
+
+    #[test]
     fn what_microsip_offers_is_read() {
         let description = parse(PJSIP).expect("it is well formed");
         assert_eq!(description.connection, None, "only the stream has a c=");

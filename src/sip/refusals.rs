@@ -117,6 +117,7 @@ impl UserAgent {
                 begin(200).with_all("Contact", contacts.iter().map(String::as_str))
             }
             Err(RegisterRefusal::NotAnAddress) => begin(404),
+            Err(RegisterRefusal::TooLong) => begin(400).phrase("Contact Too Long"),
             Err(RegisterRefusal::Star) => begin(400).phrase("Bad Contact"),
             Err(RegisterRefusal::OutOfOrder) => begin(500).phrase("CSeq Out Of Order"),
             Err(RegisterRefusal::TooBrief) => begin(423)

@@ -11,7 +11,7 @@ use offhook::sdp::Negotiation;
 use offhook::sip::flow::Flow;
 use offhook::sip::lexer::{Lexed, StartLine, lex};
 use offhook::sip::transaction::{CLIENTS_MAX, SERVERS_MAX};
-use offhook::sip::{Command, Event, Input, Invitation, Output, Refusal, UserAgent};
+use offhook::sip::{Command, DATAGRAM_BYTES_MAX, Event, Input, Invitation, Output, Refusal, UserAgent};
 use offhook::time::Instant;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -293,6 +293,7 @@ impl World<'_> {
 
     fn take_sent(&mut self, to: Flow, bytes: Vec<u8>, cause: Option<Flow>) {
         self.tally.answers += 1;
+        assert!(bytes.len() <= DATAGRAM_BYTES_MAX, "{} bytes", bytes.len());
         let text = || String::from_utf8_lossy(&bytes).into_owned();
         let sent = lex(&bytes).unwrap_or_else(|| panic!("unreadable: {}", text()));
         assert!(sent.flaw.is_none(), "{:?}: {}", sent.flaw, text());
@@ -321,7 +322,9 @@ impl World<'_> {
                 }
                 // What is repeated goes where it went before, and so to a peer in any case.
                 assert!(PEERS.iter().any(|peer| address(peer).ip() == to.peer.ip()), "nobody asked from {}", to.peer);
-                if cause.is_some() {
+                // Whoever may register is told all contacts, however short the question; all others get little.
+                let is_list = code == 200 && is_register(&sent);
+                if cause.is_some() && !is_list {
                     self.answered_bytes += u64::try_from(bytes.len()).expect("a length");
                 }
                 let one = |name: &str| sent.values(name).next().map(str::to_owned);

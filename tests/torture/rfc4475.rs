@@ -243,6 +243,12 @@ fn of_the_application() -> Vec<Row> {
         raw("3.3.1", "insuf: neither From nor To nor Call-ID", insufficient.to_vec())
             .gives(400)
             .leaving(|outcome| assert!(outcome.invitation.is_none())),
+        // An answer would be three times as long.
+        raw(
+            "3.3.1",
+            "a scrap of a header gets nothing",
+            b"REGISTER sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0".to_vec(),
+        ),
         raw("3.3.1", "insuf: without Via there is no way back", without_via),
         row(
             "3.3.2",
