@@ -103,6 +103,7 @@ impl Text {
             ("turn_latency_seconds", "Caller's last sound to the agent's first packet", Kind::Turn),
             ("own_path_seconds", "The part of the turn latency that is not a provider's", Kind::OwnPath),
             ("barge_in_seconds", "Caller's onset to the last packet of agent speech", Kind::BargeIn),
+            ("speculation_saved_seconds", "How much earlier a draft made its reply", Kind::SpeculationSaved),
         ] {
             self.head(name, "summary", help);
             self.summary(name, "", &board.distribution(kind));
