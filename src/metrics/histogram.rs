@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_place_of_its_own() {
-        let alone = [Kind::Jitter, Kind::GapWait, Kind::PacingError, Kind::OwnPath, Kind::Turn, Kind::BargeIn];
+        use Kind::{BargeIn, GapWait, Jitter, OwnPath, PacingError, SpeculationSaved, Turn};
+        let alone = [Jitter, GapWait, PacingError, OwnPath, Turn, BargeIn, SpeculationSaved];
         let mut places: Vec<_> = alone.into_iter().chain(Stage::ALL.map(Kind::Stage)).map(Kind::index).collect();
         places.sort_unstable();
         assert_eq!(places, (0..Kind::COUNT).collect::<Vec<_>>());

@@ -9,7 +9,7 @@ pub use network::Weather;
 pub use script::{Reply, SAMPLES_PER_BYTE, Script, failure};
 
 use network::{Datagram, Network, Port};
-use offhook::agent::{self, Agent, EarsEvent, Phrase};
+use offhook::agent::{self, Agent, DraftNews, EarsEvent, Phrase};
 use offhook::call::lifecycle::{self, Lifecycle};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Rings, Setup, Wire};
 use offhook::config;
@@ -80,6 +80,8 @@ pub struct Line {
     waiting: VecDeque<CallCommand>,
     /// Every event of the media path, and when the conductor had it.
     pub events: Vec<(Instant, CallEvent)>,
+    /// What became of each draft.
+    pub drafts: Vec<(Instant, TurnId, DraftNews)>,
     /// The latest record of each turn.
     pub turns: BTreeMap<TurnId, agent::TurnRecord>,
     /// Measured on the media path.
@@ -392,6 +394,7 @@ impl World {
             providers: Providers::new(script, speech),
             waiting: VecDeque::new(),
             events: Vec::new(),
+            drafts: Vec::new(),
             turns: BTreeMap::new(),
             pacing_max: Duration::ZERO,
             ended: None,
@@ -570,6 +573,7 @@ impl World {
                 agent::Output::Turn(record) => {
                     line.turns.insert(record.turn, record);
                 }
+                agent::Output::Draft { turn, news } => line.drafts.push((now, turn, news)),
                 agent::Output::HangUp { reason } => self.hang_up(id, EndedBy::Agent, reason),
             }
         }
