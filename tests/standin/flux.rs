@@ -83,7 +83,7 @@ impl Default for Plan {
             end_after: Duration::from_millis(200),
             eager_after: Some(Duration::from_millis(80)),
             misses: 0.0,
-            seed: 1,
+            seed: 0,
             turns: turns.map(String::from).to_vec(),
             faults,
             seen,
