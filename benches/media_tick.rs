@@ -5,6 +5,7 @@ use offhook::audio::g711::Codec;
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Measure, Rings, Setup, VoiceFrame, Wire};
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
+use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
 use offhook::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use offhook::sdp::{Agreed, Direction, Encoding, RemoteAddress};
@@ -77,9 +78,10 @@ impl Line {
         let agreed = Agreed {
             encoding: Encoding::Pcmu,
             payload_type_sent: 0,
-            payload_types_received: [Some(0), None],
+            payload_types_received: [Some(0), None, None],
             telephone_event_sent: Some(101),
             telephone_event_received: Some(101),
+            comfort_noise_received: None,
             direction: Direction::SendRecv,
             held: false,
             remote: RemoteAddress::Known(peer),
@@ -97,6 +99,8 @@ impl Line {
             signalling: peer.ip(),
             ntp_at_zero: 0,
             cname: "agent@offhook",
+            guard: Settings::default(),
+            port: 10_000,
             silence_max: Duration::from_secs(60),
             rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
         };

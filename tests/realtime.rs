@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use offhook::audio::g711::Codec;
+use offhook::audio::g722;
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Rings, Setup, TapFrame, VoiceFrame};
 use offhook::engine::clock::SystemClock;
 use offhook::engine::media::{Line, Worker, WorkerCounters, WorkerOrder};
@@ -10,6 +11,7 @@ use offhook::engine::rings::{self, DATAGRAM_MAX, Datagram};
 use offhook::ids::{CallId, TurnId};
 use offhook::metrics::{Quality, Sample};
 use offhook::providers::Bell;
+use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
 use offhook::rtp::rtcp::{Report, ReportBlock, SENT_LEN_MAX, SenderInfo};
 use offhook::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
@@ -73,6 +75,8 @@ fn armed<T>(work: impl FnOnce() -> T) -> T {
 
 const CALLS: u32 = 4;
 const AUDIO: u8 = 0;
+const WIDE: u8 = 9;
+const COMFORT_NOISE: u8 = 13;
 const EVENT: u8 = 101;
 
 /// What came out of one call.
@@ -105,11 +109,14 @@ struct Peer {
     slot: u64,
     turn: TurnId,
     seen: Seen,
+    /// Of a caller who speaks G.722.
+    wide: Option<g722::Encoder>,
 }
 
 impl Peer {
-    /// Makes a call, and the line that a worker takes over.
+    /// Makes a call, and the line that a worker takes over. Every other one is G.722.
     fn new(id: u32, now: Instant) -> (Self, Box<Line>) {
+        let wide = id.is_multiple_of(2);
         let bind = || UdpSocket::bind("127.0.0.1:0").unwrap();
         let (rtp, rtcp) = (bind(), bind());
         let mut rng = fastrand::Rng::with_seed(u64::from(id));
@@ -120,10 +127,12 @@ impl Peer {
         let (events_in, events) = rings::call_events();
         let setup = Setup {
             id: CallId(id),
-            agreed: &agreed(&rtp, &rtcp, Direction::SendRecv),
+            agreed: &agreed(&rtp, &rtcp, wide, Direction::SendRecv),
             signalling: "127.0.0.1".parse().unwrap(),
             ntp_at_zero: 0,
             cname: "agent@offhook",
+            guard: Settings::default(),
+            port: 10_000,
             silence_max: Duration::from_secs(60),
             rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
         };
@@ -154,12 +163,13 @@ impl Peer {
             slot: 0,
             turn: TurnId::GREETING,
             seen: Seen::default(),
+            wide: wide.then(g722::Encoder::new),
         };
         (peer, Box::new(line))
     }
 
     fn agreed(&self, direction: Direction) -> Agreed {
-        agreed(&self.rtp, &self.rtcp, direction)
+        agreed(&self.rtp, &self.rtcp, self.wide.is_some(), direction)
     }
 
     /// One slot of the caller: speech or silence, a key, a loss, a duplicate, an overtaken packet, noise, a report.
@@ -169,7 +179,17 @@ impl Peer {
         self.timestamp = self.timestamp.wrapping_add(FRAME_8K as u32);
         let speaks = self.slot % 300 >= 220;
         let pressing = self.slot % 250 < 5;
-        let packet = if pressing { self.event() } else { self.audio(speaks) };
+        // A pause of half a second, of which one packet tells the level.
+        let pause = self.slot % 900 / 25 == 7;
+        if pause && !self.slot.is_multiple_of(25) {
+            self.sequence = self.sequence.wrapping_sub(1);
+            return self.agent_side();
+        }
+        let packet = match (pressing, pause) {
+            (true, _) => self.event(),
+            (_, true) => [self.header(COMFORT_NOISE, false), vec![60]].concat(),
+            _ => self.audio(speaks),
+        };
         match self.rng.u32(..100) {
             0..5 => {}
             5..7 => {
@@ -252,7 +272,7 @@ impl Peer {
                 CallEvent::Cut { .. } => self.seen.cuts += 1,
                 CallEvent::Played { .. } => self.seen.played += 1,
                 CallEvent::FirstPacket { .. } => self.seen.first_packets += 1,
-                CallEvent::CallerSpeech { .. } | CallEvent::Silent => {}
+                CallEvent::CallerSpeech { .. } | CallEvent::Silent | CallEvent::Audio { .. } => {}
             }
         }
     }
@@ -278,10 +298,14 @@ impl Peer {
         bytes
     }
 
-    fn audio(&self, speaks: bool) -> Vec<u8> {
-        let mut packet = self.header(AUDIO, false);
+    fn audio(&mut self, speaks: bool) -> Vec<u8> {
+        let mut packet = self.header(if self.wide.is_some() { WIDE } else { AUDIO }, false);
         let mut codes = [0; FRAME_8K];
-        Codec::Pcmu.encode(&voice(u64::from(self.timestamp), if speaks { 5000.0 } else { 0.0 }), &mut codes);
+        let pcm = voice(u64::from(self.timestamp), if speaks { 5000.0 } else { 0.0 });
+        match &mut self.wide {
+            Some(encoder) => encoder.encode(&pcm.map(|sample| [sample; 2]).concat(), &mut codes),
+            None => Codec::Pcmu.encode(&pcm, &mut codes),
+        }
         packet.extend(codes);
         packet
     }
@@ -311,13 +335,14 @@ impl Peer {
     }
 }
 
-fn agreed(rtp: &UdpSocket, rtcp: &UdpSocket, direction: Direction) -> Agreed {
+fn agreed(rtp: &UdpSocket, rtcp: &UdpSocket, wide: bool, direction: Direction) -> Agreed {
     Agreed {
-        encoding: Encoding::Pcmu,
-        payload_type_sent: AUDIO,
-        payload_types_received: [Some(AUDIO), None],
+        encoding: if wide { Encoding::G722 } else { Encoding::Pcmu },
+        payload_type_sent: if wide { WIDE } else { AUDIO },
+        payload_types_received: [(!wide).then_some(AUDIO), None, wide.then_some(WIDE)],
         telephone_event_sent: Some(EVENT),
         telephone_event_received: Some(EVENT),
+        comfort_noise_received: None,
         direction,
         held: !direction.sends(),
         remote: RemoteAddress::Known(rtp.local_addr().unwrap()),

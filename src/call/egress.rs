@@ -1,11 +1,11 @@
 //! Agent to caller, by the clock: one packet in each slot, silence too, and never two at once.
 
+use super::codec::Encoder;
 use super::playout::{Playout, Taken};
-use crate::audio::g711::Codec;
-use crate::rtp::rtcp::{self, Report, ReportBlock, Schedule, SenderInfo};
+use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
 use crate::rtp::sender::Sender;
 use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, Ssrc, packet};
-use crate::sdp::{Agreed, Encoding};
+use crate::sdp::Agreed;
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ const SPACING_MIN: Duration = Duration::from_millis(2);
 const DEBT_MAX: Duration = Duration::from_millis(20);
 /// How much of that a silent slot gives back: 5 %, within the wander of a softphone's own clock.
 const REPAYMENT: Duration = Duration::from_millis(1);
+/// Changes of our SSRC in a call: one that meets ours by chance will hardly be met by another. A peer whose SSRC is ours each time
+/// sends our own packets back, and means no harm.
+const SSRC_CHANGES_MAX: u8 = 2;
 /// Samples of the longest packet, 60 ms.
 const PACKET_SAMPLES_MAX: usize = 480;
 /// Samples in a millisecond.
@@ -67,7 +70,7 @@ pub struct Counts {
 /// grid along, and silent slots give the time back.
 pub struct Egress {
     sender: Sender,
-    codec: Codec,
+    encoder: Encoder,
     payload_type: PayloadType,
     sending: bool,
     packet_samples: usize,
@@ -81,8 +84,10 @@ pub struct Egress {
     cname: [u8; rtcp::CNAME_LEN_MAX],
     cname_len: usize,
     packets_reported: u32,
+    reports: SentReports,
     round_trip: Option<Duration>,
-    remote_fraction_lost: Option<u8>,
+    remote: Option<RemoteInbound>,
+    ssrc_changes: u8,
     counts: Counts,
     rng: fastrand::Rng,
 }
@@ -96,7 +101,7 @@ impl Egress {
         cname[..cname_len].copy_from_slice(&start.cname.as_bytes()[..cname_len]);
         let mut egress = Self {
             sender: Sender::new(rng),
-            codec: codec(start.agreed.encoding),
+            encoder: Encoder::new(start.agreed.encoding),
             payload_type: PayloadType(start.agreed.payload_type_sent),
             sending: false,
             packet_samples: 0,
@@ -109,8 +114,10 @@ impl Egress {
             cname,
             cname_len,
             packets_reported: 0,
+            reports: SentReports::default(),
             round_trip: None,
-            remote_fraction_lost: None,
+            remote: None,
+            ssrc_changes: 0,
             counts: Counts::default(),
             rng: rng.fork(),
         };
@@ -123,7 +130,7 @@ impl Egress {
     /// # Real-time
     /// Constant time.
     pub fn set_agreed(&mut self, agreed: &Agreed) {
-        self.codec = codec(agreed.encoding);
+        self.encoder.set_encoding(agreed.encoding);
         self.payload_type = PayloadType(agreed.payload_type_sent);
         self.sending = agreed.direction.sends();
         let samples = usize::from(agreed.ptime_ms) * SAMPLES_PER_MS as usize;
@@ -136,15 +143,24 @@ impl Egress {
         self.sender.ssrc()
     }
 
-    /// Takes another SSRC where the peer's is ours, too (RFC 3550 §8.2).
+    /// Whether the peer's SSRC is ours, too, and ours is to be changed: [`Self::bye`] is sent for it, and then
+    /// [`Self::change_ssrc`] takes another (RFC 3550 §8.2).
     ///
     /// # Real-time
     /// Constant time.
-    pub fn avoid_ssrc(&mut self, theirs: Ssrc) {
-        if theirs == self.sender.ssrc() {
-            self.sender.change_ssrc(&mut self.rng);
-            self.packets_reported = 0;
-        }
+    #[must_use]
+    pub fn collides(&self, theirs: Ssrc) -> bool {
+        theirs == self.sender.ssrc() && self.ssrc_changes < SSRC_CHANGES_MAX
+    }
+
+    /// Takes another SSRC.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn change_ssrc(&mut self) {
+        self.ssrc_changes += 1;
+        self.sender.change_ssrc(&mut self.rng);
+        self.packets_reported = 0;
     }
 
     /// Returns when there is something to do: the next slot, the next report, or at once for the first packet of a talkspurt.
@@ -207,7 +223,7 @@ impl Egress {
         self.schedule.take_due(now).then(|| self.report(now, report, false, out))?
     }
 
-    /// Writes the last RTCP packet of the call, with a BYE. Returns its length.
+    /// Writes the last RTCP packet of our SSRC, with a BYE. Returns its length.
     ///
     /// # Real-time
     /// Constant time.
@@ -215,13 +231,15 @@ impl Egress {
         self.report(now, report, true, out).unwrap_or(0)
     }
 
-    /// Takes the peer's report about our stream: gives the round-trip time.
+    /// Takes the peer's report about our stream. Returns the round-trip time, where it gives one.
     ///
     /// # Real-time
     /// Constant time.
-    pub fn handle_report(&mut self, report: &ReportBlock, now: Instant) {
-        self.remote_fraction_lost = Some(report.fraction_lost);
-        self.round_trip = rtcp::round_trip(report, rtcp::ntp_time(self.ntp_at_zero, now)).or(self.round_trip);
+    pub fn handle_report(&mut self, report: &ReportBlock, now: Instant) -> Option<Duration> {
+        self.remote = Some(RemoteInbound::new(report));
+        let round_trip = self.reports.round_trip(report, rtcp::ntp_time(self.ntp_at_zero, now));
+        self.round_trip = round_trip.or(self.round_trip);
+        round_trip
     }
 
     /// Returns the last round-trip time that RTCP measured.
@@ -230,10 +248,10 @@ impl Egress {
         self.round_trip
     }
 
-    /// Returns the fraction lost of our packets that the peer reported last, in 1/256.
+    /// Returns what the peer reported last of our packets.
     #[must_use]
-    pub const fn remote_fraction_lost(&self) -> Option<u8> {
-        self.remote_fraction_lost
+    pub const fn remote(&self) -> Option<RemoteInbound> {
+        self.remote
     }
 
     /// Returns the counts.
@@ -248,7 +266,7 @@ impl Egress {
 
     /// When the next packet is due: in its slot, or earlier where it begins a talkspurt, as far as the debt allows.
     fn due(&self, playout: &Playout) -> Instant {
-        if self.talking || !self.sending || !playout.ready() {
+        if self.talking || !self.sending || !playout.ready(self.packet_samples) {
             return self.next_slot;
         }
         let earliest = self.next_slot - DEBT_MAX.saturating_sub(self.debt);
@@ -272,7 +290,7 @@ impl Egress {
         let header = self.sender.next(self.payload_type, pcm.len() as u16, talk);
         header.write(packet);
         let payload = packet.get_mut(packet::HEADER_LEN..)?;
-        self.codec.encode(pcm, payload);
+        self.encoder.encode(pcm, payload);
         self.talking = talk;
         self.counts.packets_sent += 1;
         self.counts.bytes_sent += payload.len() as u64;
@@ -302,6 +320,9 @@ impl Egress {
             packets: self.sender.packets(),
             octets: self.sender.octets(),
         };
+        if sent {
+            self.reports.sent(info.ntp);
+        }
         let cname = self.cname.get(..self.cname_len).unwrap_or_default();
         let cname = std::str::from_utf8(cname).unwrap_or_default();
         Report { ssrc: self.sender.ssrc(), sender: sent.then_some(info), block, cname, bye }.write(out)
@@ -316,29 +337,22 @@ impl Egress {
     }
 }
 
-/// The codec of an encoding.
-#[must_use]
-pub const fn codec(encoding: Encoding) -> Codec {
-    match encoding {
-        Encoding::Pcmu => Codec::Pcmu,
-        Encoding::Pcma => Codec::Pcma,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{FRAME_8K, VoiceFrame};
     use super::*;
+    use crate::audio::g711::Codec;
     use crate::ids::TurnId;
     use crate::rtp::packet::{Packet, SENT_LEN_MAX};
-    use crate::sdp::{Direction, RemoteAddress};
+    use crate::sdp::{Direction, Encoding, RemoteAddress};
 
     const AGREED: Agreed = Agreed {
         encoding: Encoding::Pcma,
         payload_type_sent: 8,
-        payload_types_received: [None, Some(8)],
+        payload_types_received: [None, Some(8), None],
         telephone_event_sent: None,
         telephone_event_received: None,
+        comfort_noise_received: None,
         direction: Direction::SendRecv,
         held: false,
         remote: RemoteAddress::Learned { port: 4000 },
@@ -543,6 +557,63 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_begins_with_a_whole_packet_however_long_that_is() {
+        for (ptime_ms, frames) in [(10, 1), (20, 1), (30, 2), (40, 2), (60, 3)] {
+            let mut world = World::new(Agreed { ptime_ms, ..AGREED });
+            world.run(1500, Duration::ZERO);
+            world.playout.grant(TurnId(1));
+            let frame = VoiceFrame { turn: TurnId(1), pcm: [900; FRAME_8K], len: 160, last: false, made: world.now };
+            // One 20 ms frame comes every 20 ms, which a longer packet has to wait for.
+            for n in 1..frames {
+                assert!(world.playout.push(&frame));
+                let until = world.now.as_nanos() / 1_000_000 + 20;
+                assert!(world.run(until, Duration::ZERO).iter().all(|packet| !packet.talk), "{ptime_ms} ms, frame {n}");
+            }
+            assert!(world.playout.push(&frame));
+            let mut out = [0; SENT_LEN_MAX];
+            let sent = loop {
+                world.now = world.egress.due(&world.playout).max(world.now);
+                match world.egress.poll_packet(world.now, &mut world.playout, &mut out) {
+                    Some(sent) if sent.taken.samples > 0 => break sent,
+                    _ => world.now += Duration::from_micros(100),
+                }
+            };
+            assert_eq!((usize::from(sent.taken.samples), sent.taken.underrun), (usize::from(ptime_ms) * 8, false));
+            // The end of a turn waits for nothing.
+            let mut world = World::new(Agreed { ptime_ms, ..AGREED });
+            world.speak(1, 1);
+            let packets = world.run(1130, Duration::ZERO);
+            assert_eq!(packets.iter().filter(|packet| packet.talk).count(), if ptime_ms == 10 { 2 } else { 1 });
+        }
+    }
+
+    #[test]
+    fn g722_is_sent_at_its_clock_rate_of_8000_hz() {
+        for ptime_ms in [10, 20, 30, 60] {
+            let agreed = Agreed { encoding: Encoding::G722, payload_type_sent: 9, ptime_ms, ..AGREED };
+            let mut world = World::new(agreed);
+            world.speak(1, 12);
+            let mut decoder = super::super::codec::Decoder::new(Encoding::G722);
+            let (mut heard, mut timestamps) = (Vec::new(), Vec::new());
+            while world.now < Instant::from_millis(1300) {
+                world.now = world.egress.due(&world.playout).max(world.now);
+                let mut out = [0; SENT_LEN_MAX];
+                let Some(sent) = world.egress.poll_packet(world.now, &mut world.playout, &mut out) else { continue };
+                let packet = Packet::parse(&out[..sent.len]).expect("it is RTP");
+                assert_eq!(
+                    (packet.header.payload_type, packet.payload.len()),
+                    (PayloadType(9), usize::from(ptime_ms) * 8)
+                );
+                timestamps.push(packet.header.timestamp.0);
+                heard.extend_from_slice(decoder.decode(packet.payload, &mut [0; 960]));
+            }
+            assert!(timestamps.windows(2).all(|two| two[1].wrapping_sub(two[0]) == u32::from(ptime_ms) * 8));
+            // A constant of 900 at 8 kHz is one at 16 kHz.
+            assert!(heard[800..3200].iter().all(|sample| (850..950).contains(sample)), "{ptime_ms} ms");
+        }
+    }
+
+    #[test]
     fn a_codec_switch_goes_on_in_the_same_stream() {
         let mut world = World::new(AGREED);
         let before = world.run(1100, Duration::ZERO);
@@ -588,21 +659,35 @@ mod tests {
     #[test]
     fn the_peer_s_report_gives_the_round_trip() {
         let mut world = World::new(AGREED);
-        let sent = rtcp::ntp_middle(rtcp::ntp_time(0, Instant::from_millis(5000)));
-        let block = ReportBlock { last_sr: sent, delay_since_last_sr: 65_536, fraction_lost: 3, ..Default::default() };
-        world.egress.handle_report(&block, Instant::from_millis(6030));
-        let trip = world.egress.round_trip().expect("there is one");
+        let mut out = [0; rtcp::SENT_LEN_MAX];
+        let _ = world.poll().expect("the first packet");
+        let at = Instant::from_millis(5000);
+        let len = world.egress.poll_rtcp(at, None, &mut out).expect("it is due");
+        let mut compound = rtcp::Compound::parse(&out[..len]).expect("it is whole");
+        let Some(rtcp::Packet::SenderReport { info, .. }) = compound.next() else { panic!("it begins with SR") };
+        let last_sr = rtcp::ntp_middle(info.ntp);
+        let block = ReportBlock { last_sr, delay_since_last_sr: 65_536, fraction_lost: 3, ..Default::default() };
+        let trip = world.egress.handle_report(&block, Instant::from_millis(6030)).expect("there is one");
         assert!(trip.abs_diff(Duration::from_millis(30)) < Duration::from_millis(1), "{trip:?}");
-        assert_eq!(world.egress.remote_fraction_lost(), Some(3));
+        assert_eq!(world.egress.remote().map(|remote| remote.fraction_lost), Some(3));
+        let forged = ReportBlock { last_sr: last_sr.wrapping_add(1), ..block };
+        assert_eq!(world.egress.handle_report(&forged, Instant::from_millis(9000)), None);
+        assert_eq!(world.egress.round_trip(), Some(trip), "the last one that was measured");
     }
 
     #[test]
-    fn an_ssrc_of_the_peer_s_is_given_up() {
+    fn an_ssrc_of_the_peer_s_is_given_up_and_an_echo_is_not_fled_from() {
         let mut world = World::new(AGREED);
         let ours = world.egress.ssrc();
-        world.egress.avoid_ssrc(Ssrc(ours.0.wrapping_add(1)));
-        assert_eq!(world.egress.ssrc(), ours);
-        world.egress.avoid_ssrc(ours);
+        assert!(!world.egress.collides(Ssrc(ours.0.wrapping_add(1))));
+        assert!(world.egress.collides(ours));
+        world.egress.change_ssrc();
         assert_ne!(world.egress.ssrc(), ours);
+        for _ in 0..100 {
+            if world.egress.collides(world.egress.ssrc()) {
+                world.egress.change_ssrc();
+            }
+        }
+        assert_eq!(world.egress.ssrc_changes, SSRC_CHANGES_MAX, "it sends back what we send");
     }
 }

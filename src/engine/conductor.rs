@@ -4,6 +4,8 @@
 //! closed latency budget, all on one clock.
 
 use crate::agent::{self, Agent, DraftNews, EarsEvent, MindEvent, Phrase, VoiceEvent, Waste};
+use crate::call::digits::{Digits, Way};
+use crate::call::finding::Audio;
 use crate::call::{CallCommand, CallEvent, Heard};
 use crate::config::LogLevel;
 use crate::engine::clock::SystemClock;
@@ -152,6 +154,8 @@ pub struct Conductor {
     draft: Option<TurnId>,
     /// Whether a draft for the caller's present turn was thrown away.
     missed: bool,
+    /// Which keys were told.
+    digits: Digits,
     /// Phrases that the agent knows to be ready.
     announced: Vec<Phrase>,
 }
@@ -169,6 +173,7 @@ impl Conductor {
             heard_at: Instant::ZERO,
             draft: None,
             missed: false,
+            digits: Digits::new(),
             announced: Vec::new(),
         }
     }
@@ -218,7 +223,7 @@ impl Conductor {
     fn event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Answered => self.tell(agent::Input::Answered, now),
-            Event::Digit(digit) => self.tell(agent::Input::Digit(digit), now),
+            Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
             Event::Held(held) => self.tell(agent::Input::Held(held), now),
             Event::Crashed(role) => {
                 let text = format!("the thread of the {role} panicked");
@@ -361,8 +366,16 @@ impl Conductor {
             CallEvent::Cut { turn, samples, .. } => {
                 self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now)
             }
-            CallEvent::Digit { digit } => self.tell(agent::Input::Digit(digit), now),
+            CallEvent::Digit { digit, by, at } => self.digit(digit, by, at, now),
+            CallEvent::Audio { audio, log } => self.audio(audio, log),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
+        }
+    }
+
+    /// A key that came by one way is the agent's only if it has not come by another.
+    fn digit(&mut self, digit: char, by: Way, at: Instant, now: Instant) {
+        if self.digits.is_new(digit, by, at) {
+            self.tell(agent::Input::Digit(digit), now);
         }
     }
 
@@ -419,6 +432,19 @@ impl Conductor {
         } else if !record.agent.is_empty() {
             let cut = if record.interrupted { " (cut)" } else { "" };
             line(format!("{}: agent: {}{cut}", record.turn, record.agent));
+        }
+    }
+
+    /// Shows how the call's audio is, and logs what is wrong with it, and that nothing is any more.
+    fn audio(&self, audio: Audio, log: bool) {
+        self.seat.board.audio(self.seat.call, audio, log);
+        match audio.finding {
+            Some(finding) if log && finding.may_be_meant() => {
+                self.seat.journal.line(LogLevel::Info, Some(self.seat.call), format_args!("audio: {finding}"));
+            }
+            Some(finding) if log => self.warn(&format!("no audio: {finding}")),
+            None if log => self.seat.journal.line(LogLevel::Info, Some(self.seat.call), "the audio flows"),
+            _ => {}
         }
     }
 

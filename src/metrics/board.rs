@@ -1,12 +1,13 @@
 //! The table of calls that the control API shows: live ones and the last hundred, written by whoever knows, read as snapshots.
 
 use crate::agent::TurnRecord;
+use crate::call::finding::Audio;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
 use crate::metrics::view::{
     CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView,
 };
-use crate::sip::EndedBy;
+use crate::sip::{Counters, EndedBy};
 use crate::time::Instant;
 use crate::turn::timeline::{Stage, Stages};
 use parking_lot::Mutex;
@@ -34,6 +35,7 @@ struct State {
     ended: VecDeque<CallView>,
     totals: Totals,
     counters: BTreeMap<Counter, u64>,
+    sip: Counters,
     /// By [`Kind::index`].
     distributions: Vec<Distribution>,
 }
@@ -160,7 +162,8 @@ impl Board {
                 Kind::Jitter => row.jitter.record(value),
                 Kind::GapWait => row.gap_wait.record(value),
                 Kind::PacingError => row.pacing_error.record(value),
-                Kind::OwnPath | Kind::Turn | Kind::BargeIn | Kind::SpeculationSaved | Kind::Stage(_) => {}
+                Kind::OwnPath | Kind::Turn | Kind::BargeIn | Kind::RoundTrip => {}
+                Kind::SpeculationSaved | Kind::Stage(_) => {}
             }
         }
     }
@@ -188,6 +191,17 @@ impl Board {
         }
     }
 
+    /// How the call's audio is has changed. `first`: this is the first time that the call is found to be so.
+    pub fn audio(&self, call: CallId, audio: Audio, first: bool) {
+        let mut state = self.state.lock();
+        let State { live, totals, .. } = &mut *state;
+        let Some(row) = live.get_mut(&call) else { return };
+        row.view.audio = audio;
+        if let (true, Some(finding)) = (first, audio.finding) {
+            totals.findings[finding.index()] += 1;
+        }
+    }
+
     /// The call is over; it moves to the last hundred.
     pub fn ended(&self, call: CallId, by: EndedBy, reason: &str, at: Instant) {
         let mut state = self.state.lock();
@@ -206,6 +220,11 @@ impl Board {
     /// Adds to one of the engine's counters.
     pub fn count(&self, counter: Counter, more: u64) {
         *self.state.lock().counters.entry(counter).or_default() += more;
+    }
+
+    /// Shows what the user agent has counted since its start.
+    pub fn sip(&self, counters: &Counters) {
+        self.state.lock().sip.clone_from(counters);
     }
 
     fn change(&self, call: CallId, change: impl FnOnce(&mut Row)) {
@@ -251,6 +270,12 @@ impl Board {
         self.state.lock().counters.clone()
     }
 
+    /// Returns what the user agent has counted.
+    #[must_use]
+    pub fn sip_counters(&self) -> Counters {
+        self.state.lock().sip.clone()
+    }
+
     /// Returns the distribution of `kind` over all calls since the engine's start.
     #[must_use]
     pub fn distribution(&self, kind: Kind) -> Distribution {
@@ -275,6 +300,7 @@ impl Row {
             agent_up: false,
             turns: Vec::new(),
             quality: Quality::default(),
+            audio: Audio::default(),
             jitter: Percentiles::default(),
             gap_wait: Percentiles::default(),
             pacing_error: Percentiles::default(),

@@ -6,8 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The transport that we speak.
 const TRANSPORT: &str = "RTP/AVP";
-/// The payload type of telephone events in our own offers; the usual one, though any dynamic one would do.
+/// The payload type of telephone events in our own first offers; the usual one, though any dynamic one would do.
 const TELEPHONE_EVENT: u8 = 101;
+/// Its name in an `rtpmap` (RFC 4733 §2.4.1), and that of comfort noise (RFC 3389 §5.1).
+const TELEPHONE_EVENT_NAME: &str = "telephone-event";
+const COMFORT_NOISE: &str = "CN";
 /// The keys that we hear: digits, `*`, `#`, `A` to `D`, and the hook flash (RFC 4733 table 3).
 const EVENTS: &str = "0-16";
 /// The packet time that we send and ask for, in milliseconds (RFC 3551 §4.2).
@@ -23,6 +26,8 @@ pub struct Negotiation {
     local: SocketAddr,
     /// The description that went out last: re-offers keep its streams, and a change of it raises the version.
     last: Option<Description>,
+    /// The codec in use, and the payload type of telephone events: a re-offer asks to go on with them.
+    used: Option<(Encoding, Option<u8>)>,
 }
 
 impl Negotiation {
@@ -30,7 +35,7 @@ impl Negotiation {
     /// is random, below 2^62 (RFC 8866 §5.2).
     #[must_use]
     pub fn new(session_id: u64, local: SocketAddr) -> Self {
-        Self { session_id, version: session_id, local, last: None }
+        Self { session_id, version: session_id, local, last: None, used: None }
     }
 
     /// Puts `address` in place of the address in our descriptions from here on.
@@ -46,15 +51,19 @@ impl Negotiation {
         let offer = Description::parse(offer)?;
         let (index, media, codec) = choose(&offer)?;
         let direction = our_direction(&offer, media);
-        let telephone_event = telephone_event(media);
-        let ours =
-            Media { direction: Some(direction), rtcp_mux: media.rtcp_mux, ..self.audio(&[codec], telephone_event) };
+        let (telephone_event, comfort_noise) = (telephone_event(media), comfort_noise(media));
+        let ours = Media {
+            direction: Some(direction),
+            rtcp_mux: media.rtcp_mux,
+            ..self.audio(&[codec], comfort_noise, telephone_event)
+        };
         let agreed = Agreed {
             encoding: codec.0,
             payload_type_sent: codec.1,
             payload_types_received: Encoding::ALL.map(|encoding| (encoding == codec.0).then_some(codec.1)),
             telephone_event_sent: telephone_event,
             telephone_event_received: telephone_event,
+            comfort_noise_received: comfort_noise,
             direction,
             held: !direction.sends(),
             remote: remote(&offer, media),
@@ -65,17 +74,22 @@ impl Negotiation {
         // Every other stream is refused, in its place (RFC 3264 §6).
         let mut answered: Vec<Media> = offer.media.iter().map(refused).collect();
         answered[index] = ours;
+        self.used = Some((codec.0, telephone_event));
         Ok((self.describe(answered), agreed))
     }
 
     /// Returns our offer, for an INVITE or re-INVITE without one. Streams of the session so far keep their places (RFC 3264
-    /// §8).
+    /// §8), and the codec in use comes first, so that a refresh changes nothing. Comfort noise is not offered: the room that the
+    /// caller is in is worth more to the recogniser than its level.
     pub fn offer(&mut self) -> Vec<u8> {
-        let codecs = Encoding::ALL.map(|encoding| (encoding, encoding.payload_type()));
+        let (used, event) = self.used.map_or((None, None), |(used, event)| (Some(used), event));
+        let others = Encoding::PREFERENCE.into_iter().filter(|encoding| Some(*encoding) != used);
+        let codecs: Vec<(Encoding, u8)> =
+            used.into_iter().chain(others).map(|encoding| (encoding, encoding.payload_type())).collect();
         let audio = Media {
             direction: Some(Direction::SendRecv),
             rtcp_mux: false,
-            ..self.audio(&codecs, Some(TELEPHONE_EVENT))
+            ..self.audio(&codecs, None, Some(event.unwrap_or(TELEPHONE_EVENT)))
         };
         let mut offered: Vec<Media> = self.last.iter().flat_map(|last| &last.media).map(refused).collect();
         let used = self.last.iter().flat_map(|last| &last.media).position(|media| media.port != 0);
@@ -96,13 +110,16 @@ impl Negotiation {
         if answer.media.len() != offer.media.len() {
             return Err(Error::NotAnAnswer);
         }
-        let index = offer.media.iter().position(|media| media.port != 0).ok_or(Error::NotAnAnswer)?;
+        let (index, ours) =
+            offer.media.iter().enumerate().find(|(_, media)| media.port != 0).ok_or(Error::NotAnAnswer)?;
         let media = answer.media.get(index).ok_or(Error::NotAnAnswer)?;
         if media.port == 0 || media.kind != "audio" || !media.transport.eq_ignore_ascii_case(TRANSPORT) {
             return Err(Error::NotAnAnswer);
         }
         let (encoding, payload_type_sent) = codec(media).ok_or(Error::NoCommonCodec)?;
         let telephone_event_sent = telephone_event(media);
+        let telephone_event_received = telephone_event_sent.and_then(|_| telephone_event(ours));
+        self.used = Some((encoding, telephone_event_received));
         let direction = our_direction(&answer, media);
         Ok(Agreed {
             encoding,
@@ -110,7 +127,8 @@ impl Negotiation {
             // What we offered we are to take, whichever the answer names first.
             payload_types_received: Encoding::ALL.map(|encoding| Some(encoding.payload_type())),
             telephone_event_sent,
-            telephone_event_received: telephone_event_sent.map(|_| TELEPHONE_EVENT),
+            telephone_event_received,
+            comfort_noise_received: None,
             direction,
             held: !direction.sends(),
             remote: remote(&answer, media),
@@ -120,18 +138,13 @@ impl Negotiation {
         })
     }
 
-    /// Our audio stream with these codecs.
-    fn audio(&self, codecs: &[(Encoding, u8)], telephone_event: Option<u8>) -> Media {
-        let mut rtpmaps: Vec<RtpMap> = codecs
-            .iter()
-            .map(|(encoding, payload_type)| RtpMap {
-                payload_type: *payload_type,
-                encoding: encoding.name().into(),
-                clock_rate: 8000,
-            })
-            .collect();
-        let event = |payload_type| RtpMap { payload_type, encoding: "telephone-event".into(), clock_rate: 8000 };
-        rtpmaps.extend(telephone_event.map(event));
+    /// Our audio stream with these codecs, and with the payload types of what else it may hold.
+    fn audio(&self, codecs: &[(Encoding, u8)], comfort_noise: Option<u8>, telephone_event: Option<u8>) -> Media {
+        let map = |encoding: &str, payload_type| RtpMap { payload_type, encoding: encoding.into(), clock_rate: 8000 };
+        let codecs = codecs.iter().map(|(encoding, payload_type)| map(encoding.name(), *payload_type));
+        let comfort_noise = comfort_noise.map(|payload_type| map(COMFORT_NOISE, payload_type));
+        let event = telephone_event.map(|payload_type| map(TELEPHONE_EVENT_NAME, payload_type));
+        let rtpmaps: Vec<RtpMap> = codecs.chain(comfort_noise).chain(event).collect();
         Media {
             kind: "audio".into(),
             port: self.local.port(),
@@ -186,10 +199,21 @@ fn codec(media: &Media) -> Option<(Encoding, u8)> {
 
 /// The payload type of telephone events at our clock rate.
 fn telephone_event(media: &Media) -> Option<u8> {
-    media.formats.iter().find_map(|format| match media.encoding_of(format)? {
-        (payload_type, name, 8000) if name.eq_ignore_ascii_case("telephone-event") => Some(payload_type),
-        _ => None,
-    })
+    payload_type_of(media, TELEPHONE_EVENT_NAME)
+}
+
+/// The payload type of comfort noise at our clock rate. Whoever offers it pauses in silence, and is to tell how loud that is.
+fn comfort_noise(media: &Media) -> Option<u8> {
+    payload_type_of(media, COMFORT_NOISE)
+}
+
+fn payload_type_of(media: &Media, encoding: &str) -> Option<u8> {
+    let (payload_type, ..) = media
+        .formats
+        .iter()
+        .filter_map(|format| media.encoding_of(format))
+        .find(|(_, name, clock_rate)| name.eq_ignore_ascii_case(encoding) && *clock_rate == 8000)?;
+    Some(payload_type)
 }
 
 /// Mirrors the peer's direction; a wildcard address means that nothing is to be sent to it (RFC 3264 §8.4).
@@ -276,7 +300,11 @@ mod tests {
 
     #[test]
     fn the_offerer_s_order_decides() {
-        assert_eq!(answered("m=audio 4000 RTP/AVP 9 0 8\r\n").1.encoding, Encoding::Pcmu);
+        assert_eq!(answered("m=audio 4000 RTP/AVP 18 0 8\r\n").1.encoding, Encoding::Pcmu);
+        let (answer, agreed) = answered("m=audio 4000 RTP/AVP 9 0 8\r\n");
+        assert_eq!((agreed.encoding, agreed.payload_type_sent), (Encoding::G722, 9));
+        assert!(answer.contains("m=audio 10000 RTP/AVP 9\r\na=rtpmap:9 G722/8000\r\n"), "{answer}");
+        assert_eq!(answered("m=audio 4000 RTP/AVP 8 9\r\n").1.encoding, Encoding::Pcma);
         let dynamic = "m=audio 4000 RTP/AVP 96 97 0\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:97 pcma/8000/1\r\n";
         let (answer, agreed) = answered(dynamic);
         assert_eq!((agreed.encoding, agreed.payload_type_sent), (Encoding::Pcma, 97));
@@ -288,6 +316,18 @@ mod tests {
         let (_, agreed) = answered("m=audio 4000 RTP/AVP 111 x 200 0 101\r\na=rtpmap:101 telephone-event/16000\r\n");
         assert_eq!((agreed.encoding, agreed.telephone_event_sent), (Encoding::Pcmu, None));
         assert_eq!(refusal("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 PCMU/16000\r\n"), Error::NoCommonCodec);
+        assert_eq!(refusal("m=audio 4000 RTP/AVP 9\r\na=rtpmap:9 G722/16000\r\n"), Error::NoCommonCodec);
+    }
+
+    #[test]
+    fn comfort_noise_is_taken_where_it_is_offered() {
+        let (answer, agreed) = answered("m=audio 4000 RTP/AVP 0 13 101\r\na=rtpmap:101 telephone-event/8000\r\n");
+        assert_eq!(agreed.comfort_noise_received, Some(13));
+        assert!(answer.contains("m=audio 10000 RTP/AVP 0 13 101\r\n") && answer.contains("a=rtpmap:13 CN/8000\r\n"));
+        let (_, agreed) = answered("m=audio 4000 RTP/AVP 96 98 0\r\na=rtpmap:96 CN/16000\r\na=rtpmap:98 cn/8000\r\n");
+        assert_eq!((agreed.comfort_noise_received, agreed.encoding), (Some(98), Encoding::Pcmu));
+        assert_eq!(answered(MICROSIP).1.comfort_noise_received, None);
+        assert_eq!(refusal("m=audio 4000 RTP/AVP 13\r\n"), Error::NoCommonCodec, "no speech in it");
     }
 
     #[test]
@@ -339,7 +379,7 @@ mod tests {
     fn what_cannot_be_answered_is_refused_with_its_warning() {
         assert_eq!(refusal("m=audio 4000 RTP/SAVP 8 0\r\n"), Error::Transport);
         assert_eq!(refusal("m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n"), Error::Transport);
-        assert_eq!(refusal("m=audio 4000 RTP/AVP 9 18\r\n"), Error::NoCommonCodec);
+        assert_eq!(refusal("m=audio 4000 RTP/AVP 3 18\r\n"), Error::NoCommonCodec);
         assert_eq!(refusal("m=video 4000 RTP/AVP 96\r\n"), Error::NoAudio);
         assert_eq!(refusal("m=audio 0 RTP/AVP 0\r\n"), Error::NoAudio);
         assert_eq!(refusal(""), Error::NoAudio);
@@ -396,7 +436,7 @@ mod tests {
     fn a_refused_re_offer_changes_nothing() {
         let mut negotiation = negotiation();
         let first = negotiation.answer(&offer(MICROSIP)).expect("it is acceptable");
-        assert!(negotiation.answer(&offer("m=audio 4000 RTP/AVP 9\r\n")).is_err());
+        assert!(negotiation.answer(&offer("m=audio 4000 RTP/AVP 18\r\n")).is_err());
         assert_eq!(negotiation.answer(&offer(MICROSIP)), Ok(first));
     }
 
@@ -404,7 +444,7 @@ mod tests {
     fn a_late_offer_is_ours_and_its_answer_decides() {
         let mut negotiation = negotiation();
         let ours = String::from_utf8(negotiation.offer()).expect("it is text");
-        assert!(ours.contains("m=audio 10000 RTP/AVP 0 8 101\r\n"), "{ours}");
+        assert!(ours.contains("m=audio 10000 RTP/AVP 9 0 8 101\r\n"), "{ours}");
         // PJSIP's answer in the ACK, with another type for its events.
         let answer =
             offer("m=audio 4004 RTP/AVP 8 120\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:120 telephone-event/8000\r\n");
@@ -424,7 +464,7 @@ mod tests {
         negotiation.answer(&offer(&format!("m=video 4002 RTP/AVP 96\r\n{MICROSIP}"))).expect("it is acceptable");
         let ours = String::from_utf8(negotiation.offer()).expect("it is text");
         let media: Vec<&str> = ours.lines().filter(|line| line.starts_with("m=")).collect();
-        assert_eq!(media, ["m=video 0 RTP/AVP 96", "m=audio 10000 RTP/AVP 0 8 101"]);
+        assert_eq!(media, ["m=video 0 RTP/AVP 96", "m=audio 10000 RTP/AVP 8 9 0 120"], "first what is in use");
         assert!(ours.contains("o=- 77 78 "));
         let answer = offer("m=video 0 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 0\r\n");
         assert!(negotiation.read_answer(&answer).is_ok());

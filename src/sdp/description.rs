@@ -2,7 +2,7 @@
 
 use super::Error;
 use std::fmt::{self, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Largest body that is read. PJSIP with video, ICE and SRTP stays under 4 kB.
 const BODY_LEN_MAX: usize = 16 * 1024;
@@ -85,19 +85,20 @@ pub enum Connection {
 }
 
 impl Connection {
-    /// Returns the address, where it is one that can be sent to.
+    /// Returns the address, where it is one host's: speech is not sent to a group of them, whoever asks for it. IPv4 written
+    /// as IPv6 (RFC 5118 §4.9) is IPv4.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Address(ip) if !ip.is_unspecified() => Some(*ip),
-            _ => None,
-        }
+        let Self::Address(ip) = self else { return None };
+        let ip = ip.to_canonical();
+        let one_host = !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST);
+        one_host.then_some(ip)
     }
 
     /// Whether it is the wildcard address of an old hold.
     #[must_use]
     pub fn is_hold(&self) -> bool {
-        matches!(self, Self::Address(ip) if ip.is_unspecified())
+        matches!(self, Self::Address(ip) if ip.to_canonical().is_unspecified())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -184,6 +185,8 @@ impl Media {
             (Some(map), _) => Some((payload_type, &map.encoding, map.clock_rate)),
             (None, 0) => Some((0, "PCMU", 8000)),
             (None, 8) => Some((8, "PCMA", 8000)),
+            (None, 9) => Some((9, "G722", 8000)),
+            (None, 13) => Some((13, "CN", 8000)),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 """A softphone on PJSIP, set up as MicroSIP sets itself up: takes a command a line on stdin, prints a JSON line per event.
 
-usage: pjsua2_phone.py SERVER
+usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
+settings: user=NAME password=TEXT | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
 commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
           hold | unhold | hangup
 The end of stdin hangs up and ends it.
@@ -13,6 +14,9 @@ import sys
 import pjsua2 as pj
 
 SERVER = sys.argv[1]
+SETTINGS = dict(word.split("=", 1) for word in sys.argv[2:])
+USER = SETTINGS.get("user", "agent001")
+PASSWORD = SETTINGS.get("password", "any password")
 
 
 def say(event, **fields):
@@ -45,7 +49,9 @@ class Call(pj.Call):
 
 class Account(pj.Account):
     def onRegState(self, prm):
-        say("register", code=prm.code, reason=prm.reason, expires=prm.expiration)
+        lines = [line.partition(": ") for line in prm.rdata.wholeMsg.splitlines()]
+        error = next((value for name, _, value in lines if name == "P-Registrar-Error"), None)
+        say("register", code=prm.code, reason=prm.reason, expires=prm.expiration, error=error)
 
 
 class Phone:
@@ -122,27 +128,28 @@ def open_endpoint():
     config.uaConfig.userAgent = "MicroSIP/3.22.3"
     config.logConfig.level = int(os.environ.get("PJ_LOG", "0"))
     config.logConfig.consoleLevel = config.logConfig.level
-    config.medConfig.noVad = True
-    config.medConfig.clockRate = 8000
-    config.medConfig.sndClockRate = 8000
+    config.medConfig.noVad = SETTINGS.get("vad") != "on"
+    config.medConfig.ptime = int(SETTINGS.get("ptime", 0))
+    config.medConfig.clockRate = int(SETTINGS.get("rate", 8000))
+    config.medConfig.sndClockRate = config.medConfig.clockRate
     endpoint.libInit(config)
     transport = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, pj.TransportConfig())
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
         endpoint.codecSetPriority(codec.codecId, 0)
-    for priority, codec in ((128, "PCMA/8000/1"), (127, "PCMU/8000/1")):
-        endpoint.codecSetPriority(codec, priority)
+    for place, codec in enumerate(SETTINGS.get("codecs", "PCMA/8000/1,PCMU/8000/1").split(",")):
+        endpoint.codecSetPriority(codec, 128 - place)
     return endpoint, transport
 
 
 def open_account(transport):
     config = pj.AccountConfig()
-    config.idUri = f"<sip:agent001@{SERVER.split(':')[0]}>"
+    config.idUri = f"<sip:{USER}@{SERVER.split(':')[0]}>"
     config.regConfig.registrarUri = f"sip:{SERVER}"
     config.regConfig.registerOnAdd = False
     config.regConfig.timeoutSec = 300
-    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", "agent001", 0, "any password"))
+    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", USER, 0, PASSWORD))
     config.sipConfig.transportId = transport
     config.natConfig.viaRewriteUse = 0
     config.natConfig.sdpNatRewriteUse = 0

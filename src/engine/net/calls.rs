@@ -10,15 +10,16 @@ use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::provider_threads::{Cast, Crew, Ends};
 use crate::engine::rings::{self, Datagram};
 use crate::ids::CallId;
-use crate::metrics::{Invited, ProviderNames};
+use crate::metrics::{Field, Invited, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
+use crate::rtp::latch;
 use crate::sdp::{Agreed, Negotiation};
 use crate::sip::{Command, EndedBy, Invitation, Refusal};
 use crate::time::Instant;
 use mio::{Interest, Token};
 use rtrb::{Consumer, Producer};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 /// A call, as net sees it.
@@ -29,15 +30,33 @@ pub(super) struct NetCall {
     agreed: Option<Agreed>,
     /// Whether an offer of ours waits for its answer, in the ACK.
     offered: bool,
-    source: SocketAddr,
+    pub(super) source: SocketAddr,
     pub(super) port: u16,
     pub(super) sockets: [mio::net::UdpSocket; 2],
     pub(super) packets: Producer<Datagram>,
     pub(super) worker: usize,
     pub(super) conductor: Handle,
+    /// The conductor and its providers, who cost money, until somebody is there to be heard.
+    pub(super) waiting: Option<Box<Waiting>>,
     /// The media side, until the worker takes it over.
     idle: Option<Idle>,
     ended_by: Option<(EndedBy, String)>,
+}
+
+impl NetCall {
+    /// Whether the signalling names this host. The latch decides what it may say.
+    pub(super) fn is_plausible(&self, ip: IpAddr) -> bool {
+        let described = self.agreed.and_then(|agreed| agreed.remote.known()).map(|address| address.ip());
+        let ip = ip.to_canonical();
+        ip == self.source.ip().to_canonical() || described.is_some_and(|described| described.to_canonical() == ip)
+    }
+}
+
+/// What becomes a conductor and its crew once the caller has shown to be there: by an ACK, or by media from its address. An
+/// INVITE alone can come from anybody, in anybody's name.
+pub(super) struct Waiting {
+    seat: conductor::Seat,
+    ends: Ends,
 }
 
 /// What becomes a [`Line`] once the call is answered.
@@ -54,12 +73,18 @@ impl Net {
         match self.admit(invitation, now) {
             Ok(call) => {
                 self.calls.insert(invitation.call, call);
-                self.log(Some(invitation.call), &format!("{} calls {}", invitation.from, invitation.to));
+                self.log(
+                    Some(invitation.call),
+                    &format!("{} calls {}", Field(&invitation.from), Field(&invitation.to)),
+                );
                 self.run_lifecycle(invitation.call, now);
             }
             Err(refusal) => {
                 self.parts.board.refused();
-                self.log(Some(invitation.call), &format!("{} is refused with {}", invitation.from, refusal.status));
+                self.log(
+                    Some(invitation.call),
+                    &format!("{} is refused with {}", Field(&invitation.from), refusal.status),
+                );
                 self.command(Command::Refuse { call: invitation.call, refusal }, now);
             }
         }
@@ -90,7 +115,7 @@ impl Net {
         })
     }
 
-    /// Opens the call's sockets, lays its rings, and starts its conductor, which starts the provider threads.
+    /// Opens the call's sockets and lays its rings; its threads start when the caller is there.
     fn connect(
         &mut self,
         invitation: &Invitation,
@@ -148,15 +173,6 @@ impl Net {
             net: self.parts.handle.clone(),
             clock: self.parts.clock.clone(),
         };
-        let cast = self.parts.cast.clone();
-        let thread = std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
-            let _ = affinity::settle(Role::Session);
-            match Crew::start(&cast, ends) {
-                Ok(crew) => Conductor::new(conductor, crew).run(),
-                Err(error) => conductor.give_up(&error),
-            }
-        })?;
-        self.conductors.push(thread);
         self.parts.workers[worker].calls += 1;
         Ok(NetCall {
             lifecycle: Lifecycle::new(self.parts.phrases.settled(Phrase::Greeting), now),
@@ -170,6 +186,7 @@ impl Net {
             packets,
             worker,
             conductor: handle,
+            waiting: Some(Box::new(Waiting { seat: conductor, ends })),
             idle: Some(Idle {
                 rings: Rings { ears: ear_frames, voice, commands: commands_out, events },
                 packets: packets_out,
@@ -179,6 +196,27 @@ impl Net {
             }),
             ended_by: None,
         })
+    }
+
+    /// The caller is there: its conductor starts, which starts the provider threads.
+    pub(super) fn seat(&mut self, id: CallId, now: Instant) {
+        let Some(waiting) = self.calls.get_mut(&id).and_then(|call| call.waiting.take()) else { return };
+        let cast = self.parts.cast.clone();
+        let body = move || {
+            let Waiting { seat, ends } = *waiting;
+            let _ = affinity::settle(Role::Session);
+            match Crew::start(&cast, ends) {
+                Ok(crew) => Conductor::new(seat, crew).run(),
+                Err(error) => seat.give_up(&error),
+            }
+        };
+        match std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(body) {
+            Ok(thread) => self.conductors.push(thread),
+            Err(error) => {
+                self.log(Some(id), &format!("no thread for the call: {error}"));
+                self.hang_up(id, EndedBy::Engine, "no threads for the call", now);
+            }
+        }
     }
 
     fn board_row(&self, invitation: &Invitation, rtp_port: u16) {
@@ -234,13 +272,18 @@ impl Net {
 
     /// Hands the call to its worker, once it is answered and both descriptions are known.
     fn begin_media(&mut self, id: CallId, now: Instant) {
+        let Some(peer) = self.calls.get(&id).map(|call| call.source.ip()) else { return };
+        let own_sip = Some(SocketAddr::new(self.local_for(peer), self.parts.listen.port()));
+        let guard = latch::Settings { policy: self.parts.config.media.latch, own_sip };
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(agreed) = call.agreed else { return };
         let Some(idle) = call.idle.take() else { return };
         let setup = Setup {
             id,
             agreed: &agreed,
-            signalling: call.source.ip(),
+            signalling: peer,
+            guard,
+            port: call.port,
             ntp_at_zero: self.parts.clock.ntp_at_zero(),
             cname: "agent@offhook",
             silence_max: self.parts.config.media.silence_max,
@@ -264,6 +307,7 @@ impl Net {
     }
 
     pub(super) fn confirmed(&mut self, id: CallId, answer: Option<&[u8]>, now: Instant) {
+        self.seat(id, now);
         let Some(call) = self.calls.get_mut(&id) else { return };
         if std::mem::take(&mut call.offered) {
             match call.negotiation.read_answer(answer.unwrap_or_default()) {
@@ -340,6 +384,6 @@ impl Net {
         }
         call.conductor.end();
         self.parts.board.ended(id, by, &reason, now);
-        self.log(Some(id), &format!("ended by {}: {reason}", by.name()));
+        self.log(Some(id), &format!("ended by {}: {}", by.name(), Field(&reason)));
     }
 }

@@ -10,11 +10,13 @@ pub use script::{Reply, SAMPLES_PER_BYTE, Script, failure};
 
 use network::{Datagram, Network, Port};
 use offhook::agent::{self, Agent, DraftNews, EarsEvent, Phrase};
+use offhook::call::digits::{Digits, Way};
 use offhook::call::lifecycle::{self, Lifecycle};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Rings, Setup, Wire};
 use offhook::config;
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
+use offhook::rtp::latch;
 use offhook::sdp::{Agreed, Negotiation};
 use offhook::sip::flow::Flow;
 use offhook::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
@@ -79,6 +81,7 @@ pub struct Line {
     frames: Consumer<EarFrame>,
     pub providers: Providers,
     waiting: VecDeque<CallCommand>,
+    digits: Digits,
     /// Every event of the media path, and when the conductor had it.
     pub events: Vec<(Instant, CallEvent)>,
     /// What became of each draft.
@@ -99,7 +102,7 @@ impl Line {
 
     pub fn digits(&self) -> String {
         let digit = |(_, event): &(Instant, CallEvent)| match event {
-            CallEvent::Digit { digit } => Some(*digit),
+            CallEvent::Digit { digit, .. } => Some(*digit),
             _ => None,
         };
         self.events.iter().filter_map(digit).collect()
@@ -145,6 +148,7 @@ pub struct World {
     pub network: Network,
     pub ua: UserAgent,
     settings: config::Agent,
+    pub guard: latch::Settings,
     silence_max: Duration,
     pub callers: Vec<Caller>,
     pub lines: BTreeMap<CallId, Line>,
@@ -170,6 +174,7 @@ impl World {
             rng,
             ua,
             settings,
+            guard: latch::Settings::default(),
             silence_max: config::Media::default().silence_max,
             callers: Vec::new(),
             lines: BTreeMap::new(),
@@ -351,9 +356,9 @@ impl World {
                 self.command(command);
                 held.into_iter().for_each(|held| self.tell(call, agent::Input::Held(held)));
             }
-            sip::Event::Digit { call, digit, .. } => self.tell(call, agent::Input::Digit(digit)),
+            sip::Event::Digit { call, digit, .. } => self.digit(call, digit, Way::Info, self.now),
             sip::Event::Ended { call, by, reason } => self.ended(call, by, reason),
-            sip::Event::Registered { .. } | sip::Event::Unregistered { .. } => {}
+            sip::Event::Distrusted { .. } | sip::Event::Registered { .. } | sip::Event::Unregistered { .. } => {}
         }
     }
 
@@ -395,6 +400,7 @@ impl World {
             frames,
             providers: Providers::new(script, speech),
             waiting: VecDeque::new(),
+            digits: Digits::new(),
             events: Vec::new(),
             drafts: Vec::new(),
             turns: BTreeMap::new(),
@@ -433,6 +439,8 @@ impl World {
             signalling: line.source.ip(),
             ntp_at_zero: 0,
             cname: "agent@offhook",
+            guard: self.guard,
+            port: line.media_address.port(),
             silence_max: self.silence_max,
             rings,
         };
@@ -539,8 +547,18 @@ impl World {
             CallEvent::FirstPacket { turn, .. } => self.tell(id, agent::Input::FirstPacket { turn }),
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
             CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
-            CallEvent::Digit { digit } => self.tell(id, agent::Input::Digit(digit)),
+            CallEvent::Digit { digit, by, at } => self.digit(id, digit, by, at),
+            CallEvent::Audio { audio, log } => {
+                let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
+                self.note(format!("audio is {}, log {log}: {finding}", audio.state.name()));
+            }
             CallEvent::Silent => self.hang_up(id, EndedBy::Engine, "no RTP from the peer".into()),
+        }
+    }
+
+    fn digit(&mut self, id: CallId, digit: char, by: Way, at: Instant) {
+        if self.lines.get_mut(&id).is_some_and(|line| line.digits.is_new(digit, by, at)) {
+            self.tell(id, agent::Input::Digit(digit));
         }
     }
 
