@@ -44,6 +44,8 @@ struct Agent {
     reprompt_after_s: Option<i64>,
     reprompts_max: Option<i64>,
     call_max_s: Option<i64>,
+    speculation: Option<bool>,
+    speculation_waste_max: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -205,6 +207,8 @@ impl File {
         let seconds = Duration::from_secs;
         duration("agent.reprompt_after_s", agent.reprompt_after_s, 3..=600, seconds, &mut to.reprompt_after)?;
         duration("agent.call_max_s", agent.call_max_s, 10..=86_400, seconds, &mut to.call_max)?;
+        to.speculation = agent.speculation.unwrap_or(to.speculation);
+        share("agent.speculation_waste_max", agent.speculation_waste_max, &mut to.speculation_waste_max)?;
         to.answers = checked(&self.answers)?;
         Ok(())
     }
@@ -321,6 +325,16 @@ fn number<T: TryFrom<i64>>(key: &str, value: Option<i64>, range: RangeInclusive<
             let (least, most) = (range.start(), range.end());
             return Err(Error(format!("{key} in offhook.toml: {value} is not a whole number from {least} to {most}")));
         }
+    }
+    Ok(())
+}
+
+/// Takes a share of a whole.
+fn share(key: &str, value: Option<f64>, to: &mut f64) -> Result<(), Error> {
+    match value {
+        None => {}
+        Some(value) if (0.0..=1.0).contains(&value) => *to = value,
+        Some(value) => return Err(Error(format!("{key} in offhook.toml: {value} is not a number from 0.0 to 1.0"))),
     }
     Ok(())
 }

@@ -477,4 +477,19 @@ mod tests {
             assert!(line.ends_with(&format!("default {value}")), "{name}: {line}");
         }
     }
+
+    #[test]
+    fn speculation_can_be_switched_off_and_its_waste_bounded() {
+        let agent = |text: &str| setup(&[("offhook.toml", text)]).config("").agent;
+        let usual = agent("");
+        assert!(usual.speculation && usual.speculation_waste_max > 0.0);
+        assert!(!agent("[agent]\nspeculation = false\n").speculation);
+        assert_eq!(agent("[agent]\nspeculation_waste_max = 0\n").speculation_waste_max, 0.0);
+        assert_eq!(agent("[agent]\nspeculation_waste_max = 0.5\n").speculation_waste_max, 0.5);
+        for wrong in ["1.5", "-0.1", "nan"] {
+            let text = format!("[agent]\nspeculation_waste_max = {wrong}\n");
+            let error = setup(&[("offhook.toml", text.as_str())]).error("");
+            assert!(error.contains("agent.speculation_waste_max") && error.contains("from 0.0 to 1.0"), "{error}");
+        }
+    }
 }

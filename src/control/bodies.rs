@@ -288,6 +288,15 @@ struct Turn {
     interrupted: bool,
     /// Null until the reply's first packet is sent.
     latency_ms: Option<TurnLatency>,
+    speculation: Speculated,
+}
+
+/// What came of drafting the reply before the turn had ended.
+#[derive(Serialize)]
+struct Speculated {
+    /// `hit`, `miss` or `none`.
+    outcome: &'static str,
+    saved_ms: f64,
 }
 
 #[derive(Serialize)]
@@ -368,13 +377,14 @@ impl CallDetail {
 }
 
 impl Turn {
-    fn new(TurnView { record, latency }: TurnView) -> Self {
+    fn new(TurnView { record, latency, speculation }: TurnView) -> Self {
         Self {
             turn: record.turn.0,
             caller: record.caller,
             agent: record.agent,
             interrupted: record.interrupted,
             latency_ms: latency.as_ref().map(TurnLatency::new),
+            speculation: Speculated { outcome: speculation.name(), saved_ms: milliseconds(speculation.saved()) },
         }
     }
 }

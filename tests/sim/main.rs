@@ -12,4 +12,5 @@ mod jitter;
 mod no_audio;
 mod pacing;
 mod register;
+mod speculation;
 mod support;
