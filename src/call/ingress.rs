@@ -4,7 +4,7 @@ use super::EarFrame;
 use super::ear::Ear;
 use super::egress::codec;
 use crate::jitter::{self, Incoming, Out, Stats};
-use crate::rtp::latch::{Expected, Latch};
+use crate::rtp::latch::{Expected, Latch, Source};
 use crate::rtp::packet::Packet;
 use crate::rtp::receiver::Receiver;
 use crate::rtp::rtcp::{self, Compound, LastSenderReport, ReportBlock};
@@ -84,8 +84,14 @@ impl Ingress {
     ///
     /// # Real-time
     /// Bounded: at most the packets held for a gap, and 500 ms of filled-in silence.
-    pub fn handle_packet(&mut self, source: SocketAddr, bytes: &[u8], now: Instant, sink: &mut impl FnMut(Output<'_>)) {
-        if let Err(reason) = self.admit(source, bytes, now, sink) {
+    pub fn handle_packet(
+        &mut self,
+        source: impl Into<Source>,
+        bytes: &[u8],
+        now: Instant,
+        sink: &mut impl FnMut(Output<'_>),
+    ) {
+        if let Err(reason) = self.admit(source.into(), bytes, now, sink) {
             self.discards.count(reason);
         }
         self.drain(now, sink);
@@ -98,7 +104,7 @@ impl Ingress {
     /// Bounded by the datagram's length.
     pub fn handle_rtcp(
         &mut self,
-        source: SocketAddr,
+        source: impl Into<Source>,
         bytes: &[u8],
         now: Instant,
         own_ssrc: Ssrc,
@@ -122,6 +128,14 @@ impl Ingress {
             };
             blocks.filter(|block| block.ssrc == own_ssrc).for_each(|block| report(&block));
         }
+    }
+
+    /// Counts a datagram that was refused before it came here.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub const fn refuse(&mut self, reason: Discard) {
+        self.discards.count(reason);
     }
 
     /// Takes the passage of time: a gap's deadline, or silence where the peer sends nothing.
@@ -211,7 +225,7 @@ impl Ingress {
     /// Lets a packet in as far as the jitter buffer.
     fn admit(
         &mut self,
-        source: SocketAddr,
+        source: Source,
         bytes: &[u8],
         now: Instant,
         sink: &mut impl FnMut(Output<'_>),
@@ -362,7 +376,7 @@ mod tests {
         }
 
         fn datagram(&mut self, source: &str, bytes: &[u8]) {
-            let source = source.parse().expect("an address");
+            let source: SocketAddr = source.parse().expect("an address");
             self.run(|ingress, now, sink| ingress.handle_packet(source, bytes, now, &mut |output| sink(output)));
         }
 
@@ -721,7 +735,7 @@ mod tests {
         let len = report.write(&mut bytes).expect("it fits");
         let mut about = Vec::new();
         let at = Instant::from_millis(2000);
-        let source = "198.51.100.1:4001".parse().expect("an address");
+        let source: SocketAddr = "198.51.100.1:4001".parse().expect("an address");
         line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(99), &mut |block| about.push(*block));
         line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(98), &mut |block| about.push(*block));
         assert_eq!(about, [block], "only what is about us");
@@ -745,7 +759,7 @@ mod tests {
             }
             bytes.truncate(rng.usize(..=bytes.len()));
             line.datagram(PEER, &bytes);
-            let source = PEER.parse().expect("an address");
+            let source: SocketAddr = PEER.parse().expect("an address");
             let now = Instant::from_millis(line.now_ms);
             line.ingress.handle_rtcp(source, &bytes, now, Ssrc(7), &mut |_| {});
         }

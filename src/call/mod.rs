@@ -12,18 +12,22 @@ pub mod egress;
 pub mod ingress;
 pub mod lifecycle;
 pub mod playout;
+pub mod protection;
 pub mod tap;
 
 use crate::ids::{CallId, TurnId};
 use crate::jitter::Stats;
+use crate::rtp::latch::Source;
 use crate::rtp::packet::{self, Kind};
+use crate::rtp::srtp::TRAILER_LEN_MAX;
 use crate::rtp::{Discards, rtcp};
-use crate::sdp::Agreed;
+use crate::sdp::{Agreed, Keys};
 use crate::time::Instant;
 use crate::turn::{self, Floor};
 use egress::Egress;
 use ingress::Ingress;
 use playout::Playout;
+use protection::{PLAIN_LEN, Protection, Unprotected};
 use rtrb::{Consumer, Producer};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -227,7 +231,8 @@ pub struct Call {
     onset: Onset,
     /// A barge-in that is to be measured.
     barge_in: Option<Duration>,
-    packet: [u8; packet::SENT_LEN_MAX],
+    protection: Protection,
+    packet: [u8; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
 }
 
 /// The rings, and who is to be woken for them.
@@ -275,7 +280,8 @@ impl Call {
             gap_wait: Duration::ZERO,
             onset: Onset::default(),
             barge_in: None,
-            packet: [0; packet::SENT_LEN_MAX],
+            protection: Protection::new(),
+            packet: [0; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
         }
     }
 
@@ -288,9 +294,17 @@ impl Call {
     /// Takes a datagram from the RTP port, or from the RTCP port where `rtcp`.
     ///
     /// # Real-time
-    /// Bounded as [`Ingress::handle_packet`].
+    /// Bounded as [`Ingress::handle_packet`]; where the call is encrypted, a copy and one pass more over the datagram.
     pub fn datagram(&mut self, rtcp: bool, source: SocketAddr, bytes: &[u8], arrived: Instant, wire: &mut impl Wire) {
-        if rtcp || packet::kind(bytes) == Kind::Rtcp {
+        let rtcp = rtcp || packet::kind(bytes) == Kind::Rtcp;
+        // Nothing is learned from a packet of whoever lacks the key: not even that somebody is there.
+        let mut plain = [0; PLAIN_LEN];
+        let Unprotected { bytes, authenticated } = match self.protection.unprotect(rtcp, bytes, arrived, &mut plain) {
+            Ok(unprotected) => unprotected,
+            Err(reason) => return self.ingress.refuse(reason),
+        };
+        let source = Source { address: source, authenticated };
+        if rtcp {
             let (ingress, egress) = (&mut self.ingress, &mut self.egress);
             let own = egress.ssrc();
             ingress.handle_rtcp(source, bytes, arrived, own, &mut |report| egress.handle_report(report, arrived));
@@ -353,6 +367,15 @@ impl Call {
         self.started = now;
     }
 
+    /// Takes the keys that an offer and its answer agreed upon; `None`: the call is not encrypted. Told before
+    /// [`Self::change`]. The same keys go on as they stand.
+    ///
+    /// # Real-time
+    /// As [`Protection::set_keys`].
+    pub fn set_keys(&mut self, keys: Option<&Keys>, now: Instant) {
+        self.protection.set_keys(keys, now);
+    }
+
     /// Lets somebody listen; returns the producer where as many listen as may.
     ///
     /// # Errors
@@ -365,11 +388,9 @@ impl Call {
     pub fn close(&mut self, now: Instant, wire: &mut impl Wire) {
         self.drop_speech(|_| true, now);
         let report = self.ingress.report(now);
-        let mut bytes = [0; rtcp::SENT_LEN_MAX];
+        let mut bytes = [0; rtcp::SENT_LEN_MAX + TRAILER_LEN_MAX];
         let len = self.egress.bye(now, report, &mut bytes);
-        if let (Some(to), Some(bytes)) = (self.ingress.rtcp_destination(), bytes.get(..len)) {
-            wire.send(!self.ingress.rtcp_mux(), to, bytes);
-        }
+        self.send_rtcp(&mut bytes, len, wire);
     }
 
     /// Returns what the jitter buffer did.
@@ -486,10 +507,13 @@ impl Call {
     /// Sends what is due: at most one RTP packet, and RTCP where its interval has passed.
     fn send(&mut self, now: Instant, wire: &mut impl Wire) {
         if let Some(sent) = self.egress.poll_packet(now, &mut self.playout, &mut self.packet) {
-            let bytes = self.packet.get(..sent.len).unwrap_or_default();
-            let at = self.ingress.destination().and_then(|to| wire.send(false, to, bytes)).unwrap_or(now);
+            // Who listens hears what the caller can read, so that it is taken before it is protected.
+            self.tap.agent(self.packet.get(..sent.len).unwrap_or_default());
+            let protected = self.protection.protect(false, &mut self.packet, sent.len);
+            let bytes = protected.and_then(|len| self.packet.get(..len));
+            let to = self.ingress.destination();
+            let at = to.zip(bytes).and_then(|(to, bytes)| wire.send(false, to, bytes)).unwrap_or(now);
             wire.measure(Measure::PacingError, sent.late);
-            self.tap.agent(bytes);
             if let (true, Some(turn)) = (sent.taken.first, sent.taken.turn) {
                 self.floor.handle_input(turn::Input::Playing { turn }, now);
                 self.links.event(CallEvent::FirstPacket { turn, at });
@@ -502,11 +526,18 @@ impl Call {
         }
         if self.egress.rtcp_due(now) {
             let report = self.ingress.report(now);
-            let mut bytes = [0; rtcp::SENT_LEN_MAX];
-            let len = self.egress.poll_rtcp(now, report, &mut bytes);
-            if let (Some(len), Some(to)) = (len, self.ingress.rtcp_destination()) {
-                wire.send(!self.ingress.rtcp_mux(), to, bytes.get(..len).unwrap_or_default());
+            let mut bytes = [0; rtcp::SENT_LEN_MAX + TRAILER_LEN_MAX];
+            if let Some(len) = self.egress.poll_rtcp(now, report, &mut bytes) {
+                self.send_rtcp(&mut bytes, len, wire);
             }
+        }
+    }
+
+    /// Sends the report that is the first `len` bytes of `buffer`.
+    fn send_rtcp(&mut self, buffer: &mut [u8], len: usize, wire: &mut impl Wire) {
+        let Some(len) = self.protection.protect(true, buffer, len) else { return };
+        if let (Some(to), Some(bytes)) = (self.ingress.rtcp_destination(), buffer.get(..len)) {
+            wire.send(!self.ingress.rtcp_mux(), to, bytes);
         }
     }
 

@@ -1,7 +1,7 @@
 //! `offhook.toml`: what it may hold, with the range of each number.
 
 use super::given::Given;
-use super::{Answer, Config, Error};
+use super::{Answer, Config, Error, Srtp};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -63,6 +63,7 @@ struct Media {
     port_rest_ms: Option<i64>,
     silence_max_s: Option<i64>,
     workers: Option<i64>,
+    srtp: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +100,8 @@ struct Voice {
     model: Option<String>,
     voice: Option<String>,
 }
+
+const SRTPS: &[(&str, Srtp)] = &[("off", Srtp::Off), ("optional", Srtp::Optional), ("mandatory", Srtp::Mandatory)];
 
 /// Names under which people would look for a place for their secrets.
 const SECRETS: [&str; 5] = ["key", "api_key", "token", "secret", "password"];
@@ -150,6 +153,9 @@ impl File {
             )));
         }
         let (media, to) = (&self.media, &mut config.media);
+        if let Some(srtp) = &media.srtp {
+            to.srtp = in_file("media.srtp", srtp).choice(SRTPS)?;
+        }
         number("media.workers", media.workers, 1..=64, &mut to.workers)?;
         duration("media.port_rest_ms", media.port_rest_ms, 0..=60_000, Duration::from_millis, &mut to.port_rest)?;
         duration("media.silence_max_s", media.silence_max_s, 5..=3_600, Duration::from_secs, &mut to.silence_max)

@@ -104,6 +104,19 @@ pub struct Media {
     pub silence_max: Duration,
     /// Media worker threads.
     pub workers: usize,
+    /// Whether calls are encrypted, by keys in the session description (RFC 4568).
+    pub srtp: Srtp,
+}
+
+/// Whether calls are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Srtp {
+    /// Never: a caller who insists is refused.
+    Off,
+    /// Where the caller offers it.
+    Optional,
+    /// Always: a caller who does not offer it is refused.
+    Mandatory,
 }
 
 /// What the agent says and for how long (`agent/`, `turn/`).
@@ -277,6 +290,7 @@ impl Default for Media {
             port_rest: Duration::from_secs(2),
             silence_max: Duration::from_secs(60),
             workers: 1,
+            srtp: Srtp::Optional,
         }
     }
 }

@@ -88,6 +88,11 @@ impl Board {
         }
     }
 
+    /// The call's media are encrypted by this suite, or not; told again where a re-INVITE changes it.
+    pub fn secured(&self, call: CallId, suite: Option<&'static str>) {
+        self.change(call, |row| row.view.srtp = suite);
+    }
+
     /// The call's agent is up (its providers' threads run), or down again.
     pub fn agent_up(&self, call: CallId, up: bool) {
         self.change(call, |row| row.view.agent_up = up);
@@ -257,6 +262,7 @@ impl Row {
             rtp_port: invited.rtp_port,
             remote: None,
             codec: None,
+            srtp: None,
             providers: invited.providers,
             agent_up: false,
             turns: Vec::new(),

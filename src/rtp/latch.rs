@@ -1,7 +1,8 @@
 //! Which address this call's media come from and go to: learned from the description, the signalling and the packets.
 //!
 //! Whoever can make us send to them hears the call (RTP Bleed), and whoever can make us listen speaks to the agent (RTP
-//! Inject). So only hosts that the signalling names may send, the best of them wins, and once one is confirmed it stays.
+//! Inject). So only hosts that the signalling names may send, the best of them wins, and once one is confirmed it stays. Where
+//! the call is encrypted a packet's tag says whose it is, and its address is only where to send to.
 
 use super::packet::Header;
 use super::{Discard, SequenceNumber, Ssrc};
@@ -38,6 +39,22 @@ pub struct Expected {
     pub signalling: IpAddr,
 }
 
+/// Where a packet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether the packet's tag says that it is the peer's ([`super::srtp`]).
+    pub authenticated: bool,
+}
+
+/// An address alone says nothing of who is behind it.
+impl From<SocketAddr> for Source {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, authenticated: false }
+    }
+}
+
 /// How good a source is, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -47,6 +64,8 @@ enum Rank {
     DescribedHost,
     /// The host that the signalling comes from, any port.
     SignallingHost,
+    /// Any other host, for packets that are authenticated.
+    Authenticated,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,16 +114,19 @@ impl Latch {
         }
     }
 
-    /// Lets an RTP packet in, or not. `header` is its own, read before.
+    /// Lets an RTP packet in, or not. `header` is its own, read before. One that is authenticated is the peer's and is let in
+    /// from anywhere; we send to where it comes from once nothing has come from the address before it for a moment, so that
+    /// nobody who copies packets draws ours away while they last.
     ///
     /// # Errors
     /// [`Discard::Foreign`] for a source that is not this call's, [`Discard::Unconfirmed`] for one that may yet be.
     ///
     /// # Real-time
     /// Constant time.
-    pub fn admit(&mut self, source: SocketAddr, header: &Header, now: Instant) -> Result<(), Discard> {
-        let source = canonical(source);
-        let rank = self.expected.rank(source);
+    pub fn admit(&mut self, source: impl Into<Source>, header: &Header, now: Instant) -> Result<(), Discard> {
+        let Source { address, authenticated } = source.into();
+        let source = canonical(address);
+        let rank = self.expected.rank(source).or(authenticated.then_some(Rank::Authenticated));
         if let Some(confirmed) = &mut self.confirmed {
             if confirmed.source == source {
                 confirmed.heard = now;
@@ -112,18 +134,20 @@ impl Latch {
                 return Ok(());
             }
             let same_stream = confirmed.source.ip() == source.ip() && confirmed.ssrc == header.ssrc;
-            if same_stream && now.since(confirmed.heard) > MOVE_QUIET {
+            let quiet = now.since(confirmed.heard);
+            if same_stream && quiet > MOVE_QUIET || authenticated && quiet > CANDIDATE_QUIET {
                 confirmed.source = source;
                 confirmed.heard = now;
+                confirmed.ssrc = header.ssrc;
                 return Ok(());
             }
             let better = now < confirmed.learning_ends && rank.is_some_and(|rank| rank < confirmed.rank);
             if !better {
-                return Err(Discard::Foreign);
+                return if authenticated { Ok(()) } else { Err(Discard::Foreign) };
             }
         }
         let rank = rank.ok_or(Discard::Foreign)?;
-        if rank != Rank::Described && !self.try_out(source, rank, header, now) {
+        if rank != Rank::Described && !authenticated && !self.try_out(source, rank, header, now) {
             return Err(Discard::Unconfirmed);
         }
         let learning_ends = self.confirmed.map_or(now + LEARNING, |confirmed| confirmed.learning_ends);
@@ -156,18 +180,20 @@ impl Latch {
         }
     }
 
-    /// Lets an RTCP datagram in, or not: it must come from the host that RTP comes from, whatever the port.
+    /// Lets an RTCP datagram in, or not: it must come from the host that RTP comes from, whatever the port, or be
+    /// authenticated.
     ///
     /// # Real-time
     /// Constant time.
-    pub fn admit_rtcp(&mut self, source: SocketAddr) -> Result<(), Discard> {
-        let source = canonical(source);
+    pub fn admit_rtcp(&mut self, source: impl Into<Source>) -> Result<(), Discard> {
+        let Source { address, authenticated } = source.into();
+        let source = canonical(address);
         let admitted = match &self.confirmed {
             Some(confirmed) => confirmed.source.ip() == source.ip(),
             None => self.expected.rank(source).is_some(),
         };
         if !admitted {
-            return Err(Discard::Foreign);
+            return if authenticated { Ok(()) } else { Err(Discard::Foreign) };
         }
         self.rtcp = Some(source);
         Ok(())

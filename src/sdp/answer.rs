@@ -1,11 +1,11 @@
 //! The answer to an offer, and our own offer: codec, direction, ptime (RFC 3264 §5, §6, §8).
 
+use super::crypto::{self, Crypto, Cryptos, Keyring, Keys};
 use super::description::{Connection, Direction, Media, Origin, RtpMap};
 use super::{Agreed, Description, Encoding, Error, RemoteAddress};
+use crate::config;
 use std::net::{IpAddr, SocketAddr};
 
-/// The transport that we speak.
-const TRANSPORT: &str = "RTP/AVP";
 /// The payload type of telephone events in our own offers; the usual one, though any dynamic one would do.
 const TELEPHONE_EVENT: u8 = 101;
 /// The keys that we hear: digits, `*`, `#`, `A` to `D`, and the hook flash (RFC 4733 table 3).
@@ -23,6 +23,7 @@ pub struct Negotiation {
     local: SocketAddr,
     /// The description that went out last: re-offers keep its streams, and a change of it raises the version.
     last: Option<Description>,
+    keyring: Keyring,
 }
 
 impl Negotiation {
@@ -30,7 +31,19 @@ impl Negotiation {
     /// is random, below 2^62 (RFC 8866 §5.2).
     #[must_use]
     pub fn new(session_id: u64, local: SocketAddr) -> Self {
-        Self { session_id, version: session_id, local, last: None }
+        Self { session_id, version: session_id, local, last: None, keyring: Keyring::default() }
+    }
+
+    /// Lets the call be encrypted, as `keyring` allows.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Keyring) -> Self {
+        Self { keyring, ..self }
+    }
+
+    /// Returns the keys that are agreed upon, where the call is encrypted.
+    #[must_use]
+    pub const fn keys(&self) -> Option<&Keys> {
+        self.keyring.keys.as_ref()
     }
 
     /// Puts `address` in place of the address in our descriptions from here on.
@@ -44,11 +57,19 @@ impl Negotiation {
     /// What is wrong with the offer; the session stays as it was.
     pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Agreed), Error> {
         let offer = Description::parse(offer)?;
-        let (index, media, codec) = choose(&offer)?;
+        let (index, media, codec, crypto) = choose(&offer, self.keyring.mode)?;
+        let keys = crypto.map(|crypto| self.keyring.keys_for(crypto)).transpose()?;
         let direction = our_direction(&offer, media);
         let telephone_event = telephone_event(media);
-        let ours =
-            Media { direction: Some(direction), rtcp_mux: media.rtcp_mux, ..self.audio(&[codec], telephone_event) };
+        let ours = Media {
+            direction: Some(direction),
+            rtcp_mux: media.rtcp_mux,
+            transport: media.transport.clone(),
+            cryptos: Cryptos::of(
+                crypto.zip(keys.as_ref()).map(|(theirs, keys)| theirs.answered(keys)).into_iter().collect(),
+            ),
+            ..self.audio(&[codec], telephone_event)
+        };
         let agreed = Agreed {
             encoding: codec.0,
             payload_type_sent: codec.1,
@@ -65,6 +86,7 @@ impl Negotiation {
         // Every other stream is refused, in its place (RFC 3264 §6).
         let mut answered: Vec<Media> = offer.media.iter().map(refused).collect();
         answered[index] = ours;
+        self.keyring.keys = keys;
         Ok((self.describe(answered), agreed))
     }
 
@@ -72,9 +94,13 @@ impl Negotiation {
     /// §8).
     pub fn offer(&mut self) -> Vec<u8> {
         let codecs = Encoding::ALL.map(|encoding| (encoding, encoding.payload_type()));
+        let transport = self.last.iter().flat_map(|last| &last.media).find(|media| media.port != 0);
+        let (transport, cryptos) = self.keyring.offer(transport.map(|media| media.transport.as_str()));
         let audio = Media {
             direction: Some(Direction::SendRecv),
             rtcp_mux: false,
+            transport,
+            cryptos,
             ..self.audio(&codecs, Some(TELEPHONE_EVENT))
         };
         let mut offered: Vec<Media> = self.last.iter().flat_map(|last| &last.media).map(refused).collect();
@@ -97,13 +123,16 @@ impl Negotiation {
             return Err(Error::NotAnAnswer);
         }
         let index = offer.media.iter().position(|media| media.port != 0).ok_or(Error::NotAnAnswer)?;
+        let offered = offer.media.get(index).ok_or(Error::NotAnAnswer)?;
         let media = answer.media.get(index).ok_or(Error::NotAnAnswer)?;
-        if media.port == 0 || media.kind != "audio" || !media.transport.eq_ignore_ascii_case(TRANSPORT) {
+        if media.port == 0 || media.kind != "audio" || !media.transport.eq_ignore_ascii_case(&offered.transport) {
             return Err(Error::NotAnAnswer);
         }
+        let keys = self.keyring.accept(offered, media)?;
         let (encoding, payload_type_sent) = codec(media).ok_or(Error::NoCommonCodec)?;
         let telephone_event_sent = telephone_event(media);
         let direction = our_direction(&answer, media);
+        self.keyring.keys = keys;
         Ok(Agreed {
             encoding,
             payload_type_sent,
@@ -135,7 +164,7 @@ impl Negotiation {
         Media {
             kind: "audio".into(),
             port: self.local.port(),
-            transport: TRANSPORT.into(),
+            transport: crypto::AVP.into(),
             formats: rtpmaps.iter().map(|map| map.payload_type.to_string()).collect(),
             rtpmaps,
             fmtps: telephone_event.map(|payload_type| (payload_type, EVENTS.into())).into_iter().collect(),
@@ -159,16 +188,18 @@ impl Negotiation {
     }
 }
 
-/// Chooses the stream and its codec: the first audio stream that has one of ours, and of its codecs the first.
-fn choose(offer: &Description) -> Result<(usize, &Media, (Encoding, u8)), Error> {
+/// A stream of an offer that is taken: where it stands, its codec, and its keys where it is encrypted.
+type Chosen<'a> = (usize, &'a Media, (Encoding, u8), Option<&'a Crypto>);
+
+/// Chooses the stream and its codec: the first audio stream that has one of ours and is as secret as `mode` wants it, and of
+/// its codecs the first.
+fn choose(offer: &Description, mode: config::Srtp) -> Result<Chosen<'_>, Error> {
     let mut error = Error::NoAudio;
     for (index, media) in offer.media.iter().enumerate().filter(|(_, media)| media.kind == "audio" && media.port != 0) {
-        if !media.transport.eq_ignore_ascii_case(TRANSPORT) {
-            error = Error::Transport;
-        } else if let Some(codec) = codec(media) {
-            return Ok((index, media, codec));
-        } else {
-            error = Error::NoCommonCodec;
+        match (crypto::choose(mode, media), codec(media)) {
+            (Ok(crypto), Some(codec)) => return Ok((index, media, codec, crypto)),
+            (Ok(_), None) => error = Error::NoCommonCodec,
+            (Err(refused), _) => error = refused,
         }
     }
     Err(error)
