@@ -2,6 +2,7 @@
 
 use divan::{AllocProfiler, Bencher, counter::ItemsCount};
 use offhook::config;
+use offhook::sip::flow::Flow;
 use offhook::sip::lexer::lex;
 use offhook::sip::message::Request;
 use offhook::sip::response::Response;
@@ -50,7 +51,7 @@ fn read_invite(bencher: Bencher) {
 fn write_200(bencher: Bencher) {
     let request = read();
     let write = || {
-        Response::new(200, request.envelope(), phone(), "5eb63bbbe01eeed0")
+        Response::new(200, request.envelope(), Flow::udp(phone(), local()), "5eb63bbbe01eeed0")
             .with("Contact", "<sip:127.0.0.1:5060>")
             .session_description(request.body().to_vec())
             .write("Offhook/0")
@@ -80,7 +81,7 @@ fn answer_invite(bencher: Bencher) {
                 ua = make();
             }
             now += Duration::from_millis(1);
-            ua.handle_input(Input::Datagram { source: phone(), local: local(), bytes: invite.as_bytes() }, now);
+            ua.handle_input(Input::Received { flow: Flow::udp(phone(), local()), bytes: invite.as_bytes() }, now);
             let mut sent = 0;
             while let Some(output) = ua.poll_output() {
                 match output {

@@ -2,6 +2,7 @@
 
 use offhook::config;
 use offhook::ids::CallId;
+use offhook::sip::flow::Flow;
 use offhook::sip::transaction::{CLIENTS_MAX, SERVERS_MAX};
 use offhook::sip::{Command, EndedBy, Event, Input, Invitation, Output, Refusal, UserAgent};
 use offhook::time::Instant;
@@ -38,7 +39,7 @@ impl Bench {
 
     fn receive(&mut self, source: &str, bytes: &[u8]) {
         let (source, local) = (address(source), address("127.0.0.1:5070"));
-        self.ua.handle_input(Input::Datagram { source, local, bytes }, self.now);
+        self.ua.handle_input(Input::Received { flow: Flow::udp(source, local), bytes }, self.now);
         self.drain();
     }
 
@@ -50,7 +51,7 @@ impl Bench {
     fn drain(&mut self) {
         while let Some(output) = self.ua.poll_output() {
             match output {
-                Output::Transmit { to, bytes } => self.sent.push((to, bytes)),
+                Output::Transmit { to, bytes } => self.sent.push((to.peer, bytes)),
                 Output::Event(event) => self.events.push(event),
             }
         }

@@ -1,10 +1,10 @@
 //! A dialog as the callee sees it: tags, CSeq, route set, remote target (RFC 3261 §12).
 
+use super::flow::Flow;
 use super::lexer::Flaw;
 use super::message::{Headers, Method, Request};
 use super::name_addr::NameAddr;
 use super::uri::{SipUri, host_of};
-use std::net::SocketAddr;
 
 /// Most entries of a route set; a request with more of them would be larger than this server itself reads.
 const ROUTES_MAX: usize = 32;
@@ -42,9 +42,7 @@ pub(super) struct Dialog {
     local_cseq: u32,
     remote_cseq: u32,
     /// Where the latest request came from: where ours go, since Contact may be an address that only the caller can reach.
-    pub(super) flow: SocketAddr,
-    /// The address of ours that reaches it.
-    pub(super) local_address: SocketAddr,
+    pub(super) flow: Flow,
 }
 
 impl Dialog {
@@ -53,12 +51,7 @@ impl Dialog {
     /// # Errors
     ///
     /// A [`Flaw`] where Contact or Record-Route cannot be used.
-    pub(super) fn new(
-        invite: &Request,
-        tag: String,
-        flow: SocketAddr,
-        local_address: SocketAddr,
-    ) -> Result<Self, Flaw> {
+    pub(super) fn new(invite: &Request, tag: String, flow: Flow) -> Result<Self, Flaw> {
         // A caller of RFC 2543 may leave Contact out; then From is all there is (RFC 2543 §6.13).
         let legacy = invite.via().unique_branch().is_none();
         let from = Some(invite.from().uri.as_str()).filter(|uri| legacy && SipUri::parse(uri).is_some());
@@ -78,7 +71,7 @@ impl Dialog {
         };
         let remote = invite.envelope().from().to_owned();
         let remote_cseq = invite.cseq();
-        Ok(Self { id, local, remote, routes, target, local_cseq: 0, remote_cseq, flow, local_address })
+        Ok(Self { id, local, remote, routes, target, local_cseq: 0, remote_cseq, flow })
     }
 
     pub(super) const fn id(&self) -> &DialogId {
@@ -114,9 +107,9 @@ impl Dialog {
         headers: &[(&str, String)],
     ) -> Option<Vec<u8>> {
         self.local_cseq += 1;
-        let sent_by = format!("{}:{}", host_of(self.local_address.ip()), self.local_address.port());
+        let sent_by = format!("{}:{}", host_of(self.flow.local.ip()), self.flow.local.port());
         let mut fields = Headers::default();
-        fields.push("Via", format!("SIP/2.0/UDP {sent_by};rport;branch={branch}"));
+        fields.push("Via", format!("SIP/2.0/{} {sent_by};rport;branch={branch}", self.flow.transport.name()));
         fields.push("Max-Forwards", "70");
         fields.push("From", self.local.as_str());
         fields.push("To", self.remote.as_str());
@@ -154,7 +147,7 @@ mod tests {
 
     fn dialog(headers: &str) -> Result<Dialog, Flaw> {
         let address = |text: &str| text.parse().expect("an address");
-        Dialog::new(&invite(headers), "ours".into(), address("10.0.0.2:5060"), address("10.0.0.1:5060"))
+        Dialog::new(&invite(headers), "ours".into(), Flow::udp(address("10.0.0.2:5060"), address("10.0.0.1:5060")))
     }
 
     fn bye(headers: &str) -> String {

@@ -1,5 +1,6 @@
 //! What comes within a call: BYE, re-INVITE, UPDATE, INFO, OPTIONS (RFC 3261 §12.2.2, §14.2, §15.1.2, RFC 3311, RFC 6086).
 
+use super::flow::Flow;
 use super::info::{self, Info};
 use super::message::{Method, Request};
 use super::refusals::{RETRY_AFTER_GLARE_S, for_body, for_info, unsupported};
@@ -9,7 +10,6 @@ use super::transaction::TransactionId;
 use super::{EndedBy, Event, UserAgent, body, options};
 use crate::ids::CallId;
 use crate::time::Instant;
-use std::net::SocketAddr;
 
 /// Longest reason of a BYE that is passed on, in characters.
 const REASON_CHARS_MAX: usize = 128;
@@ -18,37 +18,29 @@ const REASON_CHARS_MAX: usize = 128;
 struct Arrival {
     call: CallId,
     request: Request,
-    source: SocketAddr,
+    flow: Flow,
     tag: String,
     transaction: TransactionId,
 }
 
 impl Arrival {
     fn begin(&self, status: u16) -> Response {
-        Response::new(status, self.request.envelope(), self.source, &self.tag)
+        Response::new(status, self.request.envelope(), self.flow, &self.tag)
     }
 }
 
 impl UserAgent {
     /// Takes a request within a dialog, but ACK and CANCEL.
-    pub(super) fn handle_in_dialog(
-        &mut self,
-        call: CallId,
-        request: Request,
-        source: SocketAddr,
-        local: SocketAddr,
-        now: Instant,
-    ) {
+    pub(super) fn handle_in_dialog(&mut self, call: CallId, request: Request, flow: Flow, now: Instant) {
         let Some(tag) = self.sessions.get(call).map(|session| session.dialog.tag().to_owned()) else { return };
-        let Some(transaction) = self.transactions.open(&request, request.envelope().route(source)) else {
-            return self.refuse_for_load(&request, source);
+        let Some(transaction) = self.transactions.open(&request, request.envelope().route(flow)) else {
+            return self.refuse_for_load(&request, flow);
         };
-        let arrival = Arrival { call, request, source, tag, transaction };
+        let arrival = Arrival { call, request, flow, tag, transaction };
         let in_order = self.sessions.with(call, |session, _| {
             let in_order = session.dialog.advance(arrival.request.cseq());
             if in_order {
-                session.dialog.flow = source;
-                session.dialog.local_address = local;
+                session.dialog.flow = flow;
             }
             in_order
         });
@@ -138,10 +130,10 @@ impl UserAgent {
             let trying = arrival.begin(100);
             self.respond(&arrival, trying, now);
         }
-        let Arrival { mut request, source, transaction, .. } = arrival;
+        let Arrival { mut request, flow, transaction, .. } = arrival;
         request.drop_body();
         let offer_is_ours = offer.is_none();
-        let pending = Pending { transaction, request, source, expires_at: now + REOFFER_MAX, offer_is_ours };
+        let pending = Pending { transaction, request, flow, expires_at: now + REOFFER_MAX, offer_is_ours };
         self.sessions.with(call, |session, _| session.reoffer = Some(Box::new(pending)));
         self.out.event(Event::Reoffered { call, offer });
     }
@@ -149,7 +141,7 @@ impl UserAgent {
     fn refresh(&mut self, arrival: &Arrival, now: Instant) {
         let local = self.sessions.with(arrival.call, |session, _| {
             session.dialog.refresh_target(arrival.request.contact_uri());
-            session.dialog.local_address
+            session.dialog.flow.local
         });
         let Some(local) = local else { return };
         let response = arrival.begin(200).with("Contact", contact(local)).with("Allow", ALLOW);

@@ -2,6 +2,7 @@
 
 use super::body;
 use super::dialog::Dialog;
+use super::flow::Flow;
 use super::message::Request;
 use super::refusals::for_body;
 use super::response::Response;
@@ -9,32 +10,31 @@ use super::session::{Pending, RING_MAX, Session, State, begin};
 use super::{Discard, EndedBy, Event, Invitation, UserAgent};
 use crate::ids::CallId;
 use crate::time::Instant;
-use std::net::SocketAddr;
 
 impl UserAgent {
     /// Takes an INVITE outside of dialogs: 100 at once, then the engine decides.
-    pub(super) fn handle_invite(&mut self, mut request: Request, source: SocketAddr, local: SocketAddr, now: Instant) {
+    pub(super) fn handle_invite(&mut self, mut request: Request, flow: Flow, now: Instant) {
         if self.is_full() {
-            return self.refuse_for_load(&request, source);
+            return self.refuse_for_load(&request, flow);
         }
         let offer = match body::session_description(&request) {
             Ok(offer) => offer.map(<[u8]>::to_vec),
             Err(refusal) => {
-                let response = for_body(refusal, |status| self.stateless(status, request.envelope(), source));
-                return self.send_stateless(response, request.envelope(), source);
+                let response = for_body(refusal, |status| self.stateless(status, request.envelope(), flow));
+                return self.send_stateless(response, request.envelope(), flow);
             }
         };
-        let dialog = match Dialog::new(&request, self.tags.fresh(), source, local) {
+        let dialog = match Dialog::new(&request, self.tags.fresh(), flow) {
             Ok(dialog) => dialog,
             Err(flaw) => {
-                let response = self.stateless(flaw.status, request.envelope(), source).phrase(flaw.why);
-                return self.send_stateless(response, request.envelope(), source);
+                let response = self.stateless(flaw.status, request.envelope(), flow).phrase(flaw.why);
+                return self.send_stateless(response, request.envelope(), flow);
             }
         };
-        let Some(transaction) = self.transactions.open(&request, request.envelope().route(source)) else {
-            return self.refuse_for_load(&request, source);
+        let Some(transaction) = self.transactions.open(&request, request.envelope().route(flow)) else {
+            return self.refuse_for_load(&request, flow);
         };
-        let mut trying = Response::new(100, request.envelope(), source, "");
+        let mut trying = Response::new(100, request.envelope(), flow, "");
         if let Some(timestamp) = request.header("Timestamp") {
             trying = trying.with("Timestamp", timestamp);
         }
@@ -44,26 +44,35 @@ impl UserAgent {
         let (call_id, envelope) = (request.call_id().to_owned(), request.envelope());
         let (from, to) = (envelope.from().to_owned(), envelope.to().to_owned());
         let offer_is_ours = offer.is_none();
-        let pending = Pending { transaction, request, source, expires_at: now + RING_MAX, offer_is_ours };
+        let pending = Pending { transaction, request, flow, expires_at: now + RING_MAX, offer_is_ours };
         let state = State::Invited(Box::new(pending));
         let call = self.sessions.insert(Session { dialog, state, reoffer: None, unacknowledged: None });
-        let local = local.ip().to_canonical();
-        self.out.event(Event::Invited(Invitation { call, call_id, from, to, source, local, offer }));
+        let (source, local) = (flow.peer, flow.local.ip().to_canonical());
+        self.out.event(Event::Invited(Invitation {
+            call,
+            call_id,
+            from,
+            to,
+            source,
+            local,
+            transport: flow.transport,
+            offer,
+        }));
     }
 
     /// Takes a CANCEL (RFC 3261 §9.2): 200 to it in any case, and 487 to its INVITE if that is not answered yet.
-    pub(super) fn handle_cancel(&mut self, request: &Request, source: SocketAddr, now: Instant) {
+    pub(super) fn handle_cancel(&mut self, request: &Request, flow: Flow, now: Instant) {
         let Some(cancelled) = self.transactions.find_cancelled(request) else {
-            return self.refuse(request, source, 481);
+            return self.refuse(request, flow, 481);
         };
-        let Some(own) = self.transactions.open(request, request.envelope().route(source)) else {
-            return self.refuse_for_load(request, source);
+        let Some(own) = self.transactions.open(request, request.envelope().route(flow)) else {
+            return self.refuse_for_load(request, flow);
         };
         let call = self.sessions.find_by_transaction(cancelled);
         let tag = call
             .and_then(|call| self.sessions.get(call))
             .map_or_else(|| self.tags.stateless(request.envelope()), |session| session.dialog.tag().to_owned());
-        let ok = Response::new(200, request.envelope(), source, &tag);
+        let ok = Response::new(200, request.envelope(), flow, &tag);
         self.transactions.respond(own, 200, ok.write(&self.product), now, &mut self.out);
         if let Some(call) = call.filter(|_| self.transactions.is_open(cancelled)) {
             self.cancel(call, now);
@@ -83,7 +92,7 @@ impl UserAgent {
     }
 
     /// Takes an ACK, which is never answered: to a refusal it ends a transaction, to a 200 its repetition.
-    pub(super) fn handle_ack(&mut self, request: &Request, source: SocketAddr, now: Instant) {
+    pub(super) fn handle_ack(&mut self, request: &Request, flow: Flow, now: Instant) {
         if let Some(transaction) = self.transactions.find(request)
             && !self.transactions.acknowledge(transaction, now)
         {
@@ -95,7 +104,7 @@ impl UserAgent {
         };
         let acknowledged = self.sessions.with(call, |session, _| {
             let waiting = session.unacknowledged.take_if(|waiting| waiting.cseq == request.cseq())?;
-            session.dialog.flow = source;
+            session.dialog.flow = flow;
             Some(waiting)
         });
         let Some(waiting) = acknowledged.flatten() else {

@@ -13,6 +13,7 @@
 mod body;
 mod counters;
 mod dialog;
+pub mod flow;
 mod in_dialog;
 mod info;
 mod invite;
@@ -44,6 +45,7 @@ pub use session::{REOFFER_MAX, RING_MAX};
 use crate::config;
 use crate::ids::CallId;
 use crate::time::{Deadline, Instant};
+use flow::{Flow, Transport};
 use lexer::StartLine;
 use message::{Method, Request};
 use outbox::Outbox;
@@ -64,13 +66,12 @@ pub const DATAGRAM_BYTES_MIN: usize = 20;
 /// What happens to the user agent.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A datagram came in. `local` is the address and port of ours that `source` reaches us by: what Contact and Via say,
-    /// never `0.0.0.0`.
-    Datagram { source: SocketAddr, local: SocketAddr, bytes: &'a [u8] },
+    /// Bytes came in: a datagram, or one message of a stream.
+    Received { flow: Flow, bytes: &'a [u8] },
     /// The engine wants something done.
     Command(Command),
-    /// A datagram to `to` could not be sent, and will not be: what waits for its answer is told (RFC 3261 §18.4).
-    Unreachable { to: SocketAddr },
+    /// A message to `to` could not be sent, and will not be: what waits for its answer is told (RFC 3261 §18.4).
+    Unreachable { to: Flow },
 }
 
 /// What the engine wants done about a call.
@@ -109,7 +110,7 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send `bytes` to `to` from the SIP socket.
-    Transmit { to: SocketAddr, bytes: Vec<u8> },
+    Transmit { to: Flow, bytes: Vec<u8> },
     /// Something happened that the engine acts upon.
     Event(Event),
 }
@@ -148,6 +149,8 @@ pub struct Invitation {
     pub to: String,
     /// Where the INVITE came from.
     pub source: SocketAddr,
+    /// What carries it.
+    pub transport: Transport,
     /// The address of ours that reaches it: what our SDP says.
     pub local: IpAddr,
     /// Its session description; `None`: the offer is to be ours, in the 200.
@@ -228,7 +231,7 @@ impl UserAgent {
         // What is due by now comes first, so that nothing is done with what has expired.
         self.handle_timeout(now);
         match input {
-            Input::Datagram { source, local, bytes } => self.handle_datagram(source, local, bytes, now),
+            Input::Received { flow, bytes } => self.handle_received(flow, bytes, now),
             Input::Command(command) => self.handle_command(command, now),
             Input::Unreachable { to } => {
                 for call in self.transactions.unreachable(to) {
@@ -292,9 +295,9 @@ impl UserAgent {
         self.registrar.bindings()
     }
 
-    fn handle_datagram(&mut self, source: SocketAddr, local: SocketAddr, bytes: &[u8], now: Instant) {
+    fn handle_received(&mut self, mut flow: Flow, bytes: &[u8], now: Instant) {
         self.out.counters.datagrams_received += 1;
-        if let Some(reason) = discard(source, bytes) {
+        if let Some(reason) = discard(flow, bytes) {
             self.out.counters.discard(reason);
             return;
         }
@@ -303,17 +306,16 @@ impl UserAgent {
             self.out.counters.discard(Discard::Unreadable);
             return;
         };
-        let local = match self.settings.advertised_address {
-            Some(address) => SocketAddr::new(address, local.port()),
-            None => local,
-        };
+        if let Some(address) = self.settings.advertised_address {
+            flow.local.set_ip(address);
+        }
         match lexed.start {
             StartLine::Status { code } => self.handle_response(&lexed, code, now),
             StartLine::Request { method, .. } => {
                 self.out.counters.request(method);
                 match Request::read(&lexed) {
-                    Ok(request) => self.handle_request(request, source, local, now),
-                    Err(flaw) => self.refuse_flawed(&lexed, flaw, method, source),
+                    Ok(request) => self.handle_request(request, flow, now),
+                    Err(flaw) => self.refuse_flawed(&lexed, flaw, method, flow),
                 }
             }
         }
@@ -336,32 +338,32 @@ impl UserAgent {
     }
 
     /// Takes a request, in the order of RFC 3261 §8.2 and §12.2.2.
-    fn handle_request(&mut self, request: Request, source: SocketAddr, local: SocketAddr, now: Instant) {
+    fn handle_request(&mut self, request: Request, flow: Flow, now: Instant) {
         if request.method() == Method::Ack {
-            return self.handle_ack(&request, source, now);
+            return self.handle_ack(&request, flow, now);
         }
         if let Some(transaction) = self.transactions.find(&request) {
             return self.transactions.repeat(transaction, now, &mut self.out);
         }
         if request.method() == Method::Cancel {
-            return self.handle_cancel(&request, source, now);
+            return self.handle_cancel(&request, flow, now);
         }
         if request.to().tag().is_some() && request.method() != Method::Register {
             return match self.sessions.find(&request) {
-                Some(call) => self.handle_in_dialog(call, request, source, local, now),
-                None => self.refuse(&request, source, 481),
+                Some(call) => self.handle_in_dialog(call, request, flow, now),
+                None => self.refuse(&request, flow, 481),
             };
         }
         if self.transactions.is_merged(&request) {
-            return self.refuse(&request, source, 482);
+            return self.refuse(&request, flow, 482);
         }
-        if self.refuse_unserved(&request, source) {
+        if self.refuse_unserved(&request, flow) {
             return;
         }
         match request.method() {
-            Method::Invite => self.handle_invite(request, source, local, now),
-            Method::Register => self.handle_register(&request, source, now),
-            _ => self.handle_options(&request, source),
+            Method::Invite => self.handle_invite(request, flow, now),
+            Method::Register => self.handle_register(&request, flow, now),
+            _ => self.handle_options(&request, flow),
         }
     }
 
@@ -379,8 +381,8 @@ impl UserAgent {
 }
 
 /// Says why a datagram is not even looked into.
-fn discard(source: SocketAddr, bytes: &[u8]) -> Option<Discard> {
-    if !is_served(source) {
+fn discard(flow: Flow, bytes: &[u8]) -> Option<Discard> {
+    if !is_served(flow.peer) {
         return Some(Discard::PublicSource);
     }
     // RFC 5626 §3.5.1, and the NULs of other phones: over UDP no answer is wanted.

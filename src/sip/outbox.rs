@@ -1,9 +1,9 @@
 //! What is to be done next, in order, counted on its way out.
 
 use super::counters::Counters;
+use super::flow::Flow;
 use super::{Event, Output};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 /// The outputs not yet polled, and the counters.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Sends a message for the first time.
-    pub(super) fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+    pub(super) fn send(&mut self, to: Flow, bytes: Vec<u8>) {
         if let Some(status) = bytes.get(8..11).filter(|_| bytes.starts_with(b"SIP/2.0 ")) {
             let status = std::str::from_utf8(status).ok().and_then(|status| status.parse().ok());
             self.counters.response(status.unwrap_or_default());
@@ -23,7 +23,7 @@ impl Outbox {
     }
 
     /// Sends a message again.
-    pub(super) fn resend(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+    pub(super) fn resend(&mut self, to: Flow, bytes: Vec<u8>) {
         self.counters.retransmissions_sent += 1;
         self.send(to, bytes);
     }

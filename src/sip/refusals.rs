@@ -1,6 +1,7 @@
 //! Requests that are refused before anything is kept for them (RFC 3261 §8.2, stateless as §8.2.7 has it).
 
 use super::body::BodyRefusal;
+use super::flow::Flow;
 use super::info;
 use super::lexer::{Flaw, Lexed};
 use super::message::{Method, Request};
@@ -8,7 +9,6 @@ use super::registrar::RegisterRefusal;
 use super::response::{ALLOW, Envelope, Response};
 use super::{Discard, Refusal, UserAgent, options};
 use crate::time::Instant;
-use std::net::SocketAddr;
 
 /// What a caller is told to wait for before it tries a server again that is full or stopping, in seconds.
 pub(super) const RETRY_AFTER_S: u32 = 5;
@@ -21,81 +21,81 @@ const TEXT_CHARS_MAX: usize = 128;
 
 impl UserAgent {
     /// Refuses what could not be read, unless it is an ACK or names no way back.
-    pub(super) fn refuse_flawed(&mut self, lexed: &Lexed<'_>, flaw: Flaw, method: &str, source: SocketAddr) {
+    pub(super) fn refuse_flawed(&mut self, lexed: &Lexed<'_>, flaw: Flaw, method: &str, flow: Flow) {
         self.out.counters.parse_errors += 1;
         let envelope = Envelope::of(lexed).filter(|_| method != "ACK");
         let Some(envelope) = envelope else {
             self.out.counters.discard(Discard::Unreadable);
             return;
         };
-        let response = self.stateless(flaw.status, &envelope, source).phrase(flaw.why);
+        let response = self.stateless(flaw.status, &envelope, flow).phrase(flaw.why);
         let response = match flaw.status {
             501 => response.with("Allow", ALLOW),
             _ => response,
         };
-        self.send_stateless(response, &envelope, source);
+        self.send_stateless(response, &envelope, flow);
     }
 
     /// Refuses a request with nothing but a status.
-    pub(super) fn refuse(&mut self, request: &Request, source: SocketAddr, status: u16) {
-        let response = self.stateless(status, request.envelope(), source);
-        self.send_stateless(response, request.envelope(), source);
+    pub(super) fn refuse(&mut self, request: &Request, flow: Flow, status: u16) {
+        let response = self.stateless(status, request.envelope(), flow);
+        self.send_stateless(response, request.envelope(), flow);
     }
 
     /// Refuses a request because there is no room for it, or no time.
-    pub(super) fn refuse_for_load(&mut self, request: &Request, source: SocketAddr) {
+    pub(super) fn refuse_for_load(&mut self, request: &Request, flow: Flow) {
         self.out.counters.refused_for_load += 1;
-        let response = self.stateless(503, request.envelope(), source).with("Retry-After", RETRY_AFTER_S.to_string());
-        self.send_stateless(response, request.envelope(), source);
+        let response = self.stateless(503, request.envelope(), flow).with("Retry-After", RETRY_AFTER_S.to_string());
+        self.send_stateless(response, request.envelope(), flow);
     }
 
     /// Refuses a request outside of dialogs for its method or the extensions that it requires; returns whether it did.
-    pub(super) fn refuse_unserved(&mut self, request: &Request, source: SocketAddr) -> bool {
+    pub(super) fn refuse_unserved(&mut self, request: &Request, flow: Flow) -> bool {
         let response = match request.method() {
             Method::Invite | Method::Register | Method::Options => {
                 let Some(required) = unsupported(request) else { return false };
-                self.stateless(420, request.envelope(), source).with("Unsupported", required)
+                self.stateless(420, request.envelope(), flow).with("Unsupported", required)
             }
             // They belong into a dialog, and this one is in none.
             Method::Bye | Method::Info | Method::Update | Method::PRack => {
-                self.stateless(481, request.envelope(), source)
+                self.stateless(481, request.envelope(), flow)
             }
-            _ => self.stateless(405, request.envelope(), source).with("Allow", ALLOW),
+            _ => self.stateless(405, request.envelope(), flow).with("Allow", ALLOW),
         };
-        self.send_stateless(response, request.envelope(), source);
+        self.send_stateless(response, request.envelope(), flow);
         true
     }
 
     /// Begins a response to a request for which nothing is kept.
-    pub(super) fn stateless(&self, status: u16, envelope: &Envelope, source: SocketAddr) -> Response {
-        Response::new(status, envelope, source, &self.tags.stateless(envelope))
+    pub(super) fn stateless(&self, status: u16, envelope: &Envelope, flow: Flow) -> Response {
+        Response::new(status, envelope, flow, &self.tags.stateless(envelope))
     }
 
     /// Sends a response for which nothing is kept.
-    pub(super) fn send_stateless(&mut self, response: Response, envelope: &Envelope, source: SocketAddr) {
-        self.out.send(envelope.route(source), response.write(&self.product));
+    pub(super) fn send_stateless(&mut self, response: Response, envelope: &Envelope, flow: Flow) {
+        self.out.send(envelope.route(flow), response.write(&self.product));
     }
 
     /// Answers OPTIONS as an INVITE would be (RFC 3261 §11.2), and keeps nothing.
-    pub(super) fn handle_options(&mut self, request: &Request, source: SocketAddr) {
+    pub(super) fn handle_options(&mut self, request: &Request, flow: Flow) {
         if self.is_full() {
-            return self.refuse_for_load(request, source);
+            return self.refuse_for_load(request, flow);
         }
-        let response = options::describe(self.stateless(200, request.envelope(), source));
-        self.send_stateless(response, request.envelope(), source);
+        let response = options::describe(self.stateless(200, request.envelope(), flow));
+        self.send_stateless(response, request.envelope(), flow);
     }
 
     /// Answers REGISTER.
-    pub(super) fn handle_register(&mut self, request: &Request, source: SocketAddr, now: Instant) {
+    pub(super) fn handle_register(&mut self, request: &Request, flow: Flow, now: Instant) {
         if self.draining {
-            return self.refuse_for_load(request, source);
+            return self.refuse_for_load(request, flow);
         }
-        let Some(transaction) = self.transactions.open(request, request.envelope().route(source)) else {
-            return self.refuse_for_load(request, source);
+        let Some(transaction) = self.transactions.open(request, request.envelope().route(flow)) else {
+            return self.refuse_for_load(request, flow);
         };
         let tag = self.tags.fresh();
-        let begin = |status| Response::new(status, request.envelope(), source, &tag);
-        let response = match self.registrar.register(request, source, now) {
+        let begin = |status| Response::new(status, request.envelope(), flow, &tag);
+        let response = match self.registrar.register(request, flow, now) {
             Ok((contacts, events)) => {
                 events.into_iter().for_each(|event| self.out.event(event));
                 begin(200).with_all("Contact", contacts.iter().map(String::as_str))

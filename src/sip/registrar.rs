@@ -1,6 +1,7 @@
 //! REGISTER is answered here (RFC 3261 §10.3): any user, any password, contacts that expire.
 
 use super::Event;
+use super::flow::Flow;
 use super::lexer::digits;
 use super::message::{Contacts, Request};
 use super::name_addr::NameAddr;
@@ -9,7 +10,6 @@ use super::uri::SipUri;
 use crate::config;
 use crate::time::Instant;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Most contacts of one user: more devices than people have, fewer than an attacker would like. The oldest gives way.
@@ -26,7 +26,7 @@ pub struct Binding {
     /// The contact's URI, as the user agent wrote it.
     pub contact: String,
     /// Where its latest REGISTER came from: where requests to it go.
-    pub source: SocketAddr,
+    pub flow: Flow,
     /// When it ends unless refreshed.
     pub expires_at: Instant,
     /// Its User-Agent header, cut to 128 characters.
@@ -83,7 +83,7 @@ impl Registrar {
     pub(super) fn register(
         &mut self,
         request: &Request,
-        source: SocketAddr,
+        flow: Flow,
         now: Instant,
     ) -> Result<(Vec<String>, Vec<Event>), RegisterRefusal> {
         let aor = SipUri::parse(&request.to().uri).ok_or(RegisterRefusal::NotAnAddress)?.address_of_record();
@@ -101,7 +101,7 @@ impl Registrar {
             }
             Contacts::List(contacts) => {
                 for contact in contacts {
-                    self.bind(&aor, contact, request, source, now, &mut bindings, &mut events)?;
+                    self.bind(&aor, contact, request, flow, now, &mut bindings, &mut events)?;
                 }
             }
         }
@@ -126,7 +126,7 @@ impl Registrar {
         aor: &str,
         contact: &NameAddr,
         request: &Request,
-        source: SocketAddr,
+        flow: Flow,
         now: Instant,
         bindings: &mut Vec<Binding>,
         events: &mut Vec<Event>,
@@ -156,14 +156,19 @@ impl Registrar {
         bindings.push(Binding {
             aor: aor.to_owned(),
             contact: contact.uri.clone(),
-            source,
+            flow,
             expires_at: now + Duration::from_secs(expires_s.into()),
             user_agent: user_agent.chars().take(USER_AGENT_CHARS_MAX).collect(),
             call_id: request.call_id().to_owned(),
             cseq: request.cseq(),
             listed: listed.to_string(),
         });
-        events.push(Event::Registered { aor: aor.to_owned(), contact: contact.uri.clone(), source, expires_s });
+        events.push(Event::Registered {
+            aor: aor.to_owned(),
+            contact: contact.uri.clone(),
+            source: flow.peer,
+            expires_s,
+        });
         Ok(())
     }
 
@@ -253,7 +258,8 @@ mod tests {
                 "REGISTER sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{cseq}\r\nFrom: <{to}>;tag={tag}\r\nTo: <{to}>\r\nCall-ID: 1\r\nCSeq: {cseq} REGISTER\r\n{headers}\r\n"
             );
             let request = Request::read(&lex(text.as_bytes()).expect("SIP")).expect("a request");
-            let source = "127.0.0.1:5070".parse().expect("an address");
+            let address = |text: &str| text.parse().expect("an address");
+            let source = Flow::udp(address("127.0.0.1:5070"), address("127.0.0.1:5060"));
             self.registrar.register(&request, source, self.now).map(|(contacts, _)| contacts)
         }
     }

@@ -1,11 +1,11 @@
 //! Responses: what they copy from their request (RFC 3261 §8.2.6), and how they are written.
 
+use super::flow::Flow;
 use super::lexer::Lexed;
 use super::message::Headers;
 use super::name_addr::NameAddr;
 use super::response_route;
 use super::via::Via;
-use std::net::SocketAddr;
 
 /// The methods that are served, for Allow.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
@@ -85,8 +85,8 @@ impl Envelope {
 
     /// Returns where the response goes, for a request that came from `source`.
     #[must_use]
-    pub fn route(&self, source: SocketAddr) -> SocketAddr {
-        self.nearest.as_ref().map_or(source, |via| response_route::route(via, source))
+    pub fn route(&self, flow: Flow) -> Flow {
+        self.nearest.as_ref().map_or(flow, |via| Flow { peer: response_route::route(via, flow), ..flow })
     }
 }
 
@@ -102,11 +102,11 @@ pub struct Response {
 impl Response {
     /// Begins the response `status` to the request with `envelope` from `source`. Every response but 100 carries `tag` in To.
     #[must_use]
-    pub fn new(status: u16, envelope: &Envelope, source: SocketAddr, tag: &str) -> Self {
+    pub fn new(status: u16, envelope: &Envelope, flow: Flow, tag: &str) -> Self {
         let mut headers = Headers::default();
         if let Some(via) = &envelope.nearest {
             let mut via = via.clone();
-            response_route::stamp(&mut via, source);
+            response_route::stamp(&mut via, flow.peer);
             headers.push("Via", format!("{via}{}", envelope.farther));
         }
         for via in &envelope.vias {

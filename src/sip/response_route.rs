@@ -3,6 +3,7 @@
 //! The address is always the one that the request came from; what Via says decides the port at most. `maddr`, a broadcast
 //! or somebody else's sent-by would make this server send to a third party.
 
+use super::flow::Flow;
 use super::uri::host_of;
 use super::via::Via;
 use std::net::SocketAddr;
@@ -10,13 +11,13 @@ use std::net::SocketAddr;
 /// The port of sent-by where it says none (RFC 3261 §18.2.2).
 const DEFAULT_PORT: u16 = 5060;
 
-/// Returns where the response to a request from `source` goes.
+/// Returns where the response to a request that came by `flow` goes: over a connection, back through it (RFC 3261 §18.2.2).
 #[must_use]
-pub fn route(via: &Via, source: SocketAddr) -> SocketAddr {
-    if via.params.get("rport").is_some() {
-        return source;
+pub fn route(via: &Via, flow: Flow) -> SocketAddr {
+    if via.params.get("rport").is_some() || flow.transport.is_reliable() {
+        return flow.peer;
     }
-    SocketAddr::new(source.ip(), via.port.unwrap_or(DEFAULT_PORT))
+    SocketAddr::new(flow.peer.ip(), via.port.unwrap_or(DEFAULT_PORT))
 }
 
 /// Writes into the nearest Via where the request came from (RFC 3581 §4), whatever was written there before.
@@ -39,7 +40,7 @@ mod tests {
     fn answered(via: &str, source: &str) -> (String, String) {
         let mut via = Via::parse_list(via).expect("a Via").remove(0);
         let source = source.parse().expect("an address");
-        let to = route(&via, source);
+        let to = route(&via, Flow::udp(source, source));
         stamp(&mut via, source);
         (via.to_string(), to.to_string())
     }

@@ -1,5 +1,6 @@
 //! A user agent in virtual time, and a caller that writes its messages: what the tests of this folder share.
 
+use super::flow::Flow;
 use super::{Command, Event, Input, Output, Refusal, UserAgent};
 use crate::config;
 use crate::ids::CallId;
@@ -57,7 +58,7 @@ impl Rig {
     /// Hands a datagram in, and returns what was sent because of it.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> Vec<Sent> {
         let local = "127.0.0.1:5060".parse().expect("an address");
-        self.ua.handle_input(Input::Datagram { source: self.source, local, bytes }, self.now);
+        self.ua.handle_input(Input::Received { flow: Flow::udp(self.source, local), bytes }, self.now);
         self.drain()
     }
 
@@ -90,7 +91,7 @@ impl Rig {
             match output {
                 Output::Transmit { to, bytes } => {
                     let text = String::from_utf8(bytes).expect("text");
-                    fresh.push(Sent { at_ms: self.now.as_nanos() / 1_000_000, to, text });
+                    fresh.push(Sent { at_ms: self.now.as_nanos() / 1_000_000, to: to.peer, text });
                 }
                 Output::Event(event) => self.events.push(event),
             }

@@ -1,6 +1,7 @@
 //! Calls between INVITE and BYE: their states, their timers, and what the engine wants done about them (RFC 3261 §13-15).
 
 use super::dialog::{Dialog, DialogId};
+use super::flow::Flow;
 use super::message::{Method, Request};
 use super::refusals::{RETRY_AFTER_S, for_engine, quoted};
 use super::response::{ALLOW, Response};
@@ -29,7 +30,7 @@ const LEAVING_MAX: usize = 1024;
 pub(super) struct Pending {
     pub(super) transaction: TransactionId,
     pub(super) request: Request,
-    pub(super) source: SocketAddr,
+    pub(super) flow: Flow,
     pub(super) expires_at: Instant,
     /// Whether the offer is to be ours, in the 200.
     pub(super) offer_is_ours: bool,
@@ -40,7 +41,7 @@ pub(super) struct Pending {
 pub(super) struct Unacknowledged {
     pub(super) cseq: u32,
     response: Vec<u8>,
-    to: SocketAddr,
+    to: Flow,
     interval: Duration,
     resend_at: Instant,
     give_up_at: Instant,
@@ -230,7 +231,7 @@ impl UserAgent {
     pub(super) fn refuse_call(&mut self, call: CallId, refusal: &Refusal, now: Instant) {
         let Some(session) = self.sessions.get(call) else { return };
         let State::Invited(pending) = &session.state else { return };
-        let host = host_of(session.dialog.local_address.ip());
+        let host = host_of(session.dialog.flow.local.ip());
         let response = for_engine(refusal, |status| begin(status, pending, &session.dialog), &host);
         let (status, bytes) = (response.status(), response.write(&self.product));
         self.transactions.respond(pending.transaction, status, bytes, now, &mut self.out);
@@ -309,7 +310,7 @@ impl UserAgent {
     pub(super) fn refuse_reoffer(&mut self, call: CallId, refusal: &Refusal, now: Instant) {
         self.sessions.with(call, |session, _| {
             let Some(pending) = session.reoffer.take() else { return };
-            let host = host_of(session.dialog.local_address.ip());
+            let host = host_of(session.dialog.flow.local.ip());
             let response = for_engine(refusal, |status| begin(status, &pending, &session.dialog), &host);
             let (status, bytes) = (response.status(), response.write(&self.product));
             self.transactions.respond(pending.transaction, status, bytes, now, &mut self.out);
@@ -324,14 +325,14 @@ impl UserAgent {
 
 /// Begins a response to a request of the dialog.
 pub(super) fn begin(status: u16, pending: &Pending, dialog: &Dialog) -> Response {
-    Response::new(status, pending.request.envelope(), pending.source, dialog.tag())
+    Response::new(status, pending.request.envelope(), pending.flow, dialog.tag())
 }
 
 /// Adds what a response needs that makes or refreshes a dialog (RFC 3261 §12.1.1, §13.3.1.4).
 fn dialog_forming(response: Response, pending: &Pending, dialog: &Dialog) -> Response {
     response
         .with_all("Record-Route", pending.request.values("Record-Route"))
-        .with("Contact", contact(dialog.local_address))
+        .with("Contact", contact(dialog.flow.local))
         .with("Allow", ALLOW)
 }
 
@@ -345,7 +346,7 @@ fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bo
     Unacknowledged {
         cseq: pending.request.cseq(),
         response,
-        to: pending.request.envelope().route(pending.source),
+        to: pending.request.envelope().route(pending.flow),
         interval,
         resend_at: now + interval,
         give_up_at: now + timers.length(Letter::H),
@@ -440,7 +441,7 @@ mod tests {
         let mut caller = Caller::new("a");
         let call = rig.establish(&mut caller);
         rig.command(hang_up(call));
-        let to = rig.source;
+        let to = Flow::udp(rig.source, "127.0.0.1:5060".parse().expect("an address"));
         rig.ua.handle_input(super::super::Input::Unreachable { to }, rig.now);
         assert_eq!(rig.run(Duration::from_secs(40)), []);
         assert_eq!(rig.ua.transactions(), (0, 0));

@@ -5,6 +5,7 @@ pub mod non_invite_client;
 pub mod non_invite_server;
 pub mod timers;
 
+use super::flow::Flow;
 use super::message::{Method, Request, method_name};
 use super::outbox::Outbox;
 use super::schedule::Schedule;
@@ -14,7 +15,6 @@ use invite_server::{Action as InviteAction, Input as InviteInput, InviteServer};
 use non_invite_client::{Action as ClientAction, NonInviteClient, Outcome};
 use non_invite_server::{Action as ServerAction, NonInviteServer};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use timers::Timers;
 
 /// Most server transactions at once. Each is kept for 32 s after its answer, so this is 250 requests a second for as long as
@@ -101,7 +101,7 @@ struct Server {
     machine: Machine,
     key: ServerKey,
     merge: Option<MergeKey>,
-    to: SocketAddr,
+    to: Flow,
 }
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ struct Client {
     machine: NonInviteClient,
     method: &'static str,
     owner: CallId,
-    to: SocketAddr,
+    to: Flow,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,7 +176,7 @@ impl Transactions {
     }
 
     /// Begins a server transaction whose responses go to `to`; `None` where there are too many.
-    pub(super) fn open(&mut self, request: &Request, to: SocketAddr) -> Option<TransactionId> {
+    pub(super) fn open(&mut self, request: &Request, to: Flow) -> Option<TransactionId> {
         let limit = if request.to().tag().is_some() { SERVERS_MAX } else { SERVERS_MAX - SERVERS_KEPT_FOR_DIALOGS };
         if self.servers.len() >= limit {
             return None;
@@ -258,7 +258,7 @@ impl Transactions {
         branch: String,
         method: Method,
         owner: CallId,
-        (to, bytes): (SocketAddr, Vec<u8>),
+        (to, bytes): (Flow, Vec<u8>),
         now: Instant,
         out: &mut Outbox,
     ) -> bool {
@@ -287,7 +287,7 @@ impl Transactions {
     }
 
     /// Takes a transport error: requests of ours to `to` have ended, and these are their calls.
-    pub(super) fn unreachable(&mut self, to: SocketAddr) -> Vec<CallId> {
+    pub(super) fn unreachable(&mut self, to: Flow) -> Vec<CallId> {
         let branches: Vec<String> =
             self.clients.iter().filter(|(_, client)| client.to == to).map(|(branch, _)| branch.clone()).collect();
         let mut ended = Vec::new();
@@ -380,6 +380,15 @@ mod tests {
 
     const HOME: &str = "127.0.0.1:5070";
 
+    fn flow(peer: &str) -> Flow {
+        let address = |text: &str| text.parse().expect("an address");
+        Flow::udp(address(peer), address("127.0.0.1:5060"))
+    }
+
+    fn home() -> Flow {
+        flow(HOME)
+    }
+
     fn request(method: &str, via: &str, to_tag: &str) -> Request {
         let text = format!(
             "{method} sip:a@b SIP/2.0\r\nVia: {via}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>{to_tag}\r\nCall-ID: 1\r\nCSeq: 7 {method}\r\n\r\n"
@@ -392,7 +401,7 @@ mod tests {
     }
 
     fn open(table: &mut Transactions, request: &Request) -> TransactionId {
-        table.open(request, HOME.parse().expect("an address")).expect("room")
+        table.open(request, home()).expect("room")
     }
 
     #[test]
@@ -432,7 +441,7 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_keeps_room_for_dialogs() {
         let mut table = table();
-        let to = HOME.parse().expect("an address");
+        let to = home();
         let mut opened = 0;
         while table.open(&request("OPTIONS", &format!("SIP/2.0/UDP h;branch=z9hG4bK{opened}"), ""), to).is_some() {
             opened += 1;
@@ -457,7 +466,7 @@ mod tests {
     fn responses_find_their_request_by_branch_and_method() {
         let mut table = table();
         let mut out = Outbox::default();
-        let to = HOME.parse().expect("an address");
+        let to = home();
         assert!(table.request(
             "z9hG4bKus".into(),
             Method::Bye,
@@ -480,9 +489,9 @@ mod tests {
     fn a_transport_error_ends_the_requests_to_that_address() {
         let mut table = table();
         let mut out = Outbox::default();
-        let to = HOME.parse().expect("an address");
+        let to = home();
         table.request("z9hG4bKus".into(), Method::Bye, CallId(3), (to, b"BYE".to_vec()), Instant::ZERO, &mut out);
-        assert_eq!(table.unreachable("127.0.0.1:1".parse().expect("an address")), []);
+        assert_eq!(table.unreachable(flow("127.0.0.1:1")), []);
         assert_eq!(table.unreachable(to), [CallId(3)]);
         assert_eq!((table.len(), table.poll_timeout()), ((0, 0), None));
     }

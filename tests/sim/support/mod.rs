@@ -16,6 +16,7 @@ use offhook::config;
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
 use offhook::sdp::{Agreed, Negotiation};
+use offhook::sip::flow::Flow;
 use offhook::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
 use offhook::time::Instant;
 use rtrb::{Consumer, Producer};
@@ -278,7 +279,8 @@ impl World {
         if let Some(caller) = self.callers.iter_mut().find(|caller| caller.sip.ip() == datagram.to.ip()) {
             caller.handle(datagram, now);
         } else if datagram.port == Port::Sip {
-            let input = sip::Input::Datagram { source: datagram.source, local: datagram.to, bytes: &datagram.bytes };
+            let flow = Flow::udp(datagram.source, datagram.to);
+            let input = sip::Input::Received { flow, bytes: &datagram.bytes };
             self.ua.handle_input(input, now);
             self.obey_user_agent();
         } else {
@@ -297,7 +299,7 @@ impl World {
                     let first = String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned();
                     self.note(format!("agent sends {first}"));
                     let source = AGENT.parse().expect("an address");
-                    self.network.send(Datagram { port: Port::Sip, source, to, bytes }, false, self.now);
+                    self.network.send(Datagram { port: Port::Sip, source, to: to.peer, bytes }, false, self.now);
                 }
                 sip::Output::Event(event) => {
                     self.note(format!("{event:?}"));

@@ -1,0 +1,345 @@
+//! A call's beginning, changes and end, as the net thread sees them: ports, sockets, rings and threads around the user agent.
+
+use super::Net;
+use crate::agent::{Agent, Phrase};
+use crate::call::lifecycle::{self, Lifecycle};
+use crate::call::{Call, Rings, Setup};
+use crate::engine::affinity::{self, Role};
+use crate::engine::conductor::{self, Conductor, Event, Handle};
+use crate::engine::media::{Line, WorkerOrder};
+use crate::engine::provider_threads::{Cast, Crew, Ends};
+use crate::engine::rings::{self, Datagram};
+use crate::ids::CallId;
+use crate::metrics::{Invited, ProviderNames};
+use crate::providers::{Bell, Listener, Stop};
+use crate::sdp::{Agreed, Negotiation};
+use crate::sip::{Command, EndedBy, Invitation, Refusal};
+use crate::time::Instant;
+use mio::{Interest, Token};
+use rtrb::{Consumer, Producer};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+/// A call, as net sees it.
+pub(super) struct NetCall {
+    pub(super) lifecycle: Lifecycle,
+    negotiation: Negotiation,
+    answer: Vec<u8>,
+    agreed: Option<Agreed>,
+    /// Whether an offer of ours waits for its answer, in the ACK.
+    offered: bool,
+    source: SocketAddr,
+    pub(super) port: u16,
+    pub(super) sockets: [mio::net::UdpSocket; 2],
+    pub(super) packets: Producer<Datagram>,
+    pub(super) worker: usize,
+    pub(super) conductor: Handle,
+    /// The media side, until the worker takes it over.
+    idle: Option<Idle>,
+    ended_by: Option<(EndedBy, String)>,
+}
+
+/// What becomes a [`Line`] once the call is answered.
+struct Idle {
+    rings: Rings,
+    packets: Consumer<Datagram>,
+    sockets: [Arc<UdpSocket>; 2],
+    ears: Bell,
+    conductor: Bell,
+}
+
+impl Net {
+    pub(super) fn invited(&mut self, invitation: &Invitation, now: Instant) {
+        match self.admit(invitation, now) {
+            Ok(call) => {
+                self.calls.insert(invitation.call, call);
+                self.log(Some(invitation.call), &format!("{} calls {}", invitation.from, invitation.to));
+                self.run_lifecycle(invitation.call, now);
+            }
+            Err(refusal) => {
+                self.parts.board.refused();
+                self.log(Some(invitation.call), &format!("{} is refused with {}", invitation.from, refusal.status));
+                self.command(Command::Refuse { call: invitation.call, refusal }, now);
+            }
+        }
+    }
+
+    /// Takes a call in: its description is answered before anything is allocated for it.
+    fn admit(&mut self, invitation: &Invitation, now: Instant) -> Result<NetCall, Refusal> {
+        let address = self.parts.config.sip.advertised_address.unwrap_or(invitation.local);
+        let session = self.parts.rng.u64(..1 << 62);
+        let unavailable = || Refusal { status: 503, warning: None, retry_after_s: Some(5) };
+        let port = self.ports.take(now).ok_or_else(unavailable)?;
+        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, port));
+        let (answer, agreed) = match &invitation.offer {
+            Some(offer) => match negotiation.answer(offer) {
+                Ok((answer, agreed)) => (answer, Some(agreed)),
+                Err(error) => {
+                    self.ports.give_back(port, now);
+                    let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+                    return Err(Refusal { status: error.status(), warning, retry_after_s: None });
+                }
+            },
+            None => (negotiation.offer(), None),
+        };
+        self.connect(invitation, port, negotiation, answer, agreed, now).map_err(|error| {
+            self.ports.give_back(port, now);
+            self.log(Some(invitation.call), &format!("the call cannot be set up: {error}"));
+            unavailable()
+        })
+    }
+
+    /// Opens the call's sockets, lays its rings, and starts its conductor, which starts the provider threads.
+    fn connect(
+        &mut self,
+        invitation: &Invitation,
+        port: u16,
+        negotiation: Negotiation,
+        answer: Vec<u8>,
+        agreed: Option<Agreed>,
+        now: Instant,
+    ) -> io::Result<NetCall> {
+        let id = invitation.call;
+        let sockets = [self.open(port)?, self.open(port + 1)?];
+        let mut polled = [0, 1].map(|at: usize| sockets[at].try_clone().map(mio::net::UdpSocket::from_std));
+        let token = 2 * id.0 as usize;
+        for (at, socket) in polled.iter_mut().enumerate() {
+            if let Ok(socket) = socket {
+                self.parts.listener.registry().register(socket, Token(token + at), Interest::READABLE)?;
+            }
+        }
+        let [rtp, rtcp] = polled;
+        let worker = (0..self.parts.workers.len()).min_by_key(|at| self.parts.workers[*at].calls).unwrap_or(0);
+        let (packets, packets_out) = rings::packets();
+        let (ear_frames, frames) = rings::ear_frames();
+        let (speech, voice) = rings::voice_frames();
+        let (commands, commands_out) = rings::call_commands();
+        let (events, media) = rings::call_events();
+        let (conductor_bell, listener) = Listener::new()?;
+        let (ears_bell, ears_listener) = Listener::new()?;
+        let (sender, receiver) = crossbeam_channel::bounded(conductor::EVENTS_MAX);
+        let handle = Handle { events: sender.clone(), bell: conductor_bell.clone(), stop: Stop::default() };
+        let media_bell = self.parts.workers[worker].bell.clone();
+        let ends = Ends {
+            call: id,
+            frames,
+            ears: (ears_bell.clone(), ears_listener),
+            speech,
+            media: media_bell.clone(),
+            events: sender,
+            conductor: conductor_bell.clone(),
+            stop: handle.stop.clone(),
+            clock: self.parts.clock.clone(),
+        };
+        self.board_row(invitation, port);
+        let conductor = conductor::Seat {
+            call: id,
+            agent: Agent::new(&self.parts.config.agent),
+            commands,
+            media,
+            media_bell,
+            events: receiver,
+            listener,
+            stop: handle.stop.clone(),
+            phrases: self.parts.phrases.clone(),
+            board: self.parts.board.clone(),
+            journal: self.parts.journal.clone(),
+            net: self.parts.handle.clone(),
+            clock: self.parts.clock.clone(),
+        };
+        let cast = self.parts.cast.clone();
+        let thread = std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
+            let _ = affinity::settle(Role::Session);
+            match Crew::start(&cast, ends) {
+                Ok(crew) => Conductor::new(conductor, crew).run(),
+                Err(error) => conductor.give_up(&error),
+            }
+        })?;
+        self.conductors.push(thread);
+        self.parts.workers[worker].calls += 1;
+        Ok(NetCall {
+            lifecycle: Lifecycle::new(self.parts.phrases.settled(Phrase::Greeting), now),
+            negotiation,
+            answer,
+            agreed,
+            offered: agreed.is_none(),
+            source: invitation.source,
+            port,
+            sockets: [rtp?, rtcp?],
+            packets,
+            worker,
+            conductor: handle,
+            idle: Some(Idle {
+                rings: Rings { ears: ear_frames, voice, commands: commands_out, events },
+                packets: packets_out,
+                sockets: sockets.map(Arc::new),
+                ears: ears_bell,
+                conductor: conductor_bell,
+            }),
+            ended_by: None,
+        })
+    }
+
+    fn board_row(&self, invitation: &Invitation, rtp_port: u16) {
+        let Cast { ears, mind, voice } = &self.parts.cast;
+        let row = Invited {
+            call: invitation.call,
+            call_id: &invitation.call_id,
+            from: &invitation.from,
+            to: &invitation.to,
+            source: invitation.source,
+            rtp_port,
+            providers: ProviderNames { stt: ears.name(), llm: mind.name(), tts: voice.name() },
+        };
+        self.parts.board.invited(&row);
+    }
+
+    /// Opens a media socket, on the address that SIP is served on: it may be on all.
+    fn open(&self, port: u16) -> io::Result<UdpSocket> {
+        let socket = UdpSocket::bind(SocketAddr::new(self.parts.listen.ip(), port))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+
+    pub(super) fn run_lifecycles(&mut self, now: Instant) {
+        let ready = self.parts.phrases.settled(Phrase::Greeting);
+        let ids: Vec<CallId> = self.calls.keys().copied().collect();
+        for id in ids {
+            if let Some(call) = self.calls.get_mut(&id) {
+                if ready {
+                    call.lifecycle.handle_input(lifecycle::Input::GreetingReady, now);
+                }
+                call.lifecycle.handle_timeout(now);
+            }
+            self.run_lifecycle(id, now);
+        }
+    }
+
+    fn run_lifecycle(&mut self, id: CallId, now: Instant) {
+        while let Some(call) = self.calls.get_mut(&id) {
+            match call.lifecycle.poll_output() {
+                Some(lifecycle::Output::Ring) => self.command(Command::Ring { call: id }, now),
+                Some(lifecycle::Output::Answer) => {
+                    let sdp = call.answer.clone();
+                    self.command(Command::Answer { call: id, sdp }, now);
+                    self.obey_user_agent(now);
+                    self.begin_media(id, now);
+                }
+                Some(lifecycle::Output::Greet) => call.conductor.send(Event::Answered),
+                None => return,
+            }
+        }
+    }
+
+    /// Hands the call to its worker, once it is answered and both descriptions are known.
+    fn begin_media(&mut self, id: CallId, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(agreed) = call.agreed else { return };
+        let Some(idle) = call.idle.take() else { return };
+        let setup = Setup {
+            id,
+            agreed: &agreed,
+            signalling: call.source.ip(),
+            ntp_at_zero: self.parts.clock.ntp_at_zero(),
+            cname: "agent@offhook",
+            silence_max: self.parts.config.media.silence_max,
+            rings: idle.rings,
+        };
+        let [rtp, rtcp] = idle.sockets;
+        let line = Line {
+            call: Call::new(setup, now, &mut self.parts.rng),
+            packets: idle.packets,
+            rtp,
+            rtcp,
+            ears: idle.ears,
+            conductor: idle.conductor,
+            quality_due: now,
+            failed: false,
+        };
+        self.orders[call.worker].push_back(WorkerOrder::Add(Box::new(line)));
+        call.conductor.send(Event::Held(agreed.held));
+        self.parts.board.answered(id, agreed.encoding.name(), now);
+        self.parts.board.agent_up(id, true);
+    }
+
+    pub(super) fn confirmed(&mut self, id: CallId, answer: Option<&[u8]>, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if std::mem::take(&mut call.offered) {
+            match call.negotiation.read_answer(answer.unwrap_or_default()) {
+                Ok(agreed) => {
+                    self.agree(id, agreed, now);
+                    self.begin_media(id, now);
+                }
+                Err(error) => {
+                    let reason = format!("the ACK's session description: {error}");
+                    self.hang_up(id, EndedBy::Engine, &reason, now);
+                    return;
+                }
+            }
+        }
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.lifecycle.handle_input(lifecycle::Input::Confirmed, now);
+        }
+        self.run_lifecycle(id, now);
+    }
+
+    pub(super) fn reoffered(&mut self, id: CallId, offer: Option<&[u8]>, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let reply = match offer.map(|offer| call.negotiation.answer(offer)) {
+            Some(Ok((sdp, agreed))) => {
+                self.agree(id, agreed, now);
+                Command::AcceptReoffer { call: id, sdp: Some(sdp) }
+            }
+            Some(Err(error)) => {
+                let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+                let refusal = Refusal { status: error.status(), warning, retry_after_s: None };
+                Command::RefuseReoffer { call: id, refusal }
+            }
+            None => {
+                call.offered = true;
+                Command::AcceptReoffer { call: id, sdp: Some(call.negotiation.offer()) }
+            }
+        };
+        self.command(reply, now);
+    }
+
+    /// Both descriptions are known, or have changed.
+    fn agree(&mut self, id: CallId, agreed: Agreed, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.agreed = Some(agreed);
+        if call.idle.is_none() {
+            self.orders[call.worker].push_back(WorkerOrder::Change(id, agreed));
+            call.conductor.send(Event::Held(agreed.held));
+            self.parts.board.answered(id, agreed.encoding.name(), now);
+        }
+    }
+
+    pub(super) fn hang_up(&mut self, id: CallId, by: EndedBy, reason: &str, now: Instant) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.ended_by.get_or_insert_with(|| (by, reason.to_owned()));
+            self.command(Command::HangUp { call: id, reason: reason.to_owned() }, now);
+            self.obey_user_agent(now);
+        }
+    }
+
+    /// The call is over: its port rests, its worker lets it go, its threads end.
+    pub(super) fn ended(&mut self, id: CallId, by: EndedBy, reason: &str, now: Instant) {
+        let Some(mut call) = self.calls.remove(&id) else { return };
+        // Who asked for the end is who ended it, also where the BYE is the engine's.
+        let (by, reason) = call.ended_by.take().unwrap_or((by, reason.to_owned()));
+        call.lifecycle.handle_input(lifecycle::Input::Ended, now);
+        for socket in &mut call.sockets {
+            // It was registered, and closing it would take it out just as well.
+            let _ = self.parts.listener.registry().deregister(socket);
+        }
+        self.ports.give_back(call.port, now);
+        self.parts.workers[call.worker].calls -= 1;
+        if call.idle.is_none() {
+            self.orders[call.worker].push_back(WorkerOrder::Remove(id));
+        }
+        call.conductor.end();
+        self.parts.board.ended(id, by, &reason, now);
+        self.log(Some(id), &format!("ended by {}: {reason}", by.name()));
+    }
+}
