@@ -138,6 +138,7 @@ const LOG_LEVELS: &[(&str, LogLevel)] =
 
 #[cfg(test)]
 mod tests {
+    use super::super::Srtp;
     use super::*;
     use std::fmt::Write as _;
     use std::time::Duration;
@@ -177,6 +178,17 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
             error
         }
+    }
+
+    #[test]
+    fn calls_are_encrypted_as_the_file_says() {
+        assert_eq!(setup(&[]).config("").media.srtp, Srtp::Optional);
+        for (word, srtp) in [("off", Srtp::Off), ("optional", Srtp::Optional), ("mandatory", Srtp::Mandatory)] {
+            let toml = format!("[media]\nsrtp = \"{word}\"\n");
+            assert_eq!(setup(&[("offhook.toml", &toml)]).config("").media.srtp, srtp);
+        }
+        let error = setup(&[("offhook.toml", "[media]\nsrtp = \"on\"\n")]).error("");
+        assert_eq!(error, "media.srtp in offhook.toml: \"on\" is not one of: off, optional, mandatory");
     }
 
     #[test]

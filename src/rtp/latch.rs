@@ -440,4 +440,42 @@ mod tests {
         assert_eq!(send(&mut latch, "[::ffff:198.51.100.1]:4000", 1, 0..1, 0), Ok(()));
         assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")));
     }
+
+    /// Admits one authenticated packet of stream 1.
+    fn authenticated(latch: &mut Latch, from: &str, number: u16, ms: u64) -> Result<(), Discard> {
+        let header = Header {
+            marker: false,
+            payload_type: PayloadType(0),
+            sequence: SequenceNumber(number),
+            timestamp: RtpTimestamp(0),
+            ssrc: Ssrc(1),
+        };
+        latch.admit(Source { address: addr(from), authenticated: true }, &header, Instant::from_millis(ms))
+    }
+
+    #[test]
+    fn what_is_authenticated_is_let_in_from_anywhere_and_sent_to_at_once() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        assert_eq!(authenticated(&mut latch, "203.0.113.9:7000", 1, 0), Ok(()));
+        assert_eq!(latch.destination(), Some(addr("203.0.113.9:7000")));
+        // What the description names is better still, for as long as we learn.
+        assert_eq!(authenticated(&mut latch, "198.51.100.1:4000", 2, 20), Ok(()));
+        assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")));
+    }
+
+    #[test]
+    fn who_copies_packets_does_not_draw_ours_away() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        for n in 0..100 {
+            // Whichever comes first is the one that is no replay.
+            let from = if n % 3 == 2 { "203.0.113.9:7000" } else { "198.51.100.1:4000" };
+            assert_eq!(authenticated(&mut latch, from, n, u64::from(n) * 20), Ok(()));
+            assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")));
+        }
+        // A phone that has really moved is followed.
+        assert_eq!(authenticated(&mut latch, "203.0.113.9:7000", 100, 2181), Ok(()));
+        assert_eq!(latch.destination(), Some(addr("203.0.113.9:7000")));
+        assert_eq!(latch.admit_rtcp(Source { address: addr("192.0.2.5:1"), authenticated: true }), Ok(()));
+        assert_eq!(latch.rtcp_destination().map(|to| to.ip()), Some(addr("203.0.113.9:7000").ip()));
+    }
 }

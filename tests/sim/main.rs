@@ -10,4 +10,5 @@ mod hold;
 mod jitter;
 mod pacing;
 mod register;
+mod srtp;
 mod support;
