@@ -10,6 +10,7 @@ mod microsip;
 mod sipp;
 mod softphone;
 mod sound;
+mod srtp;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

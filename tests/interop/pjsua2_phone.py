@@ -4,6 +4,7 @@ usage: pjsua2_phone.py SERVER
 commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
           hold | unhold | hangup
 The end of stdin hangs up and ends it.
+PHONE_SRTP=1 offers SRTP, 2 insists on it; PHONE_SRTP_SUITE names the one suite that is offered.
 """
 
 import json
@@ -148,6 +149,12 @@ def open_account(transport):
     config.natConfig.sdpNatRewriteUse = 0
     config.natConfig.contactRewriteUse = 0
     config.callConfig.timerUse = 1
+    config.mediaConfig.srtpUse = int(os.environ.get("PHONE_SRTP", "0"))
+    config.mediaConfig.srtpSecureSignaling = 0
+    if "PHONE_SRTP_SUITE" in os.environ:
+        crypto = pj.SrtpCrypto()
+        crypto.name = os.environ["PHONE_SRTP_SUITE"]
+        config.mediaConfig.srtpOpt.cryptos = pj.SrtpCryptoVector([crypto])
     account = Account()
     account.create(config)
     return account
