@@ -280,7 +280,7 @@ impl Call {
             gap_wait: Duration::ZERO,
             onset: Onset::default(),
             barge_in: None,
-            protection: Protection::new(),
+            protection: Protection::default(),
             packet: [0; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
         }
     }

@@ -24,8 +24,8 @@ pub struct Unprotected<'a> {
     pub authenticated: bool,
 }
 
-/// The keys of one call, at work; without keys everything passes as it is.
-#[derive(Debug)]
+/// The keys of one call, at work; without keys, as at first, everything passes as it is.
+#[derive(Debug, Default)]
 pub struct Protection {
     keys: Option<Keys>,
     inbound: Option<Inbound>,
@@ -35,12 +35,6 @@ pub struct Protection {
 }
 
 impl Protection {
-    /// Makes one for a call that is not encrypted.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { keys: None, inbound: None, outbound: None, former: None }
-    }
-
     /// Takes the keys of an offer and its answer; `None`: the call is not encrypted. A key that stays goes on as it stands:
     /// a re-INVITE for hold neither lets old packets in again nor uses an index twice.
     ///
