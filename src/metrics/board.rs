@@ -403,6 +403,18 @@ mod tests {
     }
 
     #[test]
+    fn a_call_shows_how_it_is_encrypted() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        let srtp = || board.find("abc", at(0)).expect("invited").srtp;
+        assert_eq!(srtp(), None);
+        board.secured(CALL, Some("AES_CM_128_HMAC_SHA1_80"));
+        assert_eq!(srtp(), Some("AES_CM_128_HMAC_SHA1_80"));
+        board.secured(CALL, None);
+        assert_eq!(srtp(), None, "a re-INVITE gave it up");
+    }
+
+    #[test]
     fn a_call_that_was_never_answered_has_no_duration() {
         let board = Board::new();
         invite(&board, CALL, "abc");
