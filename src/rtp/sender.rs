@@ -17,12 +17,13 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Begins a stream at random numbers, so that neither a guess nor an old stream fits it. The sequence begins in its lower
-    /// half: where the first packets are lost around a wrap, an SRTP receiver cannot know that there was one.
+    /// Begins a stream at random numbers, so that neither a guess nor an old stream fits it. Its SSRC is never 0, which peers
+    /// report on before they have heard anything. The sequence begins in its lower half: where the first packets are lost
+    /// around a wrap, an SRTP receiver cannot know that there was one.
     #[must_use]
     pub fn new(rng: &mut fastrand::Rng) -> Self {
         Self {
-            ssrc: Ssrc(rng.u32(..)),
+            ssrc: Ssrc(rng.u32(1..)),
             sequence: rng.u16(..1 << 15),
             timestamp: rng.u32(..),
             broken: true,
@@ -74,7 +75,7 @@ impl Sender {
 
     /// Takes another SSRC, since the peer uses ours, too (RFC 3550 §8.2).
     pub fn change_ssrc(&mut self, rng: &mut fastrand::Rng) {
-        self.ssrc = Ssrc(rng.u32(..));
+        self.ssrc = Ssrc(rng.u32(1..));
         self.packets = 0;
         self.octets = 0;
     }

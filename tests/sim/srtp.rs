@@ -1,5 +1,6 @@
 //! An encrypted call under attack: forged, replayed and plain packets from anywhere, and keys that change while it lasts.
 
+use offhook::call::finding::Finding;
 use offhook::call::{Call, CallEvent, EarFrame, Measure, Rings, Setup, Wire};
 use offhook::config;
 use offhook::engine::rings;
@@ -7,7 +8,7 @@ use offhook::ids::CallId;
 use offhook::rtp::packet::{HEADER_LEN, Header, Packet};
 use offhook::rtp::rtcp::{Compound, Report, SENT_LEN_MAX, SenderInfo};
 use offhook::rtp::srtp::{Inbound, Outbound, Profile};
-use offhook::rtp::{Discard, PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
+use offhook::rtp::{Discard, PayloadType, RtpTimestamp, SequenceNumber, Ssrc, latch};
 use offhook::sdp::{Keyring, Negotiation};
 use offhook::time::Instant;
 use rtrb::Consumer;
@@ -52,6 +53,7 @@ struct Line {
     /// Everything that the recogniser was given.
     heard: Vec<u8>,
     silent: bool,
+    finding: Option<Finding>,
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -96,6 +98,8 @@ impl Line {
             id: CallId(1),
             agreed: &agreed,
             signalling: address(PHONE).ip(),
+            guard: latch::Settings::default(),
+            port: 10_000,
             ntp_at_zero: 0,
             cname: "agent@offhook",
             silence_max: Duration::from_secs(5),
@@ -115,6 +119,7 @@ impl Line {
             sent: Sent::default(),
             heard: Vec::new(),
             silent: false,
+            finding: None,
         }
     }
 
@@ -158,6 +163,9 @@ impl Line {
         }
         while let Ok(event) = self.events.pop() {
             self.silent |= event == CallEvent::Silent;
+            if let CallEvent::Audio { audio, .. } = event {
+                self.finding = audio.finding;
+            }
         }
     }
 
@@ -330,6 +338,20 @@ fn a_new_key_is_taken_at_once_and_the_old_one_ends_soon() {
     assert_eq!(line.call.discards().of(Discard::Authentication), 1);
     let (packets, _) = line.received();
     assert!(packets >= 200, "{packets}");
+}
+
+#[test]
+fn a_phone_with_another_key_is_told_apart_from_one_that_sends_nothing() {
+    let mut line = Line::new();
+    let other = [7; 30];
+    line.outbound = Outbound::new(Profile::Aes128Sha80, &other, None).expect("a key");
+    for n in 0..100 {
+        let packet = line.protected(n);
+        line.arrive(false, PHONE, &packet);
+        line.pass(20);
+    }
+    assert_eq!(line.finding, Some(Finding::NotAuthentic));
+    assert_eq!((line.call.remote(), line.call.stats().packets_received), (None, 0));
 }
 
 #[test]
