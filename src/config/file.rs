@@ -3,7 +3,7 @@
 use super::accounts::{self, FileAccount};
 use super::given::Given;
 use super::network::Network;
-use super::{Answer, Config, Error, Latch};
+use super::{Answer, Config, Error, Latch, Srtp};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -88,6 +88,7 @@ struct Media {
     silence_max_s: Option<i64>,
     latch: Option<String>,
     workers: Option<i64>,
+    srtp: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +126,7 @@ struct Voice {
     voice: Option<String>,
 }
 
+const SRTPS: &[(&str, Srtp)] = &[("off", Srtp::Off), ("optional", Srtp::Optional), ("mandatory", Srtp::Mandatory)];
 const LATCHES: &[(&str, Latch)] = &[("sdp", Latch::Sdp), ("signalling", Latch::Signalling), ("any", Latch::Any)];
 
 /// Names under which people would look for a place for their secrets.
@@ -182,6 +184,9 @@ impl File {
         let (media, to) = (&self.media, &mut config.media);
         if let Some(latch) = &media.latch {
             to.latch = in_file("media.latch", latch).choice(LATCHES)?;
+        }
+        if let Some(srtp) = &media.srtp {
+            to.srtp = in_file("media.srtp", srtp).choice(SRTPS)?;
         }
         number("media.workers", media.workers, 1..=64, &mut to.workers)?;
         duration("media.port_rest_ms", media.port_rest_ms, 0..=60_000, Duration::from_millis, &mut to.port_rest)?;

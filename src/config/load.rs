@@ -145,7 +145,7 @@ const LOG_LEVELS: &[(&str, LogLevel)] =
 
 #[cfg(test)]
 mod tests {
-    use super::super::DigestAlgorithm;
+    use super::super::{DigestAlgorithm, Srtp};
     use super::*;
     use std::fmt::Write as _;
     use std::time::Duration;
@@ -185,6 +185,17 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
             error
         }
+    }
+
+    #[test]
+    fn calls_are_encrypted_as_the_file_says() {
+        assert_eq!(setup(&[]).config("").media.srtp, Srtp::Optional);
+        for (word, srtp) in [("off", Srtp::Off), ("optional", Srtp::Optional), ("mandatory", Srtp::Mandatory)] {
+            let toml = format!("[media]\nsrtp = \"{word}\"\n");
+            assert_eq!(setup(&[("offhook.toml", &toml)]).config("").media.srtp, srtp);
+        }
+        let error = setup(&[("offhook.toml", "[media]\nsrtp = \"on\"\n")]).error("");
+        assert_eq!(error, "media.srtp in offhook.toml: \"on\" is not one of: off, optional, mandatory");
     }
 
     #[test]

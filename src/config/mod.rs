@@ -154,6 +154,19 @@ pub struct Media {
     pub latch: Latch,
     /// Media worker threads.
     pub workers: usize,
+    /// Whether calls are encrypted, by keys in the session description (RFC 4568).
+    pub srtp: Srtp,
+}
+
+/// Whether calls are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Srtp {
+    /// Never: a caller who insists is refused.
+    Off,
+    /// Where the caller offers it.
+    Optional,
+    /// Always: a caller who does not offer it is refused.
+    Mandatory,
 }
 
 /// Whose packets may be taken for the caller's, where more than one host sends (`rtp/latch.rs`).
@@ -367,6 +380,7 @@ impl Default for Media {
             silence_max: Duration::from_secs(60),
             latch: Latch::default(),
             workers: 1,
+            srtp: Srtp::Optional,
         }
     }
 }

@@ -273,6 +273,8 @@ pub struct CallDetail {
     #[serde(flatten)]
     call: Call,
     remote: Option<String>,
+    /// The suite that its media are encrypted by; null where they are not.
+    srtp: Option<&'static str>,
     providers: Providers,
     turns: Vec<Turn>,
     quality: Quality,
@@ -350,6 +352,7 @@ impl CallDetail {
         });
         Self {
             remote: call.remote.map(|remote| remote.to_string()),
+            srtp: call.srtp,
             providers: call.providers.into(),
             turns,
             quality: Quality {

@@ -113,7 +113,8 @@ impl Crew {
             stop: stop.clone(),
         };
         let learner = cast.ears.clone();
-        let mut crew = Self { ears: learner, mind, mind_bell, voice, voice_bell, ears_bell, stop, threads: Vec::with_capacity(3) };
+        let mut crew =
+            Self { ears: learner, mind, mind_bell, voice, voice_bell, ears_bell, stop, threads: Vec::with_capacity(3) };
         let Cast { ears, mind, voice } = cast.clone();
         let crashed = Crashed { events: crash_events, conductor: crash_bell };
         let [hears, thinks, speaks] = [ears.computes(), mind.computes(), voice.computes()];

@@ -92,6 +92,11 @@ impl Board {
         }
     }
 
+    /// The call's media are encrypted by this suite, or not; told again where a re-INVITE changes it.
+    pub fn secured(&self, call: CallId, suite: Option<&'static str>) {
+        self.change(call, |row| row.view.srtp = suite);
+    }
+
     /// The call's agent is up (its providers' threads run), or down again.
     pub fn agent_up(&self, call: CallId, up: bool) {
         self.change(call, |row| row.view.agent_up = up);
@@ -296,6 +301,7 @@ impl Row {
             rtp_port: invited.rtp_port,
             remote: None,
             codec: None,
+            srtp: None,
             providers: invited.providers,
             agent_up: false,
             turns: Vec::new(),
@@ -434,6 +440,18 @@ mod tests {
         assert_eq!(board.find_live("abc"), None);
         let totals = board.totals();
         assert_eq!((totals.invited, totals.answered, totals.ended), (1, 1, [1, 0, 0]));
+    }
+
+    #[test]
+    fn a_call_shows_how_it_is_encrypted() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        let srtp = || board.find("abc", at(0)).expect("invited").srtp;
+        assert_eq!(srtp(), None);
+        board.secured(CALL, Some("AES_CM_128_HMAC_SHA1_80"));
+        assert_eq!(srtp(), Some("AES_CM_128_HMAC_SHA1_80"));
+        board.secured(CALL, None);
+        assert_eq!(srtp(), None, "a re-INVITE gave it up");
     }
 
     #[test]

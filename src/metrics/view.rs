@@ -210,6 +210,8 @@ pub struct CallView {
     pub remote: Option<SocketAddr>,
     /// The codec's name, such as `PCMA`, once agreed.
     pub codec: Option<&'static str>,
+    /// How its media are encrypted, such as `AES_CM_128_HMAC_SHA1_80` (RFC 4568 §6.2); `None`: not at all, or not yet agreed.
+    pub srtp: Option<&'static str>,
     /// Who serves it.
     pub providers: ProviderNames,
     /// Whether the agent is up: its providers' threads run.

@@ -13,4 +13,5 @@ mod no_audio;
 mod pacing;
 mod register;
 mod speculation;
+mod srtp;
 mod support;
