@@ -1,6 +1,7 @@
 //! The JSON of the control API: fields in the order and with the names that users' scripts know.
 
 use super::{About, Realtime, Running};
+use crate::engine::listeners::Served;
 use crate::metrics::histogram::milliseconds;
 use crate::metrics::{Board, CallView, Kind, Percentiles, ProviderNames, TurnView};
 use crate::sip::EndedBy;
@@ -81,6 +82,7 @@ pub struct Status {
     status: &'static str,
     sip_port: u16,
     host: String,
+    transports: Vec<Transport>,
     active_calls: usize,
     active_sessions: usize,
     rtp_ports_in_use: Vec<u16>,
@@ -94,6 +96,28 @@ pub struct Status {
     uptime_seconds: u64,
     totals: Totals,
     latency: Latencies,
+}
+
+/// A way on which SIP is served; with an `error` it is not.
+#[derive(Serialize)]
+struct Transport {
+    transport: &'static str,
+    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<&Served> for Transport {
+    fn from(served: &Served) -> Self {
+        Self {
+            transport: served.transport,
+            address: served.listen.to_string(),
+            connections: served.open_connections(),
+            error: served.problem.clone(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -174,6 +198,7 @@ impl Status {
             status: "running",
             sip_port: running.listen.port(),
             host: running.listen.ip().to_string(),
+            transports: running.transports.iter().map(Into::into).collect(),
             active_calls: calls.len(),
             active_sessions: calls.iter().filter(|call| call.agent_up).count(),
             rtp_ports_in_use,

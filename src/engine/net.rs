@@ -8,15 +8,18 @@ use crate::config::Config;
 use crate::engine::affinity::{self, Role};
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
+use crate::engine::listeners::Listening;
 use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::phrases::Phrases;
 use crate::engine::ports::Ports;
 use crate::engine::provider_threads::Cast;
 use crate::engine::rings::{DATAGRAM_MAX, Datagram};
+use crate::engine::streams::Streams;
 use crate::ids::CallId;
 use crate::metrics::{Board, Counter, Journal};
 use crate::providers::{Bell, Listener};
 use crate::sip::flow::Flow;
+use crate::sip::framing::{Frame, PONG};
 use crate::sip::{self, Command, EndedBy, UserAgent};
 use crate::time::{Clock, Instant};
 use calls::NetCall;
@@ -113,6 +116,8 @@ pub struct Parts {
     pub socket: UdpSocket,
     /// Where it is bound.
     pub listen: SocketAddr,
+    /// The bound TCP and TLS sockets.
+    pub listeners: Vec<Listening>,
     /// Rung by everyone.
     pub listener: Listener,
     /// For the threads that this one starts.
@@ -139,6 +144,9 @@ pub struct Parts {
 pub struct Net {
     parts: Parts,
     socket: mio::net::UdpSocket,
+    streams: Streams,
+    /// What a connection brought in this turn.
+    frames: Vec<(Flow, Frame)>,
     agent: UserAgent,
     ports: Ports,
     calls: BTreeMap<CallId, NetCall>,
@@ -158,6 +166,8 @@ impl Net {
         parts.socket.set_nonblocking(true)?;
         let mut socket = mio::net::UdpSocket::from_std(parts.socket.try_clone()?);
         parts.listener.registry().register(&mut socket, SIP_TOKEN, Interest::READABLE)?;
+        let listeners = std::mem::take(&mut parts.listeners);
+        let streams = Streams::new(listeners, parts.listener.registry(), parts.board.clone())?;
         let product = concat!("Offhook/", env!("CARGO_PKG_VERSION"));
         let agent = UserAgent::new(&parts.config.sip, product, parts.rng.fork());
         let ports = Ports::new(&parts.config.media.rtp_ports, parts.config.media.port_rest, parts.rng.fork());
@@ -165,6 +175,8 @@ impl Net {
         Ok(Self {
             parts,
             socket,
+            streams,
+            frames: Vec::new(),
             agent,
             ports,
             calls: BTreeMap::new(),
@@ -203,11 +215,17 @@ impl Net {
         let mut tokens = std::mem::take(&mut self.unread);
         tokens.extend(ready);
         for token in tokens {
-            let more = if token == SIP_TOKEN { self.read_sip(now) } else { self.read_media(token) };
+            let more = match token {
+                SIP_TOKEN => self.read_sip(now),
+                token if Streams::owns(token) => self.read_stream(token, now),
+                token => self.read_media(token),
+            };
             if more {
                 self.unread.insert(token);
             }
         }
+        self.streams.handle_timeout(now, |connection| self.agent.needs(connection));
+        self.take_gone(now);
         self.agent.handle_timeout(now);
         self.obey_user_agent(now);
         self.run_lifecycles(now);
@@ -226,7 +244,7 @@ impl Net {
     fn poll_timeout(&self) -> Option<Instant> {
         let lifecycles = self.calls.values().filter_map(|call| call.lifecycle.poll_timeout()).map(|due| due.at);
         let agent = self.agent.poll_timeout().map(|due| due.at);
-        lifecycles.chain(agent).chain(self.draining).min()
+        lifecycles.chain(agent).chain(self.streams.poll_timeout()).chain(self.draining).min()
     }
 
     fn read_sip(&mut self, now: Instant) -> bool {
@@ -245,6 +263,39 @@ impl Net {
             }
         }
         true
+    }
+
+    fn read_stream(&mut self, token: Token, now: Instant) -> bool {
+        let mut frames = std::mem::take(&mut self.frames);
+        let more = self.streams.handle_ready(token, now, &mut frames);
+        for (flow, frame) in frames.drain(..) {
+            match frame {
+                Frame::Message(bytes) => {
+                    self.agent.handle_input(sip::Input::Received { flow, bytes: &bytes }, now);
+                    self.obey_user_agent(now);
+                }
+                Frame::Ping => {
+                    self.streams.send(flow, PONG, now);
+                }
+                Frame::Unframed(bytes) => {
+                    self.agent.handle_input(sip::Input::Received { flow, bytes: &bytes }, now);
+                    self.obey_user_agent(now);
+                    self.streams.reject(flow, now);
+                }
+                Frame::Alien => self.streams.reject(flow, now),
+            }
+        }
+        self.frames = frames;
+        self.take_gone(now);
+        more
+    }
+
+    /// Tells the user agent which connections are gone.
+    fn take_gone(&mut self, now: Instant) {
+        while let Some(to) = self.streams.poll_gone() {
+            self.agent.handle_input(sip::Input::Unreachable { to }, now);
+            self.obey_user_agent(now);
+        }
     }
 
     fn read_media(&mut self, token: Token) -> bool {
@@ -292,7 +343,12 @@ impl Net {
             match output {
                 sip::Output::Transmit { to, bytes } => {
                     // What the kernel does not take is lost like a datagram on the way: the timers send it again.
-                    if let Err(error) = self.socket.send_to(&bytes, to.peer) {
+                    if to.transport.is_reliable() {
+                        if !self.streams.send(to, &bytes, now) {
+                            self.parts.board.count(SIP_SEND_ERRORS, 1);
+                            self.agent.handle_input(sip::Input::Unreachable { to }, now);
+                        }
+                    } else if let Err(error) = self.socket.send_to(&bytes, to.peer) {
                         self.parts.board.count(SIP_SEND_ERRORS, 1);
                         if error.kind() != io::ErrorKind::WouldBlock {
                             self.agent.handle_input(sip::Input::Unreachable { to }, now);

@@ -1,5 +1,6 @@
 //! How a message came, and so the way on which its answers and our own requests go back (RFC 5626 §2: a flow).
 
+use super::uri::host_of;
 use std::net::SocketAddr;
 
 /// What carries messages between two addresses.
@@ -60,5 +61,53 @@ impl Flow {
     #[must_use]
     pub const fn udp(peer: SocketAddr, local: SocketAddr) -> Self {
         Self { transport: Transport::Udp, peer, local, connection: 0 }
+    }
+
+    /// Whether what is known of one is known of the other: the same connection, or datagrams to the same peer.
+    #[must_use]
+    pub fn is_same_way(&self, other: &Self) -> bool {
+        self.transport == other.transport && self.connection == other.connection && self.peer == other.peer
+    }
+
+    /// Returns the value of our Contact for who comes this way; `secure`: for whoever asked for a `sips` URI, who has to be
+    /// given one (RFC 3261 §12.1.1).
+    #[must_use]
+    pub fn contact(&self, secure: bool) -> String {
+        let (host, port) = (host_of(self.local.ip()), self.local.port());
+        match self.transport.uri_param() {
+            // sips says TLS, and RFC 3261 §26.2.2 has done away with the parameter.
+            _ if secure => format!("<sips:{host}:{port}>"),
+            Some(transport) => format!("<sip:{host}:{port};transport={transport}>"),
+            None => format!("<sip:{host}:{port}>"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contact_says_the_transport_and_sips_where_it_was_asked_for() {
+        let address = |text: &str| text.parse().expect("an address");
+        let udp = Flow::udp(address("10.0.0.2:5060"), address("[fd00::1]:5060"));
+        assert_eq!(udp.contact(false), "<sip:[fd00::1]:5060>");
+        let tcp = Flow { transport: Transport::Tcp, connection: 7, ..udp };
+        assert_eq!(tcp.contact(false), "<sip:[fd00::1]:5060;transport=tcp>");
+        let tls = Flow { transport: Transport::Tls, local: address("10.0.0.1:5061"), ..tcp };
+        assert_eq!(tls.contact(false), "<sip:10.0.0.1:5061;transport=tls>");
+        assert_eq!(tls.contact(true), "<sips:10.0.0.1:5061>");
+    }
+
+    #[test]
+    fn a_connection_is_told_from_its_successor() {
+        let address = |text: &str| text.parse().expect("an address");
+        let first = Flow {
+            transport: Transport::Tcp,
+            connection: 7,
+            ..Flow::udp(address("10.0.0.2:4"), address("10.0.0.1:5060"))
+        };
+        assert!(first.is_same_way(&Flow { local: address("192.0.2.1:5060"), ..first }));
+        assert!(!first.is_same_way(&Flow { connection: 8, ..first }));
     }
 }
