@@ -1,6 +1,6 @@
 //! Reads the settings, starts the engine, waits for a signal, stops; nothing else.
 
-use offhook::config::{Command, Config, LogLevel};
+use offhook::config::{Account, Command, Config, DigestAlgorithm, LogLevel, Secret};
 use offhook::control::{Bridge, StartError, server::Server};
 use offhook::engine::{Engine, certificate, clock::SystemClock, log};
 use offhook::providers::local::models;
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
         Ok((config, Command::Run)) => run(config),
         Ok((config, Command::Models)) => obtain_models(&config),
+        Ok((_, Command::Ha1 { user, realm })) => print_ha1(&user, &realm),
         Ok((_, Command::Print(text))) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -71,15 +72,20 @@ fn run(config: Config) -> ExitCode {
         journal.line(LogLevel::Warn, None, notice);
     }
     if let Some(running) = engine.running() {
-        let port = running.listen.port();
+        let (listen, port) = (running.listen, running.listen.port());
+        let who = match config.sip.accounts.first() {
+            Some(account) => format!("{} with its password", account.user),
+            None => "agent001 with any password".to_owned(),
+        };
         journal.line(
             LogLevel::Info,
             None,
-            format_args!(
-                "SIP on udp {}; register a softphone to 127.0.0.1:{port} as agent001 with any password and dial 1000",
-                running.listen
-            ),
+            format_args!("SIP on udp {listen}; register a softphone to 127.0.0.1:{port} as {who} and dial 1000"),
         );
+        if config.sip.accounts.is_empty() {
+            let text = "OPEN MODE: there are no [[sip.accounts]], and anybody on this machine and its private networks may call";
+            journal.line(LogLevel::Warn, None, text);
+        }
     }
     signals.forever().next();
     // Whoever asks twice does not want to wait.
@@ -111,6 +117,24 @@ fn obtain_models(config: &Config) -> ExitCode {
         }
         Err(error) => fail(&error.to_string()),
     }
+}
+
+/// Reads a password, and prints what is kept of it.
+fn print_ha1(user: &str, realm: &str) -> ExitCode {
+    let mut password = String::new();
+    if let Err(error) = std::io::stdin().read_line(&mut password) {
+        return fail(&format!("cannot read the password from standard input: {error}"));
+    }
+    let password = password.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return fail("there is no password on the first line of standard input");
+    }
+    let account = Account::with_password(user, realm, password);
+    println!("[[sip.accounts]]\nuser = \"{user}\"");
+    for (key, algorithm) in [("ha1", DigestAlgorithm::Md5), ("ha1_sha256", DigestAlgorithm::Sha256)] {
+        println!("{key} = \"{}\"", account.ha1(algorithm).map_or("", Secret::expose));
+    }
+    ExitCode::SUCCESS
 }
 
 fn fail(text: &str) -> ExitCode {

@@ -36,6 +36,7 @@ const WORLD: &[(&str, &[&str])] = &[
 /// Where a foreign crate is used, and nowhere else.
 const HOMES: &[(&str, &[&str])] = &[
     ("rsip", &["src/sip/message"]),
+    ("md5", &["src/config/accounts.rs"]),
     ("rubato", &["src/audio/resample"]),
     ("earshot", &["src/audio/activity"]),
     ("hdrhistogram", &["src/metrics/histogram.rs"]),
@@ -44,6 +45,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("socket2", &["src/control/server.rs", "src/engine"]),
     ("mio", &["src/engine", "src/providers"]),
     ("libc", &["src/engine"]),
+    ("nix", &["src/engine/datagrams.rs"]),
     ("signal_hook", &["src/engine", "src/main.rs"]),
     ("hound", &["src/engine", "src/providers/local"]),
     ("rten", &["src/providers/local"]),

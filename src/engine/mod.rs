@@ -16,6 +16,7 @@ pub mod cast;
 pub mod certificate;
 pub mod clock;
 pub mod conductor;
+pub mod datagrams;
 pub mod listeners;
 pub mod log;
 pub mod media;
@@ -307,7 +308,7 @@ impl Bridge for Engine {
         About {
             providers: casting.map(names).unwrap_or_default(),
             notice: casting.and_then(|casting| casting.notice.clone()),
-            open_mode: true,
+            open_mode: self.config.sip.accounts.is_empty(),
             realtime: *self.realtime.lock(),
             uptime: self.clock.now() - Instant::ZERO,
         }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::engine::affinity::{self, Role};
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
+use crate::engine::datagrams::Datagrams;
 use crate::engine::listeners::Listening;
 use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::phrases::Phrases;
@@ -143,7 +144,7 @@ pub struct Parts {
 /// The thread's state.
 pub struct Net {
     parts: Parts,
-    socket: mio::net::UdpSocket,
+    socket: Datagrams,
     streams: Streams,
     /// What a connection brought in this turn.
     frames: Vec<(Flow, Frame)>,
@@ -163,9 +164,8 @@ impl Net {
     /// # Errors
     /// What the system says about the socket.
     pub fn new(mut parts: Parts) -> io::Result<Self> {
-        parts.socket.set_nonblocking(true)?;
-        let mut socket = mio::net::UdpSocket::from_std(parts.socket.try_clone()?);
-        parts.listener.registry().register(&mut socket, SIP_TOKEN, Interest::READABLE)?;
+        let mut socket = Datagrams::new(parts.socket.try_clone()?)?;
+        parts.listener.registry().register(socket.source(), SIP_TOKEN, Interest::READABLE)?;
         let listeners = std::mem::take(&mut parts.listeners);
         let streams = Streams::new(listeners, parts.listener.registry(), parts.board.clone())?;
         let product = concat!("Offhook/", env!("CARGO_PKG_VERSION"));
@@ -250,9 +250,10 @@ impl Net {
     fn read_sip(&mut self, now: Instant) -> bool {
         let mut bytes = [0; 1 << 16];
         for _ in 0..READS_PER_TURN {
-            match self.socket.recv_from(&mut bytes) {
-                Ok((len, source)) => {
-                    let local = SocketAddr::new(self.local_for(source.ip()), self.parts.listen.port());
+            match self.socket.receive(&mut bytes) {
+                Ok((len, source, local)) => {
+                    let local = local.unwrap_or_else(|| self.local_for(source));
+                    let local = SocketAddr::new(local, self.parts.listen.port());
                     let bytes = bytes.get(..len).unwrap_or_default();
                     self.agent.handle_input(sip::Input::Received { flow: Flow::udp(source, local), bytes }, now);
                     self.obey_user_agent(now);
@@ -322,20 +323,25 @@ impl Net {
     }
 
     /// Returns the address of ours that `peer` reaches us by: where we listen on all, the one that routes to it.
-    fn local_for(&mut self, peer: IpAddr) -> IpAddr {
+    fn local_for(&mut self, peer: SocketAddr) -> IpAddr {
         let bound = self.parts.listen.ip();
         if !bound.is_unspecified() {
             return bound;
         }
-        if let Some(local) = self.routes.get(&peer) {
+        if let Some(local) = self.routes.get(&peer.ip()) {
             return *local;
         }
         let local = route_to(peer).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         if self.routes.len() >= ROUTES_MAX {
             self.routes.clear();
         }
-        self.routes.insert(peer, local);
+        self.routes.insert(peer.ip(), local);
         local
+    }
+
+    /// Returns the address to send from: the one that the peer has asked, unless what it is told is another one.
+    fn sent_from(&self, to: Flow) -> Option<IpAddr> {
+        self.parts.config.sip.advertised_address.is_none().then(|| to.local.ip())
     }
 
     fn obey_user_agent(&mut self, now: Instant) {
@@ -348,7 +354,7 @@ impl Net {
                             self.parts.board.count(SIP_SEND_ERRORS, 1);
                             self.agent.handle_input(sip::Input::Unreachable { to }, now);
                         }
-                    } else if let Err(error) = self.socket.send_to(&bytes, to.peer) {
+                    } else if let Err(error) = self.socket.send(&bytes, to.peer, self.sent_from(to)) {
                         self.parts.board.count(SIP_SEND_ERRORS, 1);
                         if error.kind() != io::ErrorKind::WouldBlock {
                             self.agent.handle_input(sip::Input::Unreachable { to }, now);
@@ -373,6 +379,10 @@ impl Net {
             sip::Event::Ended { call, by, reason } => self.ended(call, by, &reason, now),
             sip::Event::Registered { aor, source, expires_s, .. } => {
                 self.log(None, &format!("{aor} registered from {source} for {expires_s} s"));
+            }
+            sip::Event::Distrusted { source, user } => {
+                let text = format_args!("{source} gave a wrong user name or password for {user:?}");
+                self.parts.journal.line(crate::config::LogLevel::Warn, None, text);
             }
             sip::Event::Unregistered { aor } => self.log(None, &format!("{aor} is not registered any more")),
         }
@@ -434,10 +444,11 @@ impl Net {
 }
 
 /// Returns the address that the system would send from to reach `peer`; asks the routing table only, sends nothing.
-fn route_to(peer: IpAddr) -> Option<IpAddr> {
+fn route_to(mut peer: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let probe = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
     // The discard port (RFC 863): connecting a UDP socket sends nothing.
-    probe.connect(SocketAddr::new(peer, 9)).ok()?;
+    peer.set_port(9);
+    probe.connect(peer).ok()?;
     probe.local_addr().ok().map(|local| local.ip()).filter(|ip| !ip.is_unspecified())
 }

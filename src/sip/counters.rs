@@ -11,7 +11,7 @@ pub enum Discard {
     TooLong,
     /// Not SIP, or too broken to be answered.
     Unreadable,
-    /// From a public address, which open mode does not serve.
+    /// From a public address, in open mode.
     PublicSource,
     /// A response that belongs to no request of ours.
     StrayResponse,
@@ -84,6 +84,10 @@ pub struct Counters {
     pub retransmissions_sent: u64,
     /// Requests refused with 503 because a table was full or the server is stopping.
     pub refused_for_load: u64,
+    /// 401s: requests that had to show who sent them.
+    pub challenges: u64,
+    /// Answers to them with a wrong user name or password.
+    pub wrong_credentials: u64,
     /// Requests of ours that were never answered.
     pub requests_timed_out: u64,
     /// 200s that were never acknowledged.

@@ -102,9 +102,12 @@ impl UserAgent {
             self.out.counters.discard(Discard::StrayAck);
             return;
         };
+        let moves = self.may_move(call, flow);
         let acknowledged = self.sessions.with(call, |session, _| {
             let waiting = session.unacknowledged.take_if(|waiting| waiting.cseq == request.cseq())?;
-            session.dialog.flow = flow;
+            if moves {
+                session.dialog.flow = flow;
+            }
             Some(waiting)
         });
         let Some(waiting) = acknowledged.flatten() else {

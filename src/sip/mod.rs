@@ -5,17 +5,19 @@
 //! whether it came before, and then the file of its subject answers: `invite.rs` a new call, `in_dialog.rs` what comes
 //! within one, `registrar.rs` REGISTER, `options.rs` OPTIONS. `refusals.rs` says no to the rest.
 //!
-//! Open mode, which is the only one so far: any user, any password, but loopback and private addresses only.
+//! Before that, `trust.rs` decides who may: with accounts whoever answers the challenge of `digest.rs`; in open mode, which
+//! is without, any user with any password, but from loopback and private addresses only.
 //!
 //! Connections are accepted and never made (RFC 3261 §18): an answer or a request of ours goes back through the connection
 //! of its flow. Where that is gone the answer is dropped, and our BYE ends as if 503 had come (RFC 3261 §8.1.3.1).
 //!
-//! Not here yet: digest (§22), calls that we place, REFER, SUBSCRIBE and NOTIFY, MESSAGE, PUBLISH (405 each),
+//! Not here yet: calls that we place, REFER, SUBSCRIBE and NOTIFY, MESSAGE, PUBLISH (405 each),
 //! reliable provisional responses (RFC 3262) and session timers (RFC 4028), neither of which is said to be supported.
 
 mod body;
 mod counters;
 mod dialog;
+mod digest;
 pub mod flow;
 pub mod framing;
 mod in_dialog;
@@ -39,6 +41,7 @@ mod tags;
 #[cfg(test)]
 mod torture;
 pub mod transaction;
+mod trust;
 pub mod uri;
 pub mod via;
 
@@ -50,6 +53,7 @@ pub use session::{REOFFER_MAX, RING_MAX};
 use crate::config;
 use crate::ids::CallId;
 use crate::time::{Deadline, Instant};
+use digest::Digest;
 use flow::{Flow, Transport};
 use lexer::StartLine;
 use message::{Method, Request};
@@ -138,6 +142,8 @@ pub enum Event {
     Ended { call: CallId, by: EndedBy, reason: String },
     /// A user registered (or refreshed) a contact.
     Registered { aor: String, contact: String, source: SocketAddr, expires_s: u32 },
+    /// Somebody gave a wrong user name or password; `user` is what was claimed, cut.
+    Distrusted { source: SocketAddr, user: String },
     /// One of a user's contacts is gone: removed, expired, or the oldest of too many.
     Unregistered { aor: String },
 }
@@ -206,6 +212,7 @@ pub struct UserAgent {
     product: String,
     rng: fastrand::Rng,
     tags: Tags,
+    digest: Digest,
     draining: bool,
     transactions: Transactions,
     sessions: Sessions,
@@ -223,6 +230,7 @@ impl UserAgent {
             settings: settings.clone(),
             product: product.to_owned(),
             tags: Tags::new(&mut rng),
+            digest: Digest::new(settings, &mut rng),
             rng,
             draining: false,
             transactions: Transactions::new(timers),
@@ -315,7 +323,7 @@ impl UserAgent {
 
     fn handle_received(&mut self, mut flow: Flow, bytes: &[u8], now: Instant) {
         self.out.counters.datagrams_received += 1;
-        if let Some(reason) = discard(flow, bytes) {
+        if let Some(reason) = self.discard(flow, bytes) {
             self.out.counters.discard(reason);
             return;
         }
@@ -339,6 +347,24 @@ impl UserAgent {
                     Err(flaw) => self.refuse_flawed(&lexed, flaw, method, flow),
                 }
             }
+        }
+    }
+
+    /// Says why a message is not even looked into.
+    fn discard(&self, flow: Flow, bytes: &[u8]) -> Option<Discard> {
+        if !self.is_served(flow.peer) {
+            return Some(Discard::PublicSource);
+        }
+        // RFC 5626 §3.5.1, and the NULs of other phones: over UDP no answer is wanted.
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return Some(Discard::KeepAlive);
+        }
+        match bytes.len() {
+            ..DATAGRAM_BYTES_MIN => Some(Discard::TooShort),
+            DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX => None,
+            // The framer has seen to the length of head and body, and to what ends them.
+            _ if flow.transport.is_reliable() => None,
+            _ => Some(Discard::TooLong),
         }
     }
 
@@ -372,6 +398,7 @@ impl UserAgent {
         }
         if request.to().tag().is_some() && request.method() != Method::Register {
             return match self.sessions.find(&request) {
+                Some(call) if !self.is_of_call(call, flow) && self.refuse_unauthorised(&request, flow, now) => {}
                 Some(call) => self.handle_in_dialog(call, request, flow, now),
                 None => self.refuse(&request, flow, 481),
             };
@@ -379,7 +406,7 @@ impl UserAgent {
         if self.transactions.is_merged(&request) {
             return self.refuse(&request, flow, 482);
         }
-        if self.refuse_unserved(&request, flow) {
+        if self.refuse_unauthorised(&request, flow, now) || self.refuse_unserved(&request, flow) {
             return;
         }
         match request.method() {
@@ -400,33 +427,6 @@ impl UserAgent {
             Command::Drain => self.draining = true,
         }
     }
-}
-
-/// Says why a datagram is not even looked into.
-fn discard(flow: Flow, bytes: &[u8]) -> Option<Discard> {
-    if !is_served(flow.peer) {
-        return Some(Discard::PublicSource);
-    }
-    // RFC 5626 §3.5.1, and the NULs of other phones: over UDP no answer is wanted.
-    if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Some(Discard::KeepAlive);
-    }
-    match bytes.len() {
-        ..DATAGRAM_BYTES_MIN => Some(Discard::TooShort),
-        DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX => None,
-        // The framer has seen to the length of head and body, and to what ends them.
-        _ if flow.transport.is_reliable() => None,
-        _ => Some(Discard::TooLong),
-    }
-}
-
-/// Whether open mode serves `source`: loopback, and the addresses of private networks (RFC 1918, 3927, 4193, 4291).
-fn is_served(source: SocketAddr) -> bool {
-    let served = match source.ip().to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    };
-    served && source.port() != 0
 }
 
 #[cfg(test)]

@@ -49,7 +49,10 @@ impl UserAgent {
     /// Refuses a request because there is no room for it, or no time.
     pub(super) fn refuse_for_load(&mut self, request: &Request, flow: Flow) {
         self.out.counters.refused_for_load += 1;
-        let response = self.stateless(503, request.envelope(), flow).with("Retry-After", RETRY_AFTER_S.to_string());
+        let mut response = self.stateless(503, request.envelope(), flow).with("Retry-After", RETRY_AFTER_S.to_string());
+        if request.method() == Method::Register {
+            response = response.with("P-Registrar-Error", "the server is busy");
+        }
         self.send_stateless(response, request.envelope(), flow);
     }
 
@@ -112,10 +115,14 @@ impl UserAgent {
             Err(RegisterRefusal::NotAnAddress) => begin(404),
             Err(RegisterRefusal::Star) => begin(400).phrase("Bad Contact"),
             Err(RegisterRefusal::OutOfOrder) => begin(500).phrase("CSeq Out Of Order"),
-            Err(RegisterRefusal::TooBrief) => begin(423).with("Min-Expires", self.settings.expires_min_s.to_string()),
+            Err(RegisterRefusal::TooBrief) => begin(423)
+                .with("Min-Expires", self.settings.expires_min_s.to_string())
+                .with("P-Registrar-Error", "the registration time is too short"),
             Err(RegisterRefusal::Full) => {
                 self.out.counters.refused_for_load += 1;
-                begin(503).with("Retry-After", RETRY_AFTER_S.to_string())
+                begin(503)
+                    .with("Retry-After", RETRY_AFTER_S.to_string())
+                    .with("P-Registrar-Error", "too many registrations")
             }
         };
         self.transactions.respond(transaction, response.status(), response.write(&self.product), now, &mut self.out);

@@ -18,7 +18,7 @@ use crate::time::Instant;
 use mio::{Interest, Token};
 use rtrb::{Consumer, Producer};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 /// A call, as net sees it.
@@ -101,7 +101,7 @@ impl Net {
         now: Instant,
     ) -> io::Result<NetCall> {
         let id = invitation.call;
-        let sockets = [self.open(port)?, self.open(port + 1)?];
+        let sockets = [self.open(invitation.local, port)?, self.open(invitation.local, port + 1)?];
         let mut polled = [0, 1].map(|at: usize| sockets[at].try_clone().map(mio::net::UdpSocket::from_std));
         let token = 2 * id.0 as usize;
         for (at, socket) in polled.iter_mut().enumerate() {
@@ -195,9 +195,14 @@ impl Net {
         self.parts.board.invited(&row);
     }
 
-    /// Opens a media socket, on the address that SIP is served on: it may be on all.
-    fn open(&self, port: u16) -> io::Result<UdpSocket> {
-        let socket = UdpSocket::bind(SocketAddr::new(self.parts.listen.ip(), port))?;
+    /// Opens a media socket, on the address that SIP is served on. Where that is all of them, all of the family that the
+    /// caller uses: IPv4 media do not go through an IPv6 socket.
+    fn open(&self, local: IpAddr, port: u16) -> io::Result<UdpSocket> {
+        let address = match self.parts.listen.ip() {
+            all if all.is_unspecified() && local.is_ipv4() => Ipv4Addr::UNSPECIFIED.into(),
+            address => address,
+        };
+        let socket = UdpSocket::bind(SocketAddr::new(address, port))?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     }
