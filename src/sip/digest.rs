@@ -181,6 +181,11 @@ impl Digest {
         self.accounts.is_empty()
     }
 
+    /// Whether there is an account of this name.
+    pub(super) fn has(&self, user: &str) -> bool {
+        self.accounts.contains_key(user)
+    }
+
     /// Returns the WWW-Authenticate values of a 401, strongest first (RFC 8760 §2.4), with one nonce for `source`.
     pub(super) fn challenge(&mut self, source: IpAddr, stale: bool, now: Instant) -> Vec<String> {
         let (realm, nonce) = (&self.realm, self.nonces.make(source, now));

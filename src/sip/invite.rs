@@ -1,5 +1,6 @@
 //! A new call, its CANCEL, and the ACK of every INVITE (RFC 3261 §9.2, §13.3).
 
+use super::admission::CALL_FOR;
 use super::body;
 use super::dialog::Dialog;
 use super::flow::Flow;
@@ -15,6 +16,10 @@ impl UserAgent {
     /// Takes an INVITE outside of dialogs: 100 at once, then the engine decides.
     pub(super) fn handle_invite(&mut self, mut request: Request, flow: Flow, now: Instant) {
         if self.is_full() {
+            return self.refuse_for_load(&request, flow);
+        }
+        if self.has_enough_unacknowledged(flow) {
+            self.out.counters.refused_unacknowledged += 1;
             return self.refuse_for_load(&request, flow);
         }
         let offer = match body::session_description(&request) {
@@ -110,6 +115,10 @@ impl UserAgent {
             }
             Some(waiting)
         });
+        // Its tag went to that address alone: whoever acknowledges is there.
+        if moves && matches!(acknowledged, Some(Some(_))) {
+            self.admission.know(flow.peer, CALL_FOR);
+        }
         let Some(waiting) = acknowledged.flatten() else {
             // Each repetition of a 200 is acknowledged again.
             self.out.counters.retransmissions_absorbed += 1;

@@ -14,6 +14,7 @@
 //! Not here yet: calls that we place, REFER, SUBSCRIBE and NOTIFY, MESSAGE, PUBLISH (405 each),
 //! reliable provisional responses (RFC 3262) and session timers (RFC 4028), neither of which is said to be supported.
 
+mod admission;
 mod body;
 mod counters;
 mod dialog;
@@ -53,6 +54,7 @@ pub use session::{REOFFER_MAX, RING_MAX};
 use crate::config;
 use crate::ids::CallId;
 use crate::time::{Deadline, Instant};
+use admission::{Admission, CALL_FOR, Excess};
 use digest::Digest;
 use flow::{Flow, Transport};
 use lexer::StartLine;
@@ -142,8 +144,9 @@ pub enum Event {
     Ended { call: CallId, by: EndedBy, reason: String },
     /// A user registered (or refreshed) a contact.
     Registered { aor: String, contact: String, source: SocketAddr, expires_s: u32 },
-    /// Somebody gave a wrong user name or password; `user` is what was claimed, cut.
-    Distrusted { source: SocketAddr, user: String },
+    /// Somebody gave a wrong user name or password, `count` times in a row; said at powers of two. `user` is what was
+    /// claimed, cut.
+    Distrusted { source: SocketAddr, user: String, count: u32 },
     /// One of a user's contacts is gone: removed, expired, or the oldest of too many.
     Unregistered { aor: String },
 }
@@ -213,6 +216,7 @@ pub struct UserAgent {
     rng: fastrand::Rng,
     tags: Tags,
     digest: Digest,
+    admission: Admission,
     draining: bool,
     transactions: Transactions,
     sessions: Sessions,
@@ -231,6 +235,7 @@ impl UserAgent {
             product: product.to_owned(),
             tags: Tags::new(&mut rng),
             digest: Digest::new(settings, &mut rng),
+            admission: Admission::new(&settings.limits),
             rng,
             draining: false,
             transactions: Transactions::new(timers),
@@ -260,6 +265,7 @@ impl UserAgent {
 
     /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.admission.handle_timeout(now);
         for call in self.transactions.handle_timeout(now, &mut self.out) {
             self.sessions.remove(call);
         }
@@ -340,6 +346,7 @@ impl UserAgent {
         }
         match lexed.start {
             StartLine::Status { code } => self.handle_response(&lexed, code, now),
+            StartLine::Request { .. } if self.is_scan(&lexed, flow) => self.out.counters.discard(Discard::Scanner),
             StartLine::Request { method, .. } => {
                 self.out.counters.request(method);
                 match Request::read(&lexed) {
@@ -351,9 +358,16 @@ impl UserAgent {
     }
 
     /// Says why a message is not even looked into.
-    fn discard(&self, flow: Flow, bytes: &[u8]) -> Option<Discard> {
+    fn discard(&mut self, flow: Flow, bytes: &[u8]) -> Option<Discard> {
         if !self.is_served(flow.peer) {
             return Some(Discard::PublicSource);
+        }
+        if !self.is_trusted(flow.peer.ip()) {
+            match self.admission.admit(flow.peer) {
+                Ok(()) => {}
+                Err(Excess::Rate) => return Some(Discard::Excess),
+                Err(Excess::Banned) => return Some(Discard::Banned),
+            }
         }
         // RFC 5626 §3.5.1, and the NULs of other phones: over UDP no answer is wanted.
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
@@ -399,7 +413,10 @@ impl UserAgent {
         if request.to().tag().is_some() && request.method() != Method::Register {
             return match self.sessions.find(&request) {
                 Some(call) if !self.is_of_call(call, flow) && self.refuse_unauthorised(&request, flow, now) => {}
-                Some(call) => self.handle_in_dialog(call, request, flow, now),
+                Some(call) => {
+                    self.admission.know(flow.peer, CALL_FOR);
+                    self.handle_in_dialog(call, request, flow, now);
+                }
                 None => self.refuse(&request, flow, 481),
             };
         }

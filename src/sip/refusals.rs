@@ -7,8 +7,9 @@ use super::lexer::{Flaw, Lexed};
 use super::message::{Method, Request};
 use super::registrar::RegisterRefusal;
 use super::response::{ALLOW, Envelope, Response};
-use super::{Discard, Refusal, UserAgent, options, registrar};
+use super::{Discard, Event, Refusal, UserAgent, options, registrar};
 use crate::time::Instant;
+use std::time::Duration;
 
 /// What a caller is told to wait for before it tries a server again that is full or stopping, in seconds.
 pub(super) const RETRY_AFTER_S: u32 = 5;
@@ -78,8 +79,12 @@ impl UserAgent {
         Response::new(status, envelope, flow, &self.tags.stateless(envelope))
     }
 
-    /// Sends a response for which nothing is kept.
+    /// Sends a response for which nothing is kept, unless its address was told enough of them: sources are easily forged.
     pub(super) fn send_stateless(&mut self, response: Response, envelope: &Envelope, flow: Flow) {
+        if !self.is_trusted(flow.peer.ip()) && !self.admission.may_answer(flow.peer) {
+            self.out.counters.answers_withheld += 1;
+            return;
+        }
         self.out.send(envelope.route(flow), response.write(&self.product));
     }
 
@@ -104,7 +109,15 @@ impl UserAgent {
         let begin = |status| Response::new(status, request.envelope(), flow, &tag);
         let response = match self.registrar.register(request, flow, now) {
             Ok((contacts, events)) => {
-                events.into_iter().for_each(|event| self.out.event(event));
+                for event in events {
+                    // In open mode anybody can send a REGISTER in the name of any address.
+                    if let Event::Registered { source, expires_s, .. } = &event
+                        && !self.digest.is_open()
+                    {
+                        self.admission.know(*source, Duration::from_secs((*expires_s).into()));
+                    }
+                    self.out.event(event);
+                }
                 let response = begin(200).with_all("Contact", contacts.iter().map(String::as_str));
                 if registrar::is_outbound(request) && flow.transport.is_reliable() {
                     response.with("Flow-Timer", FLOW_TIMER_S.to_string())

@@ -1,7 +1,9 @@
 //! Who may do what: digest for everybody with accounts, or open mode for those near by (RFC 3261 §22, §26.3.2).
 
+use super::admission::is_scanner;
 use super::digest::Verdict;
 use super::flow::Flow;
+use super::lexer::Lexed;
 use super::message::{Method, Request, method_name};
 use super::uri::SipUri;
 use super::{Event, UserAgent};
@@ -42,6 +44,20 @@ impl UserAgent {
         self.is_of_call(call, flow) || own.is_some_and(|own| own.peer.ip() == flow.peer.ip())
     }
 
+    /// Whether a message says itself that it comes from a scanner.
+    pub(super) fn is_scan(&self, lexed: &Lexed<'_>, flow: Flow) -> bool {
+        let known = self.admission.knows(flow.peer) || self.is_trusted(flow.peer.ip());
+        !known && lexed.values("User-Agent").any(is_scanner)
+    }
+
+    /// Whether enough calls ring, or wait for the ACK of their 200: from this address, or from all, who may not use up the
+    /// room for calls without ever being reached.
+    pub(super) fn has_enough_unacknowledged(&self, flow: Flow) -> bool {
+        let (own, all) = self.sessions.unacknowledged(flow.peer.ip());
+        let enough = own >= self.settings.limits.unacknowledged_max || all >= self.settings.calls_max.div_ceil(2);
+        enough && !self.is_trusted(flow.peer.ip())
+    }
+
     /// Refuses a request whose sender has not shown that it may send it; returns whether it did.
     pub(super) fn refuse_unauthorised(&mut self, request: &Request, flow: Flow, now: Instant) -> bool {
         let never = matches!(request.method(), Method::Ack | Method::Cancel | Method::Options);
@@ -53,23 +69,31 @@ impl UserAgent {
             return true;
         };
         let targets = [request.target(), &request.to().uri];
-        let source = flow.peer.ip();
-        match self.digest.check(&credentials, method_name(request.method()), &targets, source, now) {
-            Verdict::Authentic { user } => {
+        let (source, method) = (flow.peer, method_name(request.method()));
+        let user = Some(credentials.username()).filter(|user| self.digest.has(user));
+        let counts = self.admission.may_check(source, user);
+        // It is checked even where it does not count, so that the time tells nothing.
+        match self.digest.check(&credentials, method, &targets, source.ip(), now) {
+            Verdict::Authentic { user } if counts => {
                 let fits = fits_address(user, request);
+                self.admission.succeeded(source, user);
                 if !fits {
                     self.forbid(request, flow);
                 }
                 !fits
             }
-            Verdict::Stale => {
+            Verdict::Stale if counts => {
                 self.challenge(request, flow, true, None, now);
                 true
             }
-            Verdict::Wrong { .. } => {
+            verdict => {
                 self.out.counters.wrong_credentials += 1;
-                let user = credentials.username().chars().take(USER_CHARS_MAX).collect();
-                self.out.event(Event::Distrusted { source: flow.peer, user });
+                let proven = matches!(verdict, Verdict::Wrong { proven: true });
+                let count = self.admission.failed(source, user, proven);
+                if count.is_power_of_two() {
+                    let user = credentials.username().chars().take(USER_CHARS_MAX).collect();
+                    self.out.event(Event::Distrusted { source, user, count });
+                }
                 self.challenge(request, flow, false, Some(WRONG_PASSWORD), now);
                 true
             }
@@ -184,8 +208,8 @@ mod tests {
         };
         assert_eq!(shape(&mut rig, "a", "wrong"), shape(&mut rig, "nobody", "secret"));
         let source = rig.source;
-        let distrusted = |user: &str| Event::Distrusted { source, user: user.into() };
-        assert_eq!(rig.events(), [distrusted("a"), distrusted("nobody")]);
+        let distrusted = |user: &str, count| Event::Distrusted { source, user: user.into(), count };
+        assert_eq!(rig.events(), [distrusted("a", 1), distrusted("nobody", 2)]);
         assert_eq!(rig.ua.transactions(), (0, 0));
     }
 
@@ -288,5 +312,83 @@ mod tests {
         assert_eq!(rig.say(&caller.request("BYE", "", "")), ["401 Unauthorized"]);
         rig.command(Command::HangUp { call, reason: "enough".into() });
         assert_eq!(rig.last().to.to_string(), "203.0.113.66:5060");
+    }
+
+    #[test]
+    fn guessers_are_slowed_down_banned_and_forgiven() {
+        let mut rig = Rig::with(&settings());
+        let mut number = 0;
+        let mut guess = |rig: &mut Rig, password: &str| {
+            number += 2;
+            rig.say(&register(number));
+            let attempt = answered(rig, &register(number + 1), "a", password);
+            rig.say(&attempt).pop().unwrap_or_default()
+        };
+        for _ in 0..6 {
+            assert_eq!(guess(&mut rig, "wrong"), "401 Unauthorized");
+        }
+        // The right one among the wrong ones is not believed until its turn has come, and looks like them.
+        assert_eq!(guess(&mut rig, "secret"), "401 Unauthorized");
+        assert_eq!(rig.last().header("P-Registrar-Error"), Some(WRONG_PASSWORD));
+        rig.now = rig.now + std::time::Duration::from_secs(1);
+        assert_eq!(guess(&mut rig, "secret"), "200 OK");
+        let counts: Vec<u32> = rig
+            .events()
+            .iter()
+            .filter_map(|event| match event {
+                Event::Distrusted { count, .. } => Some(*count),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(counts, [1, 2, 4]);
+        let home = rig.source;
+        rig.source = "127.0.0.1:6666".parse().expect("an address");
+        for _ in 6..30 {
+            guess(&mut rig, "wrong");
+        }
+        assert_eq!(rig.say(&register(903)), NOTHING);
+        assert_eq!(rig.ua.counters().discarded_for(Discard::Banned), 1);
+        rig.source = home;
+        assert_eq!(rig.say(&register(904)), ["401 Unauthorized"], "the phone that is known is not banned");
+        rig.source = "127.0.0.1:6666".parse().expect("an address");
+        rig.now = rig.now + std::time::Duration::from_secs(301);
+        assert_eq!(rig.say(&register(905)), ["401 Unauthorized"]);
+    }
+
+    #[test]
+    fn a_scanner_gets_nothing() {
+        let mut rig = Rig::new();
+        let scan = register(1).replace("Contact:", "User-Agent: friendly-scanner\r\nContact:");
+        assert_eq!(rig.say(&scan), NOTHING);
+        assert_eq!(rig.ua.counters().discarded_for(Discard::Scanner), 1);
+        assert_eq!(rig.say(&register(1)), ["200 OK"], "the address is not to blame for what may be forged");
+    }
+
+    #[test]
+    fn calls_that_nobody_acknowledges_are_few() {
+        let mut rig = Rig::new();
+        for n in 0..40 {
+            rig.invite(&Caller::new(&format!("flood{n}")));
+        }
+        assert_eq!(rig.say(&Caller::new("more").invite()), ["503 Service Unavailable"]);
+        assert_eq!(rig.ua.counters().refused_unacknowledged, 1);
+        rig.source = "127.0.0.2:5060".parse().expect("an address");
+        let mut caller = Caller::new("other");
+        rig.establish(&mut caller);
+        for n in 0..60 {
+            rig.source = format!("127.0.1.{n}:5060").parse().expect("an address");
+            rig.invite(&Caller::new(&format!("spread{n}")));
+        }
+        rig.source = "127.0.2.1:5060".parse().expect("an address");
+        assert_eq!(rig.say(&Caller::new("last").invite()), ["503 Service Unavailable"], "half of all calls is enough");
+    }
+
+    #[test]
+    fn an_address_is_told_so_many_refusals_and_no_more() {
+        let mut rig = Rig::with(&settings());
+        let answers = (0..500).filter(|n| !rig.say(&register(*n)).is_empty()).count();
+        assert_eq!((answers, rig.ua.counters().answers_withheld), (120, 380));
+        assert_eq!((0..500).filter(|n| !rig.say(&register(*n)).is_empty()).count(), 0);
+        assert_eq!(rig.ua.counters().discarded_for(Discard::Excess), 400);
     }
 }

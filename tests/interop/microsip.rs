@@ -19,21 +19,21 @@ answer = "We are open from nine to five."
 "#;
 
 /// Speech of the local voice between two silences, as a file that the softphone plays.
-struct Script<'a> {
+pub(super) struct Script<'a> {
     voice: HibariVoice,
     folder: &'a Path,
 }
 
 impl<'a> Script<'a> {
-    fn new(models: &Path, folder: &'a Path) -> Self {
+    pub(super) fn new(models: &Path, folder: &'a Path) -> Self {
         Self { voice: HibariVoice::new(models), folder }
     }
 
-    fn pcm(&self, text: &str) -> Vec<i16> {
+    pub(super) fn pcm(&self, text: &str) -> Vec<i16> {
         self.voice.render(text).expect("the voice speaks")
     }
 
-    fn say(&self, phone: &mut Softphone, text: &str) {
+    pub(super) fn say(&self, phone: &mut Softphone, text: &str) {
         let path = self.folder.join("said.wav");
         let mut pcm = vec![0; sound::RATE / 10];
         pcm.extend(self.pcm(text));

@@ -1,6 +1,6 @@
 """A softphone on PJSIP, set up as MicroSIP sets itself up: takes a command a line on stdin, prints a JSON line per event.
 
-usage: pjsua2_phone.py SERVER
+usage: pjsua2_phone.py SERVER [udp | tcp | tls]
 commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
           hold | unhold | hangup
 The end of stdin hangs up and ends it.
@@ -13,6 +13,9 @@ import sys
 import pjsua2 as pj
 
 SERVER = sys.argv[1]
+TRANSPORT = sys.argv[2] if len(sys.argv) > 2 else "udp"
+# MicroSIP writes the transport into its URIs unless it is UDP.
+PARAMETER = "" if TRANSPORT == "udp" else f";transport={TRANSPORT}"
 
 
 def say(event, **fields):
@@ -71,7 +74,7 @@ class Phone:
             self.call = Call(self.account)
             parameters = pj.CallOpParam(True)
             parameters.opt.videoCount = 0
-            self.call.makeCall(f"sip:{argument}@{SERVER}", parameters)
+            self.call.makeCall(f"sip:{argument}@{SERVER}{PARAMETER}", parameters)
         elif command == "play":
             self.player = pj.AudioMediaPlayer()
             self.player.createPlayer(argument, pj.PJMEDIA_FILE_NO_LOOP)
@@ -126,7 +129,9 @@ def open_endpoint():
     config.medConfig.clockRate = 8000
     config.medConfig.sndClockRate = 8000
     endpoint.libInit(config)
-    transport = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, pj.TransportConfig())
+    kinds = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP, "tls": pj.PJSIP_TRANSPORT_TLS}
+    # As in MicroSIP, the server's certificate is not checked.
+    transport = endpoint.transportCreate(kinds[TRANSPORT], pj.TransportConfig())
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
@@ -139,7 +144,7 @@ def open_endpoint():
 def open_account(transport):
     config = pj.AccountConfig()
     config.idUri = f"<sip:agent001@{SERVER.split(':')[0]}>"
-    config.regConfig.registrarUri = f"sip:{SERVER}"
+    config.regConfig.registrarUri = f"sip:{SERVER}{PARAMETER}"
     config.regConfig.registerOnAdd = False
     config.regConfig.timeoutSec = 300
     config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", "agent001", 0, "any password"))

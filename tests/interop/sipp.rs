@@ -18,12 +18,28 @@ fn sipp(offhook: &Offhook, folder: &Path, args: &[&str]) -> Command {
 
 #[test]
 fn twenty_calls_at_ten_a_second_are_all_answered() {
+    all_are_answered("u1");
+}
+
+#[test]
+fn twenty_calls_over_one_connection_are_all_answered() {
+    all_are_answered("t1");
+}
+
+#[test]
+fn twenty_calls_over_a_connection_each_are_all_answered() {
+    all_are_answered("tn");
+}
+
+/// SIPp's names: `u1` is one UDP socket, `t1` one TCP connection, `tn` one per call.
+fn all_are_answered(transport: &str) {
     if !there_is("sipp", "sip-tester") {
         return;
     }
     let offhook = Offhook::start(&ECHO, "");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = sipp(&offhook, folder.path(), &["-sn", "uac", "-m", "20", "-r", "10", "-d", "300"]);
+    let mut command =
+        sipp(&offhook, folder.path(), &["-sn", "uac", "-m", "20", "-r", "10", "-d", "300", "-t", transport]);
     let mut process = Kept(command.spawn().expect("sipp runs"));
     let status = process.wait("sipp", Duration::from_secs(40));
     // 0: every call went as the scenario says.

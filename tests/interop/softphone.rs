@@ -19,6 +19,11 @@ pub struct Softphone {
 impl Softphone {
     /// Starts one that knows `server`; `None`, said aloud, where there is no pjsua2.
     pub fn open(server: SocketAddr) -> Option<Self> {
+        Self::open_over("udp", server)
+    }
+
+    /// Starts one that reaches `server` over `transport`: `udp`, `tcp` or `tls`.
+    pub fn open_over(transport: &str, server: SocketAddr) -> Option<Self> {
         let python = std::env::var_os("OFFHOOK_TEST_PYTHON").unwrap_or_else(|| "python3".into());
         let has_it = Command::new(&python).args(["-c", "import pjsua2"]).stderr(Stdio::null()).status();
         if !has_it.is_ok_and(|status| status.success()) {
@@ -29,7 +34,13 @@ impl Softphone {
         }
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/pjsua2_phone.py");
         let mut command = Command::new(python);
-        command.arg(script).arg(server.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .arg(script)
+            .arg(server.to_string())
+            .arg(transport)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut process = Kept(command.spawn().expect("Python runs"));
         let events = Lines::of(process.0.stdout.take().expect("it is piped"));
         let stdin = process.0.stdin.take().expect("it is piped");
