@@ -38,8 +38,11 @@ fn all_are_answered(transport: &str) {
     }
     let offhook = Offhook::start(&ECHO, "");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command =
-        sipp(&offhook, folder.path(), &["-sn", "uac", "-m", "20", "-r", "10", "-d", "300", "-t", transport]);
+    let mut command = sipp(
+        &offhook,
+        folder.path(),
+        &["-sn", "uac", "-m", "20", "-r", "10", "-d", "300", "-t", transport, "-max_socket", "200"],
+    );
     let mut process = Kept(command.spawn().expect("sipp runs"));
     let status = process.wait("sipp", Duration::from_secs(40));
     // 0: every call went as the scenario says.
