@@ -139,12 +139,12 @@ impl UserAgent {
     }
 
     fn refresh(&mut self, arrival: &Arrival, now: Instant) {
-        let local = self.sessions.with(arrival.call, |session, _| {
+        let flow = self.sessions.with(arrival.call, |session, _| {
             session.dialog.refresh_target(arrival.request.contact_uri());
-            session.dialog.flow.local
+            session.dialog.flow
         });
-        let Some(local) = local else { return };
-        let response = arrival.begin(200).with("Contact", contact(local)).with("Allow", ALLOW);
+        let Some(flow) = flow else { return };
+        let response = arrival.begin(200).with("Contact", contact(flow, &arrival.request)).with("Allow", ALLOW);
         self.respond(arrival, response.with("Supported", options::SUPPORTED), now);
     }
 }

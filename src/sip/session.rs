@@ -8,13 +8,12 @@ use super::response::{ALLOW, Response};
 use super::schedule::Schedule;
 use super::transaction::TransactionId;
 use super::transaction::timers::{Letter, Timers};
-use super::uri::host_of;
+use super::uri::{SipUri, host_of};
 use super::{EndedBy, Event, Refusal, UserAgent, options};
 use crate::ids::CallId;
 use crate::time::Instant;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The longest that a call may ring; callers give up after three minutes (RFC 3261 §16.6, timer C).
@@ -114,6 +113,11 @@ impl Sessions {
 
     pub(super) const fn live(&self) -> usize {
         self.live
+    }
+
+    /// Returns the flow of each call.
+    pub(super) fn flows(&self) -> impl Iterator<Item = Flow> {
+        self.sessions.values().map(|session| session.dialog.flow)
     }
 
     pub(super) fn find(&self, request: &Request) -> Option<CallId> {
@@ -345,13 +349,13 @@ pub(super) fn begin(status: u16, pending: &Pending, dialog: &Dialog) -> Response
 fn dialog_forming(response: Response, pending: &Pending, dialog: &Dialog) -> Response {
     response
         .with_all("Record-Route", pending.request.values("Record-Route"))
-        .with("Contact", contact(dialog.flow.local))
+        .with("Contact", contact(dialog.flow, &pending.request))
         .with("Allow", ALLOW)
 }
 
-/// Returns our Contact, as the peer reaches us.
-pub(super) fn contact(local: SocketAddr) -> String {
-    format!("<sip:{}:{}>", host_of(local.ip()), local.port())
+/// Returns our Contact, as the peer that sent `request` by `flow` reaches us.
+pub(super) fn contact(flow: Flow, request: &Request) -> String {
+    flow.contact(SipUri::parse(request.target()).is_some_and(|uri| uri.secure))
 }
 
 fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bool, now: Instant) -> Unacknowledged {

@@ -19,6 +19,7 @@ mod sipp;
 mod softphone;
 mod sound;
 mod srtp;
+mod transports;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -2,7 +2,7 @@
 
 usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
 settings: user=NAME password=TEXT | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
-          srtp=1 (offered) or 2 (insisted on) | suite=NAME (the only one)
+          srtp=1 (offered) or 2 (insisted on) | suite=NAME (the only one) | transport=udp, tcp or tls
 commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
           hold | unhold | hangup
 The end of stdin hangs up and ends it.
@@ -18,6 +18,9 @@ SERVER = sys.argv[1]
 SETTINGS = dict(word.split("=", 1) for word in sys.argv[2:])
 USER = SETTINGS.get("user", "agent001")
 PASSWORD = SETTINGS.get("password", "any password")
+TRANSPORT = SETTINGS.get("transport", "udp")
+# MicroSIP writes the transport into its URIs unless it is UDP.
+PARAMETER = "" if TRANSPORT == "udp" else f";transport={TRANSPORT}"
 
 
 def say(event, **fields):
@@ -78,7 +81,7 @@ class Phone:
             self.call = Call(self.account)
             parameters = pj.CallOpParam(True)
             parameters.opt.videoCount = 0
-            self.call.makeCall(f"sip:{argument}@{SERVER}", parameters)
+            self.call.makeCall(f"sip:{argument}@{SERVER}{PARAMETER}", parameters)
         elif command == "play":
             self.player = pj.AudioMediaPlayer()
             self.player.createPlayer(argument, pj.PJMEDIA_FILE_NO_LOOP)
@@ -134,7 +137,9 @@ def open_endpoint():
     config.medConfig.clockRate = int(SETTINGS.get("rate", 8000))
     config.medConfig.sndClockRate = config.medConfig.clockRate
     endpoint.libInit(config)
-    transport = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, pj.TransportConfig())
+    kinds = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP, "tls": pj.PJSIP_TRANSPORT_TLS}
+    # As in MicroSIP, the server's certificate is not checked.
+    transport = endpoint.transportCreate(kinds[TRANSPORT], pj.TransportConfig())
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
@@ -147,7 +152,7 @@ def open_endpoint():
 def open_account(transport):
     config = pj.AccountConfig()
     config.idUri = f"<sip:{USER}@{SERVER.split(':')[0]}>"
-    config.regConfig.registrarUri = f"sip:{SERVER}"
+    config.regConfig.registrarUri = f"sip:{SERVER}{PARAMETER}"
     config.regConfig.registerOnAdd = False
     config.regConfig.timeoutSec = 300
     config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", USER, 0, PASSWORD))

@@ -183,9 +183,10 @@ impl Transactions {
         }
         let id = TransactionId(self.next);
         self.next += 1;
+        let timers = self.timers.over(to.transport);
         let machine = match request.method() {
-            Method::Invite => Machine::Invite(InviteServer::new(self.timers)),
-            _ => Machine::NonInvite(NonInviteServer::new(self.timers)),
+            Method::Invite => Machine::Invite(InviteServer::new(timers)),
+            _ => Machine::NonInvite(NonInviteServer::new(timers)),
         };
         let (key, merge) = (ServerKey::new(request, request.method()), merge_key(request));
         self.by_key.insert(key.clone(), id);
@@ -194,6 +195,18 @@ impl Transactions {
         }
         self.servers.insert(id, Server { machine, key, merge, to });
         Some(id)
+    }
+
+    /// Takes note that the request came again by `to`: who has made a further connection has lost the one before, and its
+    /// answers go where they arrive. From another host it is nobody's repetition, and changes nothing.
+    pub(super) fn follow(&mut self, id: TransactionId, to: Flow) {
+        if let Some(server) = self.servers.get_mut(&id)
+            && to.transport.is_reliable()
+            && server.to.transport == to.transport
+            && server.to.peer.ip() == to.peer.ip()
+        {
+            server.to = to;
+        }
     }
 
     /// Takes a repetition of the request.
@@ -266,7 +279,7 @@ impl Transactions {
         if self.clients.len() >= CLIENTS_MAX {
             return false;
         }
-        let machine = NonInviteClient::new(self.timers, bytes, now);
+        let machine = NonInviteClient::new(self.timers.over(to.transport), bytes, now);
         self.schedule.set(&Due::Client(branch.clone()), machine.poll_timeout());
         self.clients.insert(branch, Client { machine, method: method_name(method), owner, to });
         true
@@ -288,8 +301,12 @@ impl Transactions {
 
     /// Takes a transport error: requests of ours to `to` have ended, and these are their calls.
     pub(super) fn unreachable(&mut self, to: Flow) -> Vec<CallId> {
-        let branches: Vec<String> =
-            self.clients.iter().filter(|(_, client)| client.to == to).map(|(branch, _)| branch.clone()).collect();
+        let branches: Vec<String> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.to.is_same_way(&to))
+            .map(|(branch, _)| branch.clone())
+            .collect();
         let mut ended = Vec::new();
         for branch in branches {
             if let Some(client) = self.clients.get_mut(&branch)
