@@ -14,8 +14,9 @@ use offhook::providers::Bell;
 use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
 use offhook::rtp::rtcp::{Report, ReportBlock, SENT_LEN_MAX, SenderInfo};
+use offhook::rtp::srtp::{Outbound, Profile};
 use offhook::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
-use offhook::sdp::{Agreed, Direction, Encoding, RemoteAddress};
+use offhook::sdp::{Agreed, Direction, Encoding, Keyring, Keys, Negotiation, RemoteAddress};
 use offhook::time::{Clock, Instant};
 use rtrb::{Consumer, Producer};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -74,6 +75,8 @@ fn armed<T>(work: impl FnOnce() -> T) -> T {
 }
 
 const CALLS: u32 = 4;
+/// The call that is encrypted.
+const ENCRYPTED: u32 = 3;
 const AUDIO: u8 = 0;
 const WIDE: u8 = 9;
 const COMFORT_NOISE: u8 = 13;
@@ -111,6 +114,7 @@ struct Peer {
     seen: Seen,
     /// Of a caller who speaks G.722.
     wide: Option<g722::Encoder>,
+    outbound: Option<Outbound>,
 }
 
 impl Peer {
@@ -137,8 +141,11 @@ impl Peer {
             rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
         };
         let here = Bell::for_thread(std::thread::current());
+        let mut call = Call::new(setup, now, &mut rng);
+        let keys = (id == ENCRYPTED).then(|| keys(1));
+        call.set_keys(keys.as_ref(), now);
         let line = Line {
-            call: Call::new(setup, now, &mut rng),
+            call,
             packets: packets_out,
             rtp: Arc::new(bind()),
             rtcp: Arc::new(bind()),
@@ -164,6 +171,7 @@ impl Peer {
             turn: TurnId::GREETING,
             seen: Seen::default(),
             wide: wide.then(g722::Encoder::new),
+            outbound: keys.and_then(|keys| Outbound::new(Profile::Aes128Sha80, keys.theirs.as_bytes(), None)),
         };
         (peer, Box::new(line))
     }
@@ -280,9 +288,15 @@ impl Peer {
     fn put(&mut self, rtcp: bool, packet: &[u8], arrived: Instant) {
         let mut bytes = [0; DATAGRAM_MAX];
         bytes[..packet.len()].copy_from_slice(packet);
+        // What follows upon nothing goes out as it is, and is refused: noise, and a packet that comes too late.
+        let protected = self.outbound.as_mut().and_then(|key| match rtcp {
+            true => key.protect_rtcp(&mut bytes, packet.len()),
+            false => key.protect_rtp(&mut bytes, packet.len()),
+        });
+        let len = protected.unwrap_or(packet.len()) as u16;
         let source = if rtcp { &self.rtcp } else { &self.rtp }.local_addr().unwrap();
         // A full ring drops the newest, as net does.
-        let _ = self.packets.push(Datagram { rtcp, source, arrived, len: packet.len() as u16, bytes });
+        let _ = self.packets.push(Datagram { rtcp, source, arrived, len, bytes });
     }
 
     fn header(&self, payload_type: u8, marker: bool) -> Vec<u8> {
@@ -350,6 +364,22 @@ fn agreed(rtp: &UdpSocket, rtcp: &UdpSocket, wide: bool, direction: Direction) -
         rtcp_mux: false,
         ptime_ms: 20,
     }
+}
+
+/// The keys that an answer agrees upon, each byte of the phone's being `own`.
+fn keys(own: u8) -> Keys {
+    let digits = ["AQEB", "AgIC"][usize::from(own) - 1].repeat(10);
+    let offer = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/SAVP 0\r\n\
+         a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{digits}\r\n"
+    );
+    let keyring = Keyring::new(offhook::config::Srtp::Optional, |bytes| {
+        bytes.fill(7);
+        true
+    });
+    let mut negotiation = Negotiation::new(1, "127.0.0.1:10000".parse().unwrap()).with_keyring(keyring);
+    negotiation.answer(offer.as_bytes()).unwrap();
+    negotiation.keys().cloned().unwrap()
 }
 
 /// A voice of 125 Hz and its overtones, from this sample on.
@@ -420,6 +450,14 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
                 let (peer, line) = Peer::new(CALLS + 1, start);
                 bench.order(WorkerOrder::Add(line));
                 peers.push(peer);
+            }
+            // Another key for the call that is encrypted.
+            2000 => {
+                let peer = &mut peers[ENCRYPTED as usize - 1];
+                let keys = keys(2);
+                let after = peer.outbound.as_ref().and_then(Outbound::position);
+                peer.outbound = Outbound::new(Profile::Aes128Sha80, keys.theirs.as_bytes(), after);
+                bench.order(WorkerOrder::Secure(peer.id, Some(keys)));
             }
             2500 => bench.order(WorkerOrder::Remove(CallId(CALLS + 1))),
             _ => {}

@@ -74,7 +74,7 @@ impl Encoder {
         for (byte, pair) in out.iter_mut().zip(pcm.chunks_exact(SAMPLES_PER_BYTE)) {
             let &[first, second] = pair else { return };
             let (b, a) = self.past.push(i32::from(first), i32::from(second));
-            *byte = self.code(a + b >> 14, a - b >> 14);
+            *byte = self.code((a + b) >> 14, (a - b) >> 14);
         }
     }
 
@@ -84,7 +84,7 @@ impl Encoder {
         // One's complement makes the lowest value's magnitude fit.
         let magnitude = difference ^ (difference >> 31);
         let step = self.low.step;
-        let level = LEVELS_6.partition_point(|level| magnitude >= level * step >> 12) as i32;
+        let level = LEVELS_6.partition_point(|level| magnitude >= (level * step) >> 12) as i32;
         let low_code = match (difference < 0, level) {
             (false, _) => 61 - level,
             (true, 0 | 1) => 63 - level,
@@ -94,7 +94,7 @@ impl Encoder {
 
         let difference = saturated(high - self.high.predicted());
         let magnitude = difference ^ (difference >> 31);
-        let outer = magnitude >= LEVEL_2 * self.high.step >> 12;
+        let outer = magnitude >= (LEVEL_2 * self.high.step) >> 12;
         let high_code = match (difference < 0, outer) {
             (true, true) => 0,
             (true, false) => 1,
@@ -134,10 +134,10 @@ impl Decoder {
     pub fn decode(&mut self, bytes: &[u8], out: &mut [i16]) {
         for (&byte, pair) in bytes.iter().zip(out.chunks_exact_mut(SAMPLES_PER_BYTE)) {
             let code = usize::from(byte & 0x3f);
-            let low = self.low.predicted() + (VALUES_6[code] * self.low.step >> 15);
+            let low = self.low.predicted() + ((VALUES_6[code] * self.low.step) >> 15);
             self.low.adapt_low(code >> 2);
             let code = usize::from(byte >> 6);
-            let high = self.high.predicted() + (VALUES_2[code] * self.high.step >> 15);
+            let high = self.high.predicted() + ((VALUES_2[code] * self.high.step) >> 15);
             self.high.adapt_high(code);
             let (low, high) = (low.clamp(-16_384, 16_383), high.clamp(-16_384, 16_383));
             let (second, first) = self.past.push(low + high, low - high);
@@ -211,16 +211,16 @@ impl Band {
 
     /// Goes on by the upper four bits of the lower band's code.
     fn adapt_low(&mut self, code: usize) {
-        let difference = VALUES_4[code] * self.step >> 15;
-        self.log_step = ((self.log_step * 127 >> 7) + GROWTH_4[code]).clamp(0, 18_432);
+        let difference = (VALUES_4[code] * self.step) >> 15;
+        self.log_step = (((self.log_step * 127) >> 7) + GROWTH_4[code]).clamp(0, 18_432);
         self.step = antilog(self.log_step, 8);
         self.predict(difference);
     }
 
     /// Goes on by the upper band's code.
     fn adapt_high(&mut self, code: usize) {
-        let difference = VALUES_2[code] * self.step >> 15;
-        self.log_step = ((self.log_step * 127 >> 7) + GROWTH_2[code]).clamp(0, 22_528);
+        let difference = (VALUES_2[code] * self.step) >> 15;
+        self.log_step = (((self.log_step * 127) >> 7) + GROWTH_2[code]).clamp(0, 22_528);
         self.step = antilog(self.log_step, 10);
         self.predict(difference);
     }
@@ -237,7 +237,7 @@ impl Band {
         self.values = [value, self.values[0]];
         self.negative = [negative, self.negative[0]];
 
-        let weigh = |(&value, &weight): (&i32, &i32)| saturated(2 * value) * weight >> 15;
+        let weigh = |(&value, &weight): (&i32, &i32)| (saturated(2 * value) * weight) >> 15;
         let by_poles = saturated(self.values.iter().zip(&self.poles).map(weigh).sum());
         self.by_zeros = saturated(self.differences.iter().zip(&self.zeros).map(weigh).sum());
         self.predicted = saturated(by_poles + self.by_zeros);
@@ -250,10 +250,10 @@ impl Band {
         let slope = saturated(4 * first);
         let slope = if negative == before { saturated(-slope) } else { slope };
         let sway = if negative == long_before { 128 } else { -128 };
-        let second = ((slope >> 7) + sway + (second * 32_512 >> 15)).clamp(-12_288, 12_288);
+        let second = ((slope >> 7) + sway + ((second * 32_512) >> 15)).clamp(-12_288, 12_288);
         let sway = if negative == before { 192 } else { -192 };
         let limit = 15_360 - second;
-        let first = saturated(sway + (first * 32_640 >> 15)).clamp(-limit, limit);
+        let first = saturated(sway + ((first * 32_640) >> 15)).clamp(-limit, limit);
         self.poles = [first, second];
     }
 
@@ -262,14 +262,14 @@ impl Band {
         let sway = if difference == 0 { 0 } else { 128 };
         for (zero, past) in self.zeros.iter_mut().zip(&self.differences) {
             let sway = if (*past < 0) == (difference < 0) { sway } else { -sway };
-            *zero = saturated(sway + (*zero * 32_640 >> 15));
+            *zero = saturated(sway + ((*zero * 32_640) >> 15));
         }
     }
 }
 
 /// The step of a logarithm (SCALEL, SCALEH): `shift` places the band's largest.
 const fn antilog(log: i32, shift: i32) -> i32 {
-    let mantissa = ANTILOG[(log >> 6 & 31) as usize];
+    let mantissa = ANTILOG[((log >> 6) & 31) as usize];
     let shift = shift - (log >> 11);
     (if shift < 0 { mantissa << -shift } else { mantissa >> shift }) << 2
 }

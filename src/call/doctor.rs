@@ -105,6 +105,7 @@ struct Refused {
     unsteady: Option<SocketAddr>,
     unsteadies: u32,
     handshakes: u32,
+    unauthentic: u32,
 }
 
 /// What the peer's RTCP says of our stream.
@@ -282,6 +283,7 @@ impl Doctor {
                 count(&mut refused.unsteadies);
             }
             Discard::NotRtp if kind == packet::Kind::Other => count(&mut refused.handshakes),
+            Discard::Authentication => count(&mut refused.unauthentic),
             // The rest is of a stream that was taken, or broken beyond any name.
             _ => {}
         }
@@ -359,6 +361,9 @@ impl Doctor {
         }
         if let Some(source) = refused.other_address.filter(|_| refused.other_addresses >= REFUSED_MIN) {
             return found(Finding::OtherAddress { described, source });
+        }
+        if refused.unauthentic >= REFUSED_MIN {
+            return found(Finding::NotAuthentic);
         }
         if refused.handshakes >= REFUSED_MIN {
             return found(Finding::Handshake);

@@ -4,7 +4,7 @@ use super::EarFrame;
 use super::digits::Way;
 use super::ear::Ear;
 use crate::jitter::{self, Incoming, Out, Stats};
-use crate::rtp::latch::{self, Expected, Latch};
+use crate::rtp::latch::{self, Expected, Latch, Source};
 use crate::rtp::packet::Packet;
 use crate::rtp::receiver::Receiver;
 use crate::rtp::rtcp::{self, Compound, LastSenderReport, ReportBlock};
@@ -93,12 +93,12 @@ impl Ingress {
     /// Bounded: at most the packets held for a gap, and 500 ms of filled-in silence.
     pub fn handle_packet(
         &mut self,
-        source: SocketAddr,
+        source: impl Into<Source>,
         bytes: &[u8],
         now: Instant,
         sink: &mut impl FnMut(Output<'_>),
     ) -> Result<(), Discard> {
-        let admitted = self.admit(source, bytes, now, sink).inspect_err(|reason| self.discards.count(*reason));
+        let admitted = self.admit(source.into(), bytes, now, sink).inspect_err(|reason| self.discards.count(*reason));
         self.drain(now, sink);
         admitted
     }
@@ -110,13 +110,13 @@ impl Ingress {
     /// Bounded by the datagram's length.
     pub fn handle_rtcp(
         &mut self,
-        source: SocketAddr,
+        source: impl Into<Source>,
         bytes: &[u8],
         now: Instant,
         own_ssrc: Ssrc,
         report: &mut impl FnMut(Option<&ReportBlock>),
     ) {
-        let compound = match self.admit_rtcp(source, bytes) {
+        let compound = match self.admit_rtcp(source.into(), bytes) {
             Ok(compound) => compound,
             Err(reason) => return self.discards.count(reason),
         };
@@ -138,9 +138,17 @@ impl Ingress {
         }
     }
 
+    /// Counts a datagram that was refused before it came here.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub const fn refuse(&mut self, reason: Discard) {
+        self.discards.count(reason);
+    }
+
     /// Lets RTCP in from the host that RTP comes from, and of the SSRC that RTP has: a stranger behind the same NAT can send
     /// from there, and would have to guess it.
-    fn admit_rtcp<'b>(&mut self, source: SocketAddr, bytes: &'b [u8]) -> Result<Compound<'b>, Discard> {
+    fn admit_rtcp<'b>(&mut self, source: Source, bytes: &'b [u8]) -> Result<Compound<'b>, Discard> {
         let compound = Compound::parse(bytes)?;
         if compound.sender().is_none_or(|sender| !self.is_theirs(sender)) {
             return Err(Discard::Foreign);
@@ -261,7 +269,7 @@ impl Ingress {
     /// Lets a packet in as far as the jitter buffer.
     fn admit(
         &mut self,
-        source: SocketAddr,
+        source: Source,
         bytes: &[u8],
         now: Instant,
         sink: &mut impl FnMut(Output<'_>),
@@ -272,7 +280,7 @@ impl Ingress {
         let event = self.agreed.telephone_event_received == Some(payload_type);
         if !audio && !event && !is_comfort_noise(&self.agreed, payload_type) {
             // A stranger's is a stranger's, whatever is in it.
-            return Err(if self.latch.is_plausible(source) { Discard::PayloadType } else { Discard::Foreign });
+            return Err(if self.latch.is_plausible(source.address) { Discard::PayloadType } else { Discard::Foreign });
         }
         self.latch.admit(source, &header, now)?;
         self.last_heard = Some(now);
@@ -423,7 +431,7 @@ mod tests {
         }
 
         fn datagram(&mut self, source: &str, bytes: &[u8]) {
-            let source = source.parse().expect("an address");
+            let source: SocketAddr = source.parse().expect("an address");
             self.run(|ingress, now, sink| {
                 let _ = ingress.handle_packet(source, bytes, now, &mut |output| sink(output));
             });
@@ -973,7 +981,7 @@ mod tests {
         let len = report.write(&mut bytes).expect("it fits");
         let mut about = Vec::new();
         let at = Instant::from_millis(2000);
-        let source = "198.51.100.1:4001".parse().expect("an address");
+        let source: SocketAddr = "198.51.100.1:4001".parse().expect("an address");
         line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(99), &mut |block| about.push(block.copied()));
         line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(98), &mut |block| about.push(block.copied()));
         assert_eq!(about, [Some(block), None], "only what is about us");
@@ -997,7 +1005,7 @@ mod tests {
             let report =
                 rtcp::Report { ssrc: Ssrc(ssrc), sender: Some(info), block: Some(block), cname: "x", bye: true };
             let len = report.write(&mut bytes).expect("it fits");
-            let source = source.parse().expect("an address");
+            let source: SocketAddr = source.parse().expect("an address");
             let now = Instant::from_millis(5000);
             line.ingress.handle_rtcp(source, &bytes[..len], now, Ssrc(99), &mut |_| panic!("it is from {source}"));
         }
@@ -1030,7 +1038,7 @@ mod tests {
             }
             bytes.truncate(rng.usize(..=bytes.len()));
             line.datagram(PEER, &bytes);
-            let source = PEER.parse().expect("an address");
+            let source: SocketAddr = PEER.parse().expect("an address");
             let now = Instant::from_millis(line.now_ms);
             line.ingress.handle_rtcp(source, &bytes, now, Ssrc(7), &mut |_| {});
         }

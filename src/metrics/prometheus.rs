@@ -150,6 +150,7 @@ impl Text {
             ("own_path_seconds", "The part of the turn latency that is not a provider's", Kind::OwnPath),
             ("rtp_round_trip_seconds", "Round-trip time to callers, by RTCP (RFC 3550)", Kind::RoundTrip),
             ("barge_in_seconds", "Caller's onset to the last packet of agent speech", Kind::BargeIn),
+            ("speculation_saved_seconds", "How much earlier a draft made its reply", Kind::SpeculationSaved),
         ] {
             self.head(name, "summary", help);
             self.summary(name, "", &board.distribution(kind));

@@ -1,11 +1,11 @@
 //! The answer to an offer, and our own offer: codec, direction, ptime (RFC 3264 §5, §6, §8).
 
+use super::crypto::{self, Crypto, Cryptos, Keyring, Keys};
 use super::description::{Connection, Direction, Media, Origin, RtpMap};
 use super::{Agreed, Description, Encoding, Error, RemoteAddress};
+use crate::config;
 use std::net::{IpAddr, SocketAddr};
 
-/// The transport that we speak.
-const TRANSPORT: &str = "RTP/AVP";
 /// The payload type of telephone events in our own first offers; the usual one, though any dynamic one would do.
 const TELEPHONE_EVENT: u8 = 101;
 /// Its name in an `rtpmap` (RFC 4733 §2.4.1), and that of comfort noise (RFC 3389 §5.1).
@@ -28,6 +28,7 @@ pub struct Negotiation {
     last: Option<Description>,
     /// The codec in use, and the payload type of telephone events: a re-offer asks to go on with them.
     used: Option<(Encoding, Option<u8>)>,
+    keyring: Keyring,
 }
 
 impl Negotiation {
@@ -35,7 +36,19 @@ impl Negotiation {
     /// is random, below 2^62 (RFC 8866 §5.2).
     #[must_use]
     pub fn new(session_id: u64, local: SocketAddr) -> Self {
-        Self { session_id, version: session_id, local, last: None, used: None }
+        Self { session_id, version: session_id, local, last: None, used: None, keyring: Keyring::default() }
+    }
+
+    /// Lets the call be encrypted, as `keyring` allows.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Keyring) -> Self {
+        Self { keyring, ..self }
+    }
+
+    /// Returns the keys that are agreed upon, where the call is encrypted.
+    #[must_use]
+    pub const fn keys(&self) -> Option<&Keys> {
+        self.keyring.keys.as_ref()
     }
 
     /// Puts `address` in place of the address in our descriptions from here on.
@@ -49,12 +62,17 @@ impl Negotiation {
     /// What is wrong with the offer; the session stays as it was.
     pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Agreed), Error> {
         let offer = Description::parse(offer)?;
-        let (index, media, codec) = choose(&offer)?;
+        let (index, media, codec, crypto) = choose(&offer, self.keyring.mode)?;
+        let keys = crypto.map(|crypto| self.keyring.keys_for(crypto)).transpose()?;
         let direction = our_direction(&offer, media);
         let (telephone_event, comfort_noise) = (telephone_event(media), comfort_noise(media));
         let ours = Media {
             direction: Some(direction),
             rtcp_mux: media.rtcp_mux,
+            transport: media.transport.clone(),
+            cryptos: Cryptos::of(
+                crypto.zip(keys.as_ref()).map(|(theirs, keys)| theirs.answered(keys)).into_iter().collect(),
+            ),
             ..self.audio(&[codec], comfort_noise, telephone_event)
         };
         let agreed = Agreed {
@@ -75,6 +93,7 @@ impl Negotiation {
         let mut answered: Vec<Media> = offer.media.iter().map(refused).collect();
         answered[index] = ours;
         self.used = Some((codec.0, telephone_event));
+        self.keyring.keys = keys;
         Ok((self.describe(answered), agreed))
     }
 
@@ -86,9 +105,13 @@ impl Negotiation {
         let others = Encoding::PREFERENCE.into_iter().filter(|encoding| Some(*encoding) != used);
         let codecs: Vec<(Encoding, u8)> =
             used.into_iter().chain(others).map(|encoding| (encoding, encoding.payload_type())).collect();
+        let transport = self.last.iter().flat_map(|last| &last.media).find(|media| media.port != 0);
+        let (transport, cryptos) = self.keyring.offer(transport.map(|media| media.transport.as_str()));
         let audio = Media {
             direction: Some(Direction::SendRecv),
             rtcp_mux: false,
+            transport,
+            cryptos,
             ..self.audio(&codecs, None, Some(event.unwrap_or(TELEPHONE_EVENT)))
         };
         let mut offered: Vec<Media> = self.last.iter().flat_map(|last| &last.media).map(refused).collect();
@@ -110,17 +133,19 @@ impl Negotiation {
         if answer.media.len() != offer.media.len() {
             return Err(Error::NotAnAnswer);
         }
-        let (index, ours) =
+        let (index, offered) =
             offer.media.iter().enumerate().find(|(_, media)| media.port != 0).ok_or(Error::NotAnAnswer)?;
         let media = answer.media.get(index).ok_or(Error::NotAnAnswer)?;
-        if media.port == 0 || media.kind != "audio" || !media.transport.eq_ignore_ascii_case(TRANSPORT) {
+        if media.port == 0 || media.kind != "audio" || !media.transport.eq_ignore_ascii_case(&offered.transport) {
             return Err(Error::NotAnAnswer);
         }
+        let keys = self.keyring.accept(offered, media)?;
         let (encoding, payload_type_sent) = codec(media).ok_or(Error::NoCommonCodec)?;
         let telephone_event_sent = telephone_event(media);
-        let telephone_event_received = telephone_event_sent.and_then(|_| telephone_event(ours));
+        let telephone_event_received = telephone_event_sent.and_then(|_| telephone_event(offered));
         self.used = Some((encoding, telephone_event_received));
         let direction = our_direction(&answer, media);
+        self.keyring.keys = keys;
         Ok(Agreed {
             encoding,
             payload_type_sent,
@@ -148,7 +173,7 @@ impl Negotiation {
         Media {
             kind: "audio".into(),
             port: self.local.port(),
-            transport: TRANSPORT.into(),
+            transport: crypto::AVP.into(),
             formats: rtpmaps.iter().map(|map| map.payload_type.to_string()).collect(),
             rtpmaps,
             fmtps: telephone_event.map(|payload_type| (payload_type, EVENTS.into())).into_iter().collect(),
@@ -172,16 +197,18 @@ impl Negotiation {
     }
 }
 
-/// Chooses the stream and its codec: the first audio stream that has one of ours, and of its codecs the first.
-fn choose(offer: &Description) -> Result<(usize, &Media, (Encoding, u8)), Error> {
+/// A stream of an offer that is taken: where it stands, its codec, and its keys where it is encrypted.
+type Chosen<'a> = (usize, &'a Media, (Encoding, u8), Option<&'a Crypto>);
+
+/// Chooses the stream and its codec: the first audio stream that has one of ours and is as secret as `mode` wants it, and of
+/// its codecs the first.
+fn choose(offer: &Description, mode: config::Srtp) -> Result<Chosen<'_>, Error> {
     let mut error = Error::NoAudio;
     for (index, media) in offer.media.iter().enumerate().filter(|(_, media)| media.kind == "audio" && media.port != 0) {
-        if !media.transport.eq_ignore_ascii_case(TRANSPORT) {
-            error = Error::Transport;
-        } else if let Some(codec) = codec(media) {
-            return Ok((index, media, codec));
-        } else {
-            error = Error::NoCommonCodec;
+        match (crypto::choose(mode, media), codec(media)) {
+            (Ok(crypto), Some(codec)) => return Ok((index, media, codec, crypto)),
+            (Ok(_), None) => error = Error::NoCommonCodec,
+            (Err(refused), _) => error = refused,
         }
     }
     Err(error)
@@ -258,6 +285,7 @@ fn refused(media: &Media) -> Media {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use config::Srtp;
 
     const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n";
     const MICROSIP: &str = "m=audio 4000 RTP/AVP 8 0 120\r\na=rtcp:4001 IN IP4 192.0.2.7\r\na=rtpmap:8 PCMA/8000\r\n\
@@ -477,5 +505,171 @@ mod tests {
             negotiation.answer(&offer(&format!("{MICROSIP}c=IN IP6 2001:db8::2\r\n"))).expect("it is acceptable");
         assert!(String::from_utf8(answer).expect("it is text").contains("c=IN IP6 2001:db8::1\r\n"));
         assert_eq!(agreed.remote.known(), Some("[2001:db8::2]:4000".parse().expect("an address")));
+    }
+
+    /// What MicroSIP's stack offers: four lines, AES-256 first.
+    const CRYPTOS: &str = "a=crypto:1 AES_256_CM_HMAC_SHA1_80 \
+        inline:auOlaP9LnffeQBEddVNDIN9h5XKUlkPN9I7NN6OX9coEArlitMLNGv4LUqnnBg==\r\n\
+        a=crypto:2 AES_256_CM_HMAC_SHA1_32 \
+        inline:C1EY5wgTw6lN0GPNenHRu2WElvvCMjdrRbLbhLtycQkDQV8OHijhQwU8ZF3YjQ==\r\n\
+        a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:uVRFzqNsixRG86J5vjw/V6+xFBgFrmqhT5szfsFi\r\n\
+        a=crypto:4 AES_CM_128_HMAC_SHA1_32 inline:+b45ER2675uZhKXv6Du1CjY685mTZsIS4MEOH119\r\n";
+
+    /// Keys that count up, each unlike the one before.
+    fn random(bytes: &mut [u8]) -> bool {
+        use std::sync::atomic::{AtomicU8, Ordering};
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        bytes.fill(NEXT.fetch_add(1, Ordering::Relaxed));
+        true
+    }
+
+    fn secure(mode: Srtp) -> Negotiation {
+        negotiation().with_keyring(Keyring::new(mode, random))
+    }
+
+    fn with_keys(media: &str) -> Vec<u8> {
+        offer(&format!("{media}{CRYPTOS}"))
+    }
+
+    fn savp(media: &str) -> String {
+        media.replace("RTP/AVP", "RTP/SAVP")
+    }
+
+    fn lines(answer: &[u8], prefix: &str) -> Vec<String> {
+        let text = std::str::from_utf8(answer).expect("it is text");
+        text.lines().filter(|line| line.starts_with(prefix)).map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn keys_are_taken_and_given_in_the_offered_transport() {
+        for (media, mode) in [
+            (MICROSIP.to_owned(), Srtp::Optional),
+            (MICROSIP.to_owned(), Srtp::Mandatory),
+            (savp(MICROSIP), Srtp::Optional),
+            (savp(MICROSIP), Srtp::Mandatory),
+            (MICROSIP.replace("RTP/AVP", "RTP/SAVPF"), Srtp::Optional),
+        ] {
+            let mut negotiation = secure(mode);
+            let (answer, _) = negotiation.answer(&with_keys(&media)).expect("it is acceptable");
+            let keys = negotiation.keys().expect("it is encrypted");
+            let transport = media.split(' ').nth(2).expect("a transport");
+            assert_eq!(lines(&answer, "m="), [format!("m=audio 10000 {transport} 8 120")]);
+            let cryptos = lines(&answer, "a=crypto");
+            assert_eq!(cryptos.len(), 1, "{cryptos:?}");
+            assert!(cryptos[0].starts_with("a=crypto:1 AES_256_CM_HMAC_SHA1_80 inline:"), "{cryptos:?}");
+            assert_eq!(keys.suite, crypto::Suite::Aes256CmSha80);
+            assert_eq!((keys.ours.as_bytes().len(), &keys.theirs.as_bytes()[..3]), (46, &[0x6a, 0xe3, 0xa5][..]));
+            assert_eq!(Description::parse(&answer).expect("ours").media[0].cryptos.lines[0].key, keys.ours);
+        }
+    }
+
+    #[test]
+    fn without_encryption_keys_are_as_if_they_were_not_there() {
+        let (answer, _) = secure(Srtp::Off).answer(&with_keys(MICROSIP)).expect("it is acceptable");
+        assert_eq!(answer, answered(MICROSIP).0.into_bytes());
+        let error = secure(Srtp::Off).answer(&with_keys(&savp(MICROSIP))).expect_err("it insists");
+        assert_eq!((error, error.status()), (Error::Transport, 488));
+        let mut plain = secure(Srtp::Optional);
+        let (answer, _) = plain.answer(&offer(MICROSIP)).expect("it is acceptable");
+        assert!(lines(&answer, "a=crypto").is_empty() && plain.keys().is_none());
+    }
+
+    #[test]
+    fn what_has_to_be_encrypted_and_cannot_be_is_refused() {
+        let refused = |mode, body: &[u8]| secure(mode).answer(body).expect_err("it is not acceptable");
+        assert_eq!(refused(Srtp::Optional, &offer(&savp(MICROSIP))), Error::Crypto, "no keys");
+        assert_eq!(refused(Srtp::Mandatory, &offer(MICROSIP)), Error::Unencrypted);
+        let twice = format!("{}{CRYPTOS}{CRYPTOS}", savp(MICROSIP));
+        assert_eq!(refused(Srtp::Optional, &offer(&twice)), Error::Crypto, "each number twice");
+        let unsigned = CRYPTOS.replace("\r\n", " UNAUTHENTICATED_SRTP\r\n");
+        assert_eq!(refused(Srtp::Optional, &offer(&format!("{}{unsigned}", savp(MICROSIP)))), Error::Crypto);
+        for error in [Error::Crypto, Error::Unencrypted] {
+            assert!(error.status() == 488 && error.warning().is_some_and(|(code, _)| code == 399));
+        }
+        // Where it need not be, it is not.
+        let broken = format!("{MICROSIP}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n");
+        let mut negotiation = secure(Srtp::Optional);
+        assert!(negotiation.answer(&offer(&broken)).is_ok() && negotiation.keys().is_none());
+        let mut dry = self::negotiation().with_keyring(Keyring::new(Srtp::Optional, |_| false));
+        assert_eq!(dry.answer(&with_keys(&savp(MICROSIP))), Err(Error::Crypto), "no randomness");
+    }
+
+    #[test]
+    fn a_stream_in_the_clear_is_taken_where_the_encrypted_one_cannot_be() {
+        let both = format!("m=audio 4000 RTP/SAVP 0\r\n{MICROSIP}");
+        let (answer, _) = secure(Srtp::Optional).answer(&offer(&both)).expect("the second is acceptable");
+        assert_eq!(lines(&answer, "m="), ["m=audio 0 RTP/SAVP 0", "m=audio 10000 RTP/AVP 8 120"]);
+    }
+
+    #[test]
+    fn our_key_stays_as_long_as_theirs_does() {
+        let mut negotiation = secure(Srtp::Optional);
+        let (first, _) = negotiation.answer(&with_keys(MICROSIP)).expect("it is acceptable");
+        let keys = negotiation.keys().cloned();
+        let hold = with_keys(&format!("{MICROSIP}a=sendonly\r\n"));
+        negotiation.answer(&hold).expect("it is acceptable");
+        assert_eq!(negotiation.keys().cloned(), keys, "a hold");
+        assert!(negotiation.answer(&with_keys("m=audio 4000 RTP/AVP 9\r\n")).is_err());
+        assert_eq!(negotiation.keys().cloned(), keys, "a refused offer");
+        let (again, _) = negotiation.answer(&with_keys(MICROSIP)).expect("it is acceptable");
+        assert_eq!(lines(&again, "a=crypto"), lines(&first, "a=crypto"));
+        let other = CRYPTOS.replace("auOl", "buOl");
+        negotiation.answer(&offer(&format!("{MICROSIP}{other}"))).expect("it is acceptable");
+        let rekeyed = negotiation.keys().cloned().expect("it is encrypted");
+        assert!(keys.is_some_and(|keys| keys.ours != rekeyed.ours && keys.theirs != rekeyed.theirs));
+        negotiation.answer(&offer(MICROSIP)).expect("it is acceptable");
+        assert!(negotiation.keys().is_none(), "encryption is given up");
+    }
+
+    #[test]
+    fn a_late_offer_has_keys_where_we_insist() {
+        assert!(lines(&secure(Srtp::Optional).offer(), "a=crypto").is_empty());
+        let mut negotiation = secure(Srtp::Mandatory);
+        let ours = negotiation.offer();
+        assert_eq!(lines(&ours, "m="), ["m=audio 10000 RTP/SAVP 0 8 101"]);
+        let cryptos = Description::parse(&ours).expect("ours").media.remove(0).cryptos.lines;
+        assert_eq!(cryptos.len(), 4);
+        let taken = "a=crypto:2 AES_256_CM_HMAC_SHA1_80 \
+            inline:auOlaP9LnffeQBEddVNDIN9h5XKUlkPN9I7NN6OX9coEArlitMLNGv4LUqnnBg==\r\n";
+        let answer = |media: &str, crypto: &str| offer(&format!("{media}{crypto}"));
+        let media = "m=audio 4004 RTP/SAVP 8\r\n";
+        let unknown = taken.replace(":2 ", ":5 ");
+        let other = taken.replace(":2 ", ":1 ");
+        for unfit in [
+            answer(media, ""),
+            answer(media, &unknown),
+            answer(media, &other),
+            answer("m=audio 4004 RTP/AVP 8\r\n", taken),
+        ] {
+            assert_eq!(negotiation.read_answer(&unfit), Err(Error::NotAnAnswer));
+            assert!(negotiation.keys().is_none());
+        }
+        assert!(negotiation.read_answer(&answer(media, taken)).is_ok());
+        let keys = negotiation.keys().expect("it is encrypted");
+        assert_eq!((keys.suite, &keys.ours), (crypto::Suite::Aes256CmSha80, &cryptos[1].key));
+    }
+
+    #[test]
+    fn our_re_offer_of_an_encrypted_call_keeps_our_key() {
+        let mut negotiation = secure(Srtp::Optional);
+        let (first, _) = negotiation.answer(&with_keys(&savp(MICROSIP))).expect("it is acceptable");
+        let keys = negotiation.keys().cloned().expect("it is encrypted");
+        let ours = negotiation.offer();
+        assert_eq!(lines(&ours, "m="), ["m=audio 10000 RTP/SAVP 0 8 101"]);
+        assert_eq!(lines(&ours, "a=crypto"), lines(&first, "a=crypto"));
+        let crypto = CRYPTOS.split_inclusive("\r\n").next().expect("a line");
+        negotiation.read_answer(&offer(&format!("m=audio 4000 RTP/SAVP 8\r\n{crypto}"))).expect("it fits");
+        assert_eq!(negotiation.keys(), Some(&keys));
+    }
+
+    #[test]
+    fn the_session_s_state_shows_no_key() {
+        let mut negotiation = secure(Srtp::Optional);
+        negotiation.answer(&with_keys(MICROSIP)).expect("it is acceptable");
+        let shown = format!("{negotiation:?}");
+        assert!(
+            shown.contains("<key of 46 bytes>") && !shown.contains("inline") && !shown.contains("106, 227"),
+            "{shown}"
+        );
     }
 }

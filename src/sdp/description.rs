@@ -1,6 +1,7 @@
 //! A session description, parsed and written (RFC 8866), as far as one audio stream over RTP needs it.
 
 use super::Error;
+use super::crypto::Cryptos;
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -172,6 +173,8 @@ pub struct Media {
     pub rtcp: Option<(u16, Option<Connection>)>,
     /// Whether RTCP may share RTP's port (RFC 5761).
     pub rtcp_mux: bool,
+    /// `a=crypto` lines (RFC 4568).
+    pub cryptos: Cryptos,
 }
 
 impl Media {
@@ -292,6 +295,7 @@ impl Media {
         if self.rtcp_mux {
             out.write_str("a=rtcp-mux\r\n")?;
         }
+        self.cryptos.lines.iter().try_for_each(|line| write!(out, "a=crypto:{line}\r\n"))?;
         if let Some(direction) = self.direction {
             write!(out, "a={}\r\n", direction.name())?;
         }
@@ -401,6 +405,7 @@ impl Parser {
             "ptime" => media.ptime_ms = milliseconds(value),
             "maxptime" => media.maxptime_ms = milliseconds(value),
             "rtcp-mux" => media.rtcp_mux = true,
+            "crypto" => media.cryptos.read(value),
             "rtcp" => {
                 let (port, address) = value.split_once(' ').unwrap_or((value, ""));
                 media.rtcp = port.parse().ok().filter(|port| *port != 0).map(|port| (port, Connection::parse(address)));
@@ -542,6 +547,7 @@ mod tests {
                 maxptime_ms: Some(60),
                 rtcp: Some((10_001, Some(Connection::Address([192, 0, 2, 1].into())))),
                 rtcp_mux: true,
+                cryptos: Cryptos::default(),
             }],
         };
         assert_eq!(Description::parse(&description.to_bytes()), Ok(description));

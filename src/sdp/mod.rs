@@ -1,15 +1,17 @@
 //! Session descriptions: what both sides agree to send.
 //!
-//! [`description`] reads and writes the text (RFC 8866), [`answer`] decides (RFC 3264). Nothing here resolves a name or
-//! opens a port: an offer goes in, and an answer and what was [`Agreed`] come out.
+//! [`description`] reads and writes the text (RFC 8866), [`answer`] decides (RFC 3264), [`crypto`] has the keys (RFC 4568).
+//! Nothing here resolves a name or opens a port: an offer goes in, and an answer and what was [`Agreed`] come out.
 
 pub mod answer;
+pub mod crypto;
 pub mod description;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 pub use answer::Negotiation;
+pub use crypto::{Keyring, Keys};
 pub use description::{Description, Direction};
 
 /// How speech is coded on the wire. Of each, one byte is 125 µs, and the clock rate is 8000 Hz: G.711 is 8 kHz, one byte a sample
@@ -137,8 +139,12 @@ pub enum Error {
     TooLarge { what: &'static str },
     /// It has no audio stream that is offered at all.
     NoAudio,
-    /// Its audio is offered by a transport that we do not speak: `RTP/SAVP`, DTLS, ...
+    /// Its audio is offered by a transport that we do not speak: DTLS, or `RTP/SAVP` where encryption is off.
     Transport,
+    /// It is to be encrypted, and none of its keys can be taken (RFC 4568 §5.1.2).
+    Crypto,
+    /// It is not to be encrypted, and we insist.
+    Unencrypted,
     /// None of its codecs is ours.
     NoCommonCodec,
     /// An answer that does not answer our offer: other media, refused, or changed.
@@ -151,7 +157,12 @@ impl Error {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Malformed { .. } | Self::TooLarge { .. } => 400,
-            Self::NoAudio | Self::Transport | Self::NoCommonCodec | Self::NotAnAnswer => 488,
+            Self::NoAudio
+            | Self::Transport
+            | Self::Crypto
+            | Self::Unencrypted
+            | Self::NoCommonCodec
+            | Self::NotAnAnswer => 488,
         }
     }
 
@@ -162,6 +173,8 @@ impl Error {
             Self::Malformed { .. } | Self::TooLarge { .. } => None,
             Self::NoAudio => Some((304, "Media type not available")),
             Self::Transport => Some((302, "Incompatible transport protocol")),
+            Self::Crypto => Some((399, "No crypto attribute that can be taken")),
+            Self::Unencrypted => Some((399, "SRTP is required")),
             Self::NoCommonCodec => Some((305, "Incompatible media format")),
             Self::NotAnAnswer => Some((399, "The answer does not fit the offer")),
         }
@@ -174,7 +187,9 @@ impl fmt::Display for Error {
             Self::Malformed { what, line } => write!(f, "malformed session description: {what} on line {line}"),
             Self::TooLarge { what } => write!(f, "session description too large: {what}"),
             Self::NoAudio => f.write_str("no audio stream is offered"),
-            Self::Transport => f.write_str("the audio stream's transport is not RTP/AVP"),
+            Self::Transport => f.write_str("the audio stream's transport is not one of ours"),
+            Self::Crypto => f.write_str("none of the audio stream's SRTP keys can be taken"),
+            Self::Unencrypted => f.write_str("the audio stream is not encrypted, and media.srtp is mandatory"),
             Self::NoCommonCodec => f.write_str("none of PCMU, PCMA and G722 is offered"),
             Self::NotAnAnswer => f.write_str("the answer does not fit the offer"),
         }

@@ -67,7 +67,7 @@ fn speaks_g722() {
     }) else {
         return;
     };
-    assert_eq!(count(&over, "packets_lost"), 0, "{over}");
+    assert_eq!(count(&over, "lost"), 0, "{over}");
 }
 
 #[test]
@@ -85,9 +85,9 @@ fn hears_any_packet_time() {
         let settings = [format!("ptime={ptime}"), format!("codecs={codecs}")];
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let Some(over) = echoed(&settings, |offhook, _, _, call| rate = pace(offhook, call)) else { return };
-        let seconds = over["duration_s"].as_f64().unwrap_or(0.0);
-        eprintln!("{ptime} ms: {rate} packets a second sent, {seconds} s");
-        assert_eq!(count(&over, "packets_lost"), 0, "{over}");
+        // PJSIP offers no ptime, whatever it sends: then ours is 20 ms.
+        assert!((45..=55).contains(&rate), "{rate} packets a second");
+        assert_eq!(count(&over, "lost"), 0, "{over}");
     }
 }
 
@@ -106,7 +106,7 @@ fn goes_on_with_a_caller_who_sends_nothing_in_silence() {
     }) else {
         return;
     };
-    assert_eq!(count(&over, "packets_lost"), 0, "{over}");
+    assert_eq!(count(&over, "lost"), 0, "{over}");
 }
 
 /// The tones of keys, 100 ms each, 100 ms apart.

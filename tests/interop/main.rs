@@ -18,6 +18,7 @@ mod scanners;
 mod sipp;
 mod softphone;
 mod sound;
+mod srtp;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

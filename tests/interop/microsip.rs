@@ -143,7 +143,7 @@ fn talks_with_the_agent_of_this_machine() {
 }
 
 /// The agent sends nothing to a caller on hold, and everything after it.
-fn hold_and_unhold(offhook: &Offhook, phone: &mut Softphone, call: &str) {
+pub fn hold_and_unhold(offhook: &Offhook, phone: &mut Softphone, call: &str) {
     let sent = || offhook.call(call)["quality"]["packets_sent"].as_u64().expect("a number");
     let pause = || std::thread::sleep(Duration::from_secs(1));
     // PJSIP's own names: 3 is sendrecv, 1 is what holds send: encoding alone.

@@ -2,6 +2,7 @@
 
 usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
 settings: user=NAME password=TEXT | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
+          srtp=1 (offered) or 2 (insisted on) | suite=NAME (the only one)
 commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
           hold | unhold | hangup
 The end of stdin hangs up and ends it.
@@ -155,6 +156,12 @@ def open_account(transport):
     config.natConfig.sdpNatRewriteUse = 0
     config.natConfig.contactRewriteUse = 0
     config.callConfig.timerUse = 1
+    config.mediaConfig.srtpUse = int(SETTINGS.get("srtp", "0"))
+    config.mediaConfig.srtpSecureSignaling = 0
+    if "suite" in SETTINGS:
+        crypto = pj.SrtpCrypto()
+        crypto.name = SETTINGS["suite"]
+        config.mediaConfig.srtpOpt.cryptos = pj.SrtpCryptoVector([crypto])
     account = Account()
     account.create(config)
     return account

@@ -4,6 +4,7 @@ use super::Net;
 use crate::agent::{Agent, Phrase};
 use crate::call::lifecycle::{self, Lifecycle};
 use crate::call::{Call, Rings, Setup};
+use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
 use crate::engine::conductor::{self, Conductor, Event, Handle};
 use crate::engine::media::{Line, WorkerOrder};
@@ -13,7 +14,8 @@ use crate::ids::CallId;
 use crate::metrics::{Field, Invited, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
 use crate::rtp::latch;
-use crate::sdp::{Agreed, Negotiation};
+use crate::sdp::{Agreed, Keyring, Negotiation};
+use crate::sip::flow::Transport;
 use crate::sip::{Command, EndedBy, Invitation, Refusal};
 use crate::time::Instant;
 use mio::{Interest, Token};
@@ -31,6 +33,9 @@ pub(super) struct NetCall {
     /// Whether an offer of ours waits for its answer, in the ACK.
     offered: bool,
     pub(super) source: SocketAddr,
+    transport: Transport,
+    /// Whether the log says already that its keys can be read on the way.
+    warned: bool,
     pub(super) port: u16,
     pub(super) sockets: [mio::net::UdpSocket; 2],
     pub(super) packets: Producer<Datagram>,
@@ -96,7 +101,8 @@ impl Net {
         let session = self.parts.rng.u64(..1 << 62);
         let unavailable = || Refusal { status: 503, warning: None, retry_after_s: Some(5) };
         let port = self.ports.take(now).ok_or_else(unavailable)?;
-        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, port));
+        let keyring = Keyring::new(self.parts.config.media.srtp, |key| getrandom::fill(key).is_ok());
+        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, port)).with_keyring(keyring);
         let (answer, agreed) = match &invitation.offer {
             Some(offer) => match negotiation.answer(offer) {
                 Ok((answer, agreed)) => (answer, Some(agreed)),
@@ -181,6 +187,8 @@ impl Net {
             agreed,
             offered: agreed.is_none(),
             source: invitation.source,
+            transport: invitation.transport,
+            warned: false,
             port,
             sockets: [rtp?, rtcp?],
             packets,
@@ -290,8 +298,10 @@ impl Net {
             rings: idle.rings,
         };
         let [rtp, rtcp] = idle.sockets;
+        let mut media = Call::new(setup, now, &mut self.parts.rng);
+        media.set_keys(call.negotiation.keys(), now);
         let line = Line {
-            call: Call::new(setup, now, &mut self.parts.rng),
+            call: media,
             packets: idle.packets,
             rtp,
             rtcp,
@@ -304,6 +314,18 @@ impl Net {
         call.conductor.send(Event::Held(agreed.held));
         self.parts.board.answered(id, agreed.encoding.name(), now);
         self.parts.board.agent_up(id, true);
+        self.secured(id);
+    }
+
+    /// Shows whether the call is encrypted, and says once where that is worth little.
+    fn secured(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let suite = call.negotiation.keys().map(|keys| keys.suite.name());
+        self.parts.board.secured(id, suite);
+        if suite.is_some() && call.transport != Transport::Tls && !std::mem::replace(&mut call.warned, true) {
+            let text = format!("its SRTP keys came over {}, which anybody on the way can read", call.transport.name());
+            self.parts.journal.line(LogLevel::Warn, Some(id), &text);
+        }
     }
 
     pub(super) fn confirmed(&mut self, id: CallId, answer: Option<&[u8]>, now: Instant) {
@@ -353,9 +375,11 @@ impl Net {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.agreed = Some(agreed);
         if call.idle.is_none() {
+            self.orders[call.worker].push_back(WorkerOrder::Secure(id, call.negotiation.keys().cloned()));
             self.orders[call.worker].push_back(WorkerOrder::Change(id, agreed));
             call.conductor.send(Event::Held(agreed.held));
             self.parts.board.answered(id, agreed.encoding.name(), now);
+            self.secured(id);
         }
     }
 

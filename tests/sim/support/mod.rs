@@ -9,7 +9,7 @@ pub use network::Weather;
 pub use script::{Reply, SAMPLES_PER_BYTE, Script, failure};
 
 use network::{Datagram, Network, Port};
-use offhook::agent::{self, Agent, EarsEvent, Phrase};
+use offhook::agent::{self, Agent, DraftNews, EarsEvent, Phrase};
 use offhook::call::digits::{Digits, Way};
 use offhook::call::lifecycle::{self, Lifecycle};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Rings, Setup, Wire};
@@ -84,6 +84,8 @@ pub struct Line {
     digits: Digits,
     /// Every event of the media path, and when the conductor had it.
     pub events: Vec<(Instant, CallEvent)>,
+    /// What became of each draft.
+    pub drafts: Vec<(Instant, TurnId, DraftNews)>,
     /// The latest record of each turn.
     pub turns: BTreeMap<TurnId, agent::TurnRecord>,
     /// Measured on the media path.
@@ -400,6 +402,7 @@ impl World {
             waiting: VecDeque::new(),
             digits: Digits::new(),
             events: Vec::new(),
+            drafts: Vec::new(),
             turns: BTreeMap::new(),
             pacing_max: Duration::ZERO,
             ended: None,
@@ -590,6 +593,7 @@ impl World {
                 agent::Output::Turn(record) => {
                     line.turns.insert(record.turn, record);
                 }
+                agent::Output::Draft { turn, news } => line.drafts.push((now, turn, news)),
                 agent::Output::HangUp { reason } => self.hang_up(id, EndedBy::Agent, reason),
             }
         }
