@@ -598,7 +598,7 @@ mod tests {
     fn names_multicast_and_the_wildcard_are_told_apart() {
         let connection = |text| Connection::parse(text).expect("it is one");
         assert_eq!(connection("IN IP4 phone.example.com").address(), None);
-        assert_eq!(connection("IN IP4 224.2.1.1/127/3").address(), Some([224, 2, 1, 1].into()));
+        assert_eq!(connection("IN IP4 224.2.1.1/127/3"), Connection::Address([224, 2, 1, 1].into()));
         assert!(connection("IN IP4 0.0.0.0").is_hold() && connection("IN IP4 0.0.0.0").address().is_none());
         assert!(connection("IN IP6 ::").is_hold());
     }
