@@ -609,7 +609,7 @@ mod tests {
         let hold = with_keys(&format!("{MICROSIP}a=sendonly\r\n"));
         negotiation.answer(&hold).expect("it is acceptable");
         assert_eq!(negotiation.keys().cloned(), keys, "a hold");
-        assert!(negotiation.answer(&with_keys("m=audio 4000 RTP/AVP 9\r\n")).is_err());
+        assert!(negotiation.answer(&with_keys("m=audio 4000 RTP/AVP 18\r\n")).is_err());
         assert_eq!(negotiation.keys().cloned(), keys, "a refused offer");
         let (again, _) = negotiation.answer(&with_keys(MICROSIP)).expect("it is acceptable");
         assert_eq!(lines(&again, "a=crypto"), lines(&first, "a=crypto"));
@@ -626,7 +626,7 @@ mod tests {
         assert!(lines(&secure(Srtp::Optional).offer(), "a=crypto").is_empty());
         let mut negotiation = secure(Srtp::Mandatory);
         let ours = negotiation.offer();
-        assert_eq!(lines(&ours, "m="), ["m=audio 10000 RTP/SAVP 0 8 101"]);
+        assert_eq!(lines(&ours, "m="), ["m=audio 10000 RTP/SAVP 9 0 8 101"]);
         let cryptos = Description::parse(&ours).expect("ours").media.remove(0).cryptos.lines;
         assert_eq!(cryptos.len(), 4);
         let taken = "a=crypto:2 AES_256_CM_HMAC_SHA1_80 \
@@ -655,7 +655,7 @@ mod tests {
         let (first, _) = negotiation.answer(&with_keys(&savp(MICROSIP))).expect("it is acceptable");
         let keys = negotiation.keys().cloned().expect("it is encrypted");
         let ours = negotiation.offer();
-        assert_eq!(lines(&ours, "m="), ["m=audio 10000 RTP/SAVP 0 8 101"]);
+        assert_eq!(lines(&ours, "m="), ["m=audio 10000 RTP/SAVP 8 9 0 120"]);
         assert_eq!(lines(&ours, "a=crypto"), lines(&first, "a=crypto"));
         let crypto = CRYPTOS.split_inclusive("\r\n").next().expect("a line");
         negotiation.read_answer(&offer(&format!("m=audio 4000 RTP/SAVP 8\r\n{crypto}"))).expect("it fits");
