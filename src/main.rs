@@ -1,6 +1,6 @@
 //! Reads the settings, starts the engine, waits for a signal, stops; nothing else.
 
-use offhook::config::{Command, Config, LogLevel};
+use offhook::config::{Account, Command, Config, DigestAlgorithm, LogLevel, Secret};
 use offhook::control::{Bridge, StartError, server::Server};
 use offhook::engine::{Engine, clock::SystemClock, log};
 use offhook::providers::local::models;
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
         Ok((config, Command::Run)) => run(config),
         Ok((config, Command::Models)) => obtain_models(&config),
+        Ok((_, Command::Ha1 { user, realm })) => print_ha1(&user, &realm),
         Ok((_, Command::Print(text))) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -107,6 +108,24 @@ fn obtain_models(config: &Config) -> ExitCode {
         }
         Err(error) => fail(&error.to_string()),
     }
+}
+
+/// Reads a password, and prints what is kept of it.
+fn print_ha1(user: &str, realm: &str) -> ExitCode {
+    let mut password = String::new();
+    if let Err(error) = std::io::stdin().read_line(&mut password) {
+        return fail(&format!("cannot read the password from standard input: {error}"));
+    }
+    let password = password.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return fail("there is no password on the first line of standard input");
+    }
+    let account = Account::with_password(user, realm, password);
+    println!("[[sip.accounts]]\nuser = \"{user}\"");
+    for (key, algorithm) in [("ha1", DigestAlgorithm::Md5), ("ha1_sha256", DigestAlgorithm::Sha256)] {
+        println!("{key} = \"{}\"", account.ha1(algorithm).map_or("", Secret::expose));
+    }
+    ExitCode::SUCCESS
 }
 
 fn fail(text: &str) -> ExitCode {

@@ -36,6 +36,7 @@ const WORLD: &[(&str, &[&str])] = &[
 /// Where a foreign crate is used, and nowhere else.
 const HOMES: &[(&str, &[&str])] = &[
     ("rsip", &["src/sip/message"]),
+    ("md5", &["src/config/accounts.rs"]),
     ("rubato", &["src/audio/resample"]),
     ("earshot", &["src/audio/activity"]),
     ("hdrhistogram", &["src/metrics/histogram.rs"]),

@@ -34,16 +34,19 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true)]
     pub env_file: Option<PathBuf>,
     #[command(subcommand)]
-    command: Option<Subcommand>,
-    /// Whether `models` was asked for.
-    #[arg(skip)]
-    pub models: bool,
+    pub command: Option<Subcommand>,
 }
 
+/// What is done where no calls are served.
 #[derive(clap::Subcommand, Debug)]
-enum Subcommand {
+pub enum Subcommand {
     /// Obtain the models of the local agent, once; the first start that needs them does it too.
     Models,
+    /// Read a password from standard input, and print the lines that [[sip.accounts]] holds in its place.
+    Ha1 {
+        /// The account's user name.
+        user: String,
+    },
 }
 
 /// What the command line says.
@@ -62,10 +65,7 @@ pub fn parse(args: &[OsString]) -> Result<Parsed, Error> {
         .try_get_matches_from(args)
         .and_then(|mut matches| <Cli as clap::FromArgMatches>::from_arg_matches_mut(&mut matches));
     match parsed {
-        Ok(mut cli) => {
-            cli.models = cli.command.is_some();
-            Ok(Parsed::Settings(cli))
-        }
+        Ok(cli) => Ok(Parsed::Settings(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Parsed::Print(error.to_string()))
         }
@@ -86,7 +86,8 @@ fn after_help() -> String {
     text.push_str(
         "\nA setting is taken from the first place that has it: command line, environment, .env, offhook.toml, default.\n\
          ws:// and http:// addresses are allowed to this machine only. offhook.toml holds [agent], [[answers]], [sip],\n\
-         [media], [control] and [providers]; keys and tokens are read from the environment or .env only.\n\
+         [media], [control] and [providers]; keys and tokens are read from the environment or .env only;\n\
+         [[sip.accounts]] holds user and password, or the hashes that `offhook ha1 USER` prints.\n\
          A wrong setting is told in one line on stderr, with exit code 2.",
     );
     text

@@ -1,6 +1,8 @@
 //! `offhook.toml`: what it may hold, with the range of each number.
 
+use super::accounts::{self, FileAccount};
 use super::given::Given;
+use super::network::Network;
 use super::{Answer, Config, Error};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
@@ -49,11 +51,31 @@ struct Agent {
 struct Sip {
     listen: Option<String>,
     advertised_address: Option<String>,
+    accounts: Vec<FileAccount>,
+    realm: Option<String>,
+    algorithms: Option<Vec<String>>,
+    trusted: Vec<String>,
+    limits: Limits,
     calls_max: Option<i64>,
     bindings_max: Option<i64>,
     expires_default_s: Option<i64>,
     expires_min_s: Option<i64>,
     expires_max_s: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Limits {
+    messages_per_s: Option<i64>,
+    messages_burst: Option<i64>,
+    known_messages_per_s: Option<i64>,
+    strangers_per_s: Option<i64>,
+    answers_per_s: Option<i64>,
+    unacknowledged_max: Option<i64>,
+    failures_free: Option<i64>,
+    failure_interval_ms: Option<i64>,
+    failures_banned: Option<i64>,
+    ban_s: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,7 +144,9 @@ impl File {
             let line = text.lines().nth(number - 1).unwrap_or_default();
             let key = line.split_once('=').map_or(line, |(key, _)| key).trim();
             // The line is not repeated beyond its key: it may hold a secret at the wrong place.
-            let what = if SECRETS.contains(&key) {
+            let what = if key == "password" {
+                "a password stands in [[sip.accounts]] only, in quotes".to_owned()
+            } else if SECRETS.contains(&key) {
                 "secrets are read from the environment or .env only".to_owned()
             } else {
                 error.message().replace('\n', ", ")
@@ -134,6 +158,7 @@ impl File {
     /// Puts what has no other source into `config`.
     pub fn apply(&self, config: &mut Config) -> Result<(), Error> {
         self.apply_agent(&mut config.agent)?;
+        self.sip.apply_trust(&mut config.sip)?;
         let (sip, to) = (&self.sip, &mut config.sip);
         if let Some(address) = &sip.advertised_address {
             to.advertised_address = Some(in_file("sip.advertised_address", address).ip()?);
@@ -235,6 +260,42 @@ impl File {
             _ => return (providers.cartesia.base_url.as_ref(), providers.cartesia.model.as_ref()),
         };
         (endpoint.base_url.as_ref(), endpoint.model.as_ref())
+    }
+}
+
+impl Sip {
+    fn apply_trust(&self, to: &mut super::Sip) -> Result<(), Error> {
+        if let Some(realm) = &self.realm {
+            to.realm = accounts::name(&in_file("sip.realm", realm))?;
+        }
+        to.accounts = accounts::read(&self.accounts, &to.realm)?;
+        to.algorithms = accounts::algorithms(self.algorithms.as_deref(), &to.accounts)?;
+        for network in &self.trusted {
+            to.trusted.push(Network::read(&in_file("sip.trusted", network))?);
+        }
+        let (limits, to) = (&self.limits, &mut to.limits);
+        let count = 1..=1_000_000;
+        for (key, value, to) in [
+            ("sip.limits.messages_per_s", limits.messages_per_s, &mut to.messages_per_s),
+            ("sip.limits.messages_burst", limits.messages_burst, &mut to.messages_burst),
+            ("sip.limits.known_messages_per_s", limits.known_messages_per_s, &mut to.known_messages_per_s),
+            ("sip.limits.strangers_per_s", limits.strangers_per_s, &mut to.strangers_per_s),
+            ("sip.limits.answers_per_s", limits.answers_per_s, &mut to.answers_per_s),
+            ("sip.limits.failures_free", limits.failures_free, &mut to.failures_free),
+            ("sip.limits.failures_banned", limits.failures_banned, &mut to.failures_banned),
+        ] {
+            number(key, value, count.clone(), to)?;
+        }
+        number("sip.limits.unacknowledged_max", limits.unacknowledged_max, 1..=10_000, &mut to.unacknowledged_max)?;
+        let interval = limits.failure_interval_ms;
+        duration(
+            "sip.limits.failure_interval_ms",
+            interval,
+            10..=60_000,
+            Duration::from_millis,
+            &mut to.failure_interval,
+        )?;
+        duration("sip.limits.ban_s", limits.ban_s, 1..=86_400, Duration::from_secs, &mut to.ban)
     }
 }
 

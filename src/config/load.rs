@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::file::{self, File};
 use super::given::{Given, Scheme};
-use super::{Command, Config, Endpoint, Error, Llm, LogLevel, OPENAI_BASE_URL, Stt, SttFormat, Tts, cli};
+use super::{Command, Config, Endpoint, Error, Llm, LogLevel, OPENAI_BASE_URL, Stt, SttFormat, Tts, accounts, cli};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -29,7 +29,14 @@ impl Config {
             config.agent.greeting = greeting.text(file::PHRASE_MAX)?;
         }
         config.read_providers(&env, &file, cwd)?;
-        let command = if cli.models { Command::Models } else { Command::Run };
+        let command = match cli.command {
+            None => Command::Run,
+            Some(cli::Subcommand::Models) => Command::Models,
+            Some(cli::Subcommand::Ha1 { user }) => {
+                let user = accounts::name(&Given { name: "ha1 USER".into(), value: user })?;
+                Command::Ha1 { user, realm: config.sip.realm.clone() }
+            }
+        };
         Ok((config, command))
     }
 
@@ -138,6 +145,7 @@ const LOG_LEVELS: &[(&str, LogLevel)] =
 
 #[cfg(test)]
 mod tests {
+    use super::super::DigestAlgorithm;
     use super::*;
     use std::fmt::Write as _;
     use std::time::Duration;
@@ -384,6 +392,54 @@ mod tests {
             (config.providers.cartesia_voice.as_str(), config.providers.cartesia.model.as_str()),
             ("v-1", "sonic-3.6")
         );
+    }
+
+    #[test]
+    fn accounts_and_trust_come_from_the_file() {
+        let toml = r#"
+            [sip]
+            realm = "house"
+            trusted = ["192.0.2.10", "10.0.0.0/8"]
+            [sip.limits]
+            messages_per_s = 1000
+            ban_s = 60
+            [[sip.accounts]]
+            user = "agent001"
+            password = "hunter2"
+            [[sip.accounts]]
+            user = "agent002"
+            ha1 = "0123456789ABCDEF0123456789abcdef"
+        "#;
+        let sip = setup(&[("offhook.toml", toml)]).config("").sip;
+        assert_eq!(
+            sip.accounts.iter().map(|account| account.user.as_str()).collect::<Vec<_>>(),
+            ["agent001", "agent002"]
+        );
+        assert!(!format!("{sip:?}").contains("hunter2"));
+        assert_eq!(sip.algorithms, [DigestAlgorithm::Md5], "what agent002 cannot do is not offered");
+        assert!(sip.trusted.iter().any(|network| network.contains("10.1.2.3".parse().expect("an address"))));
+        assert_eq!((sip.realm.as_str(), sip.limits.messages_per_s, sip.limits.ban.as_secs()), ("house", 1000, 60));
+        for (toml, what) in [
+            ("[[sip.accounts]]\nuser = \"a\"\npassword = 5", "password in "),
+            ("[[sip.accounts]]\nuser = \"a\"\npasword = \"hunter2\"", "unknown field `pasword`"),
+            (
+                "[sip]\ntrusted = [\"10.0.0.1/8\"]",
+                "sip.trusted in offhook.toml: \"10.0.0.1/8\" is not an address or a network",
+            ),
+            ("[sip]\nrealm = \"a\\\"b\"", "sip.realm in offhook.toml"),
+            ("[sip.limits]\nmessages_burst = 0", "sip.limits.messages_burst in offhook.toml: 0 is not a whole number"),
+        ] {
+            let error = setup(&[("offhook.toml", toml)]).error("");
+            assert!(error.contains(what) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn ha1_knows_the_realm_of_the_file() {
+        let setup = setup(&[("offhook.toml", "[sip]\nrealm = \"house\"")]);
+        let ha1 = setup.load("ha1 agent001").expect("a command").1;
+        assert_eq!(ha1, Command::Ha1 { user: "agent001".into(), realm: "house".into() });
+        assert!(setup.error("ha1 a:b").starts_with("ha1 USER: "));
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! Every tunable, with its unit, default and reason; read from the command line, the environment and `offhook.toml` here only.
 //!
 //! A setting is taken from the first place that has it: command line, environment, `.env`, `offhook.toml`, default. A wrong
-//! one is one line that names it, says what it was, and what it may be. Secrets come from the environment or `.env` only.
+//! one is one line that names it, says what it was, and what it may be. Providers' keys and tokens come from the environment or
+//! `.env` only; passwords of SIP accounts stand in the file, best as hashes.
 
+mod accounts;
 mod cli;
 mod environment;
 mod file;
 mod given;
 mod load;
+mod network;
 
+pub use accounts::{Account, DigestAlgorithm};
 pub use given::{host_of, is_loopback_name};
+pub use network::Network;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -55,6 +60,8 @@ pub enum Command {
     Run,
     /// `offhook models`: obtain the local models and end.
     Models,
+    /// `offhook ha1 USER`: read a password from standard input, print what `[[sip.accounts]]` keeps of it, and end.
+    Ha1 { user: String, realm: String },
     /// `--help` or `--version`: print this and end with exit code 0.
     Print(String),
 }
@@ -75,6 +82,17 @@ pub struct Sip {
     pub listen: SocketAddr,
     /// The address written into SDP and Contact in place of the one that routes to the peer.
     pub advertised_address: Option<IpAddr>,
+    /// Who may register and call; none: open mode, in which everybody on loopback and private networks may.
+    pub accounts: Vec<Account>,
+    /// The realm of the accounts: a part of each hash.
+    pub realm: String,
+    /// What digest is offered with, strongest first.
+    pub algorithms: Vec<DigestAlgorithm>,
+    /// Proxies and trunks that are served without digest, wherever they are. Over UDP an address can be forged: what is
+    /// listed here should be reached by a network where that is prevented.
+    pub trusted: Vec<Network>,
+    /// How much of what strangers send is looked at.
+    pub limits: Limits,
     /// Largest number of calls at once; one more gets 503 with Retry-After before anything is allocated for it.
     pub calls_max: usize,
     /// Registrations kept, over all users.
@@ -91,6 +109,35 @@ pub struct Sip {
     pub t2: Duration,
     /// T4, how long a message may stay in the network (RFC 3261 §17.1.2.2).
     pub t4: Duration,
+}
+
+/// What is taken of each source (`sip/admission.rs`): `[sip.limits]` of `offhook.toml`. A flow is known once its REGISTER
+/// was accepted or its call was acknowledged; everybody else is a stranger.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Messages a second of one stranger's address: twice what a load test with 50 calls a second sends (INVITE, ACK, BYE).
+    pub messages_per_s: u32,
+    /// Messages of one stranger's address at once: two seconds of the former.
+    pub messages_burst: u32,
+    /// Messages a second of one known flow: a trunk with more calls than one engine serves.
+    pub known_messages_per_s: u32,
+    /// Messages a second of all strangers together: a tenth of what one core reads, so that floods from forged addresses
+    /// leave room for the known flows.
+    pub strangers_per_s: u32,
+    /// Refusals a second that one stranger's address is told; what is over it stays unanswered, so that forged requests make
+    /// this server no amplifier.
+    pub answers_per_s: u32,
+    /// Calls of one address that ring, or whose 200 is not acknowledged yet; one more gets 503. 50 calls a second whose
+    /// ACKs need half a second have 25.
+    pub unacknowledged_max: usize,
+    /// Wrong passwords of one address in a row after which they are checked slowly.
+    pub failures_free: u32,
+    /// How often one more is checked after that; the others are answered as wrong ones without being checked.
+    pub failure_interval: Duration,
+    /// Wrong passwords of one address after which it is not answered at all, but for its known flows.
+    pub failures_banned: u32,
+    /// How long that lasts, after the last of them.
+    pub ban: Duration,
 }
 
 /// Media ports and the media path (`rtp/`, `jitter/`, `call/`).
@@ -258,6 +305,11 @@ impl Default for Sip {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5060),
             advertised_address: None,
+            accounts: Vec::new(),
+            realm: "offhook".into(),
+            algorithms: DigestAlgorithm::ALL.to_vec(),
+            trusted: Vec::new(),
+            limits: Limits::default(),
             calls_max: 200,
             bindings_max: 10_000,
             expires_default_s: 300,
@@ -266,6 +318,23 @@ impl Default for Sip {
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            messages_per_s: 300,
+            messages_burst: 600,
+            known_messages_per_s: 2_000,
+            strangers_per_s: 3_000,
+            answers_per_s: 60,
+            unacknowledged_max: 40,
+            failures_free: 5,
+            failure_interval: Duration::from_secs(1),
+            failures_banned: 30,
+            ban: Duration::from_secs(300),
         }
     }
 }
