@@ -309,6 +309,7 @@ impl Net {
             sip::Event::Invited(invitation) => self.invited(&invitation, now),
             sip::Event::Confirmed { call, answer } => self.confirmed(call, answer.as_deref(), now),
             sip::Event::Reoffered { call, offer } => self.reoffered(call, offer.as_deref(), now),
+            sip::Event::Reanswered { call, answer } => self.reanswered(call, &answer, now),
             sip::Event::Digit { call, digit, .. } => {
                 if let Some(call) = self.calls.get(&call) {
                     call.conductor.send(Event::Digit(digit));

@@ -98,6 +98,7 @@ impl Negotiation {
         }
         let index = offer.media.iter().position(|media| media.port != 0).ok_or(Error::NotAnAnswer)?;
         let media = answer.media.get(index).ok_or(Error::NotAnAnswer)?;
+        let ours = offer.media.get(index).ok_or(Error::NotAnAnswer)?;
         if media.port == 0 || media.kind != "audio" || !media.transport.eq_ignore_ascii_case(TRANSPORT) {
             return Err(Error::NotAnAnswer);
         }
@@ -108,9 +109,9 @@ impl Negotiation {
             encoding,
             payload_type_sent,
             // What we offered we are to take, whichever the answer names first.
-            payload_types_received: Encoding::ALL.map(|encoding| Some(encoding.payload_type())),
+            payload_types_received: Encoding::ALL.map(|encoding| offered(ours, encoding)),
             telephone_event_sent,
-            telephone_event_received: telephone_event_sent.map(|_| TELEPHONE_EVENT),
+            telephone_event_received: telephone_event_sent.and_then(|_| telephone_event(ours)),
             direction,
             held: !direction.sends(),
             remote: remote(&answer, media),
@@ -181,6 +182,14 @@ fn codec(media: &Media) -> Option<(Encoding, u8)> {
         let ours =
             Encoding::ALL.into_iter().find(|ours| ours.name().eq_ignore_ascii_case(name) && clock_rate == 8000)?;
         Some((ours, payload_type))
+    })
+}
+
+/// The payload type under which the stream names the codec.
+fn offered(media: &Media, encoding: Encoding) -> Option<u8> {
+    media.formats.iter().find_map(|format| match media.encoding_of(format)? {
+        (payload_type, name, 8000) if name.eq_ignore_ascii_case(encoding.name()) => Some(payload_type),
+        _ => None,
     })
 }
 

@@ -23,14 +23,18 @@ pub mod name_addr;
 mod options;
 mod outbox;
 pub mod params;
+mod reason;
 mod refusals;
 mod registrar;
+mod reliable;
+mod reply;
 pub mod response;
 pub mod response_route;
 #[cfg(test)]
 mod rig;
 mod schedule;
 mod session;
+mod session_timer;
 mod tags;
 #[cfg(test)]
 mod torture;
@@ -49,13 +53,14 @@ use flow::{Flow, Transport};
 use lexer::StartLine;
 use message::{Method, Request};
 use outbox::Outbox;
+use reason::{Cause, Reason};
 use registrar::Registrar;
+use reply::Reply;
 use session::Sessions;
 use std::net::{IpAddr, SocketAddr};
 use tags::Tags;
 use transaction::timers::Timers;
 use transaction::{Matched, Transactions};
-use via::Via;
 
 /// Longest datagram that is read, in bytes: an INVITE with ICE, SRTP and many codecs has 1600.
 pub const DATAGRAM_BYTES_MAX: usize = 8192;
@@ -126,6 +131,8 @@ pub enum Event {
     /// The peer offers a change (re-INVITE or UPDATE with a body), or asks for our offer (`None`). Answer with
     /// [`Command::AcceptReoffer`] or [`Command::RefuseReoffer`] within [`REOFFER_MAX`]; an UPDATE without a body is answered here.
     Reoffered { call: CallId, offer: Option<Vec<u8>> },
+    /// The peer's answer to a description of ours that went out unchanged, in a re-INVITE that refreshed the session.
+    Reanswered { call: CallId, answer: Vec<u8> },
     /// A digit came by INFO.
     Digit { call: CallId, digit: char, duration_ms: u32 },
     /// The call is over, whoever ended it; said exactly once per invited call that was not refused by the engine.
@@ -234,8 +241,8 @@ impl UserAgent {
             Input::Received { flow, bytes } => self.handle_received(flow, bytes, now),
             Input::Command(command) => self.handle_command(command, now),
             Input::Unreachable { to } => {
-                for call in self.transactions.unreachable(to) {
-                    self.sessions.remove(call);
+                for unanswered in self.transactions.unreachable(to) {
+                    self.handle_unanswered(&unanswered, now);
                 }
             }
         }
@@ -243,8 +250,8 @@ impl UserAgent {
 
     /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for call in self.transactions.handle_timeout(now, &mut self.out) {
-            self.sessions.remove(call);
+        for unanswered in self.transactions.handle_timeout(now, &mut self.out) {
+            self.handle_unanswered(&unanswered, now);
         }
         while let Some(call) = self.sessions.pop_due(now) {
             self.handle_session_timeout(call, now);
@@ -321,19 +328,15 @@ impl UserAgent {
         }
     }
 
-    /// Takes a response: only BYE is ever sent, so that all there is to it is its end.
+    /// Takes a response to a request of ours.
     fn handle_response(&mut self, lexed: &lexer::Lexed<'_>, code: u16, now: Instant) {
-        let via = lexed.values("Via").next().and_then(Via::parse_list);
-        let branch = via.as_ref().and_then(|via| via.first()).and_then(Via::unique_branch);
-        let method = lexed.values("CSeq").next().and_then(|cseq| cseq.split([' ', '\t']).next_back());
-        let matched = match (branch, method) {
-            (Some(branch), Some(method)) => self.transactions.receive(branch, method, code, now),
-            _ => Matched::Stray,
+        let Some(reply) = Reply::read(lexed, code) else {
+            return self.out.counters.discard(Discard::StrayResponse);
         };
-        match matched {
+        match self.transactions.receive(&reply, now, &mut self.out) {
             Matched::Stray => self.out.counters.discard(Discard::StrayResponse),
             Matched::Absorbed => {}
-            Matched::Ended(call, _) => self.sessions.remove(call),
+            Matched::Passed(call) => self.handle_reply(call, &reply, now),
         }
     }
 
@@ -374,7 +377,10 @@ impl UserAgent {
             Command::Refuse { call, refusal } => self.refuse_call(call, &refusal, now),
             Command::AcceptReoffer { call, sdp } => self.accept_reoffer(call, sdp, now),
             Command::RefuseReoffer { call, refusal } => self.refuse_reoffer(call, &refusal, now),
-            Command::HangUp { call, reason } => self.hang_up(call, reason, EndedBy::Agent, now),
+            Command::HangUp { call, reason } => {
+                let cause = if self.draining { Cause::Stopping } else { Cause::Normal };
+                self.hang_up(call, Reason::new(cause, reason), EndedBy::Agent, now);
+            }
             Command::Drain => self.draining = true,
         }
     }
@@ -470,9 +476,9 @@ mod tests {
         let mut rig = Rig::new();
         assert_eq!(rig.say(OPTIONS), ["200 OK"]);
         let ok = rig.last().clone();
-        assert_eq!(ok.header("Allow"), Some("INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE"));
+        assert_eq!(ok.header("Allow"), Some("INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY"));
         assert!(ok.header("Accept").is_some_and(|accept| accept.starts_with("application/sdp")));
-        assert_eq!(ok.header("Supported"), Some(""));
+        assert_eq!(ok.header("Supported"), Some("100rel, timer, replaces, norefersub"));
         assert_eq!(ok.header("Server"), Some("Offhook/0"));
         assert_eq!(
             ok.header("Via"),

@@ -118,9 +118,10 @@ impl UserAgent {
     }
 }
 
-/// Returns the option tags in Require that are not served: all of them.
+/// Returns the option tags in Require that are not served.
 pub(super) fn unsupported(request: &Request) -> Option<String> {
-    let tags: Vec<&str> = request.tokens("Require").collect();
+    let served = |tag: &str| options::SUPPORTED.split(", ").any(|served| served.eq_ignore_ascii_case(tag));
+    let tags: Vec<&str> = request.tokens("Require").filter(|tag| !served(tag)).collect();
     (!tags.is_empty()).then(|| tags.join(", "))
 }
 

@@ -1,12 +1,17 @@
 //! Calls between INVITE and BYE: their states, their timers, and what the engine wants done about them (RFC 3261 §13-15).
 
-use super::dialog::{Dialog, DialogId};
+use super::dialog::{Body, Dialog, DialogId};
 use super::flow::Flow;
 use super::message::{Method, Request};
-use super::refusals::{RETRY_AFTER_S, for_engine, quoted};
+use super::reason::{Cause, Reason};
+use super::refusals::{RETRY_AFTER_S, for_engine};
+use super::reliable::{Reliable, first_rseq};
+use super::reply::Reply;
 use super::response::{ALLOW, Response};
 use super::schedule::Schedule;
-use super::transaction::TransactionId;
+use super::session_timer::{Refresh, SessionTimer, Terms};
+use super::transaction::{TransactionId, Unanswered};
+use super::transaction::non_invite_client::Outcome;
 use super::transaction::timers::{Letter, Timers};
 use super::uri::host_of;
 use super::{EndedBy, Event, Refusal, UserAgent, options};
@@ -34,6 +39,8 @@ pub(super) struct Pending {
     pub(super) expires_at: Instant,
     /// Whether the offer is to be ours, in the 200.
     pub(super) offer_is_ours: bool,
+    /// What the 200 will say about the session timer.
+    pub(super) terms: Option<Terms>,
 }
 
 /// A 200 without its ACK (RFC 3261 §13.3.1.4).
@@ -58,7 +65,7 @@ pub(super) enum State {
     /// Answered.
     Established,
     /// Over for the engine; BYE may not be sent before the ACK has come (RFC 3261 §15).
-    Leaving { reason: String },
+    Leaving { reason: Reason },
     /// Over; our BYE waits for its answer.
     Left,
 }
@@ -70,9 +77,35 @@ pub(super) struct Session {
     pub(super) state: State,
     pub(super) reoffer: Option<Box<Pending>>,
     pub(super) unacknowledged: Option<Unacknowledged>,
+    /// A 180 that waits for its PRACK.
+    pub(super) reliable: Option<Reliable>,
+    pub(super) timer: Option<SessionTimer>,
+    /// A refresh of ours that is not answered yet.
+    pub(super) refresh: Option<Refresh>,
+    /// Whether the peer takes UPDATE.
+    pub(super) allows_update: bool,
+    /// Our session description as it stands.
+    pub(super) description: Vec<u8>,
+    /// The ACK of the latest 2xx to an INVITE of ours, by the number of both: each repetition gets it again.
+    pub(super) acknowledged: Option<(u32, Vec<u8>)>,
 }
 
 impl Session {
+    pub(super) const fn new(dialog: Dialog, state: State, allows_update: bool) -> Self {
+        Self {
+            dialog,
+            state,
+            reoffer: None,
+            unacknowledged: None,
+            reliable: None,
+            timer: None,
+            refresh: None,
+            allows_update,
+            description: Vec::new(),
+            acknowledged: None,
+        }
+    }
+
     const fn is_live(&self) -> bool {
         matches!(self.state, State::Invited(_) | State::Established)
     }
@@ -84,7 +117,9 @@ impl Session {
         };
         let reoffer = self.reoffer.as_ref().map(|pending| pending.expires_at);
         let ack = self.unacknowledged.as_ref().map(|waiting| waiting.resend_at.min(waiting.give_up_at));
-        [ring, reoffer, ack].into_iter().flatten().min()
+        let reliable = self.reliable.as_ref().and_then(Reliable::deadline);
+        let timer = self.timer.as_ref().filter(|_| matches!(self.state, State::Established)).map(SessionTimer::deadline);
+        [ring, reoffer, ack, reliable, timer].into_iter().flatten().min()
     }
 }
 
@@ -179,8 +214,10 @@ impl UserAgent {
     pub(super) fn handle_session_timeout(&mut self, call: CallId, now: Instant) {
         let Some(session) = self.sessions.get(call) else { return };
         if matches!(&session.state, State::Invited(pending) if pending.expires_at <= now) {
-            return self.hang_up(call, "not answered in time".to_owned(), EndedBy::Engine, now);
+            return self.fail_invited(call, 480, EndedBy::Engine, "not answered in time", now);
         }
+        self.handle_reliable_timeout(call, now);
+        let Some(session) = self.sessions.get(call) else { return };
         if session.reoffer.as_ref().is_some_and(|pending| pending.expires_at <= now) {
             self.refuse_reoffer(call, &Refusal { status: 500, warning: None, retry_after_s: None }, now);
         }
@@ -193,8 +230,9 @@ impl UserAgent {
             self.out.counters.acks_missed += 1;
             // RFC 3261 §13.3.1.4: the dialog is confirmed, but the session ends by BYE.
             self.sessions.with(call, |session, _| session.unacknowledged = None);
-            return self.hang_up(call, "no ACK".to_owned(), EndedBy::Engine, now);
+            return self.hang_up(call, Reason::new(Cause::TimerExpired, "no ACK"), EndedBy::Engine, now);
         }
+        self.handle_session_timer(call, now);
         let due = self.sessions.with(call, |session, timers| {
             let waiting = session.unacknowledged.as_mut().filter(|waiting| waiting.resend_at <= now)?;
             waiting.interval = timers.doubled(waiting.interval);
@@ -206,24 +244,45 @@ impl UserAgent {
         }
     }
 
-    /// 180 Ringing.
+    /// 180 Ringing, reliably where the caller requires it; once.
     pub(super) fn ring(&mut self, call: CallId, now: Instant) {
-        let Some(session) = self.sessions.get(call) else { return };
-        let State::Invited(pending) = &session.state else { return };
-        let response = begin(180, pending, &session.dialog);
-        let response = dialog_forming(response, pending, &session.dialog);
-        self.transactions.respond(pending.transaction, 180, response.write(&self.product), now, &mut self.out);
+        self.sessions.with(call, |session, timers| {
+            let State::Invited(pending) = &session.state else { return };
+            let reliably = pending.request.tokens("Require").any(|tag| tag == "100rel");
+            // RFC 3262 §5: the first reliable response carries our offer, and that is to be the 200.
+            if session.reliable.is_some() || (reliably && pending.offer_is_ours) {
+                return;
+            }
+            let rseq = first_rseq(&mut self.rng);
+            let mut response = dialog_forming(begin(180, pending, &session.dialog), pending, &session.dialog);
+            if reliably {
+                response = response.with("Require", "100rel").with("RSeq", rseq.to_string());
+            }
+            let bytes = response.write(&self.product);
+            session.reliable = reliably.then(|| Reliable::new(rseq, bytes.clone(), pending, timers, now));
+            self.transactions.respond(pending.transaction, 180, bytes, now, &mut self.out);
+        });
     }
 
     /// 200 to the INVITE, repeated until its ACK comes.
     pub(super) fn answer(&mut self, call: CallId, sdp: Vec<u8>, now: Instant) {
         self.sessions.with(call, |session, timers| {
             let State::Invited(pending) = &session.state else { return };
-            let response = dialog_forming(begin(200, pending, &session.dialog), pending, &session.dialog);
-            let bytes = response.with("Supported", options::SUPPORTED).session_description(sdp).write(&self.product);
+            let mut response = dialog_forming(begin(200, pending, &session.dialog), pending, &session.dialog)
+                .with("Supported", options::SUPPORTED);
+            if let Some(terms) = pending.terms {
+                response = terms.complete(response);
+            }
+            session.description.clone_from(&sdp);
+            let bytes = response.session_description(sdp).write(&self.product);
             self.transactions.respond(pending.transaction, 200, bytes.clone(), now, &mut self.out);
             session.unacknowledged = Some(await_ack(pending, bytes, timers, true, now));
+            let terms = pending.terms;
             session.state = State::Established;
+            session.restart_timer(terms, now);
+            if let Some(reliable) = &mut session.reliable {
+                reliable.stop();
+            }
         });
     }
 
@@ -239,23 +298,16 @@ impl UserAgent {
     }
 
     /// Ends a call from our side: by the final answer that fits, or by BYE.
-    pub(super) fn hang_up(&mut self, call: CallId, reason: String, by: EndedBy, now: Instant) {
+    pub(super) fn hang_up(&mut self, call: CallId, reason: Reason, by: EndedBy, now: Instant) {
         let Some(session) = self.sessions.get(call) else { return };
         match &session.state {
-            State::Invited(pending) => {
-                let response = if self.draining {
-                    begin(503, pending, &session.dialog).with("Retry-After", RETRY_AFTER_S.to_string())
-                } else {
-                    begin(480, pending, &session.dialog)
-                };
-                let (status, bytes) = (response.status(), response.write(&self.product));
-                self.transactions.respond(pending.transaction, status, bytes, now, &mut self.out);
-                self.sessions.remove(call);
-                self.out.event(Event::Ended { call, by, reason });
+            State::Invited(_) => {
+                let status = if self.draining { 503 } else { 480 };
+                self.fail_invited(call, status, by, &reason.text, now);
             }
             State::Established => {
                 self.end_reoffer(call, now);
-                self.out.event(Event::Ended { call, by, reason: reason.clone() });
+                self.out.event(Event::Ended { call, by, reason: reason.text.clone() });
                 let waits = self.sessions.get(call).is_some_and(|session| session.unacknowledged.is_some());
                 self.sessions.with(call, |session, _| session.state = State::Leaving { reason });
                 if !waits {
@@ -268,23 +320,101 @@ impl UserAgent {
         }
     }
 
+    /// Ends a call that is not answered yet by a final answer.
+    pub(super) fn fail_invited(&mut self, call: CallId, status: u16, by: EndedBy, reason: &str, now: Instant) {
+        let Some(session) = self.sessions.get(call) else { return };
+        let State::Invited(pending) = &session.state else { return };
+        let mut response = begin(status, pending, &session.dialog);
+        if status == 503 {
+            response = response.with("Retry-After", RETRY_AFTER_S.to_string());
+        }
+        self.transactions.respond(pending.transaction, status, response.write(&self.product), now, &mut self.out);
+        self.sessions.remove(call);
+        self.out.event(Event::Ended { call, by, reason: reason.to_owned() });
+    }
+
     /// Sends BYE with its reason (RFC 3326) to where the caller's latest request came from.
     pub(super) fn send_bye(&mut self, call: CallId, now: Instant) {
-        let branch = self.tags.branch();
-        let sent = self.sessions.with(call, |session, _| {
+        let reason = self.sessions.with(call, |session, _| {
             let State::Leaving { reason } = &session.state else { return None };
-            // Q.850 cause 16: normal call clearing.
-            let reason = format!("Q.850;cause=16;text={}", quoted(reason));
+            let reason = reason.value();
             session.state = State::Left;
-            let headers = [("Reason", reason), ("User-Agent", self.product.clone())];
-            let bytes = session.dialog.request(Method::Bye, "BYE", &branch, &headers)?;
-            Some((session.dialog.flow, bytes))
+            Some(reason)
         });
-        let waits = sent
-            .flatten()
-            .is_some_and(|message| self.transactions.request(branch, Method::Bye, call, message, now, &mut self.out));
+        let waits = reason.flatten().is_some_and(|reason| {
+            let headers = [("Reason", reason), ("User-Agent", self.product.clone())];
+            self.send_in_dialog(call, Method::Bye, &headers, None, now).is_some()
+        });
         if !waits {
             self.sessions.remove(call);
+        }
+    }
+
+    /// Sends a request of ours within a call; returns its branch, or `None` where nobody waits for its answer.
+    pub(super) fn send_in_dialog(
+        &mut self,
+        call: CallId,
+        method: Method,
+        headers: &[(&str, String)],
+        body: Option<Body<'_>>,
+        now: Instant,
+    ) -> Option<String> {
+        let branch = self.tags.branch();
+        let request = self.sessions.with(call, |session, _| session.dialog.request(method, &branch, headers, body));
+        self.transactions.request(call, request.flatten()?, now, &mut self.out).then_some(branch)
+    }
+
+    /// Takes a request of ours that was never answered: as if 408 had come, or 503 (RFC 3261 §8.1.3.1).
+    pub(super) fn handle_unanswered(&mut self, unanswered: &Unanswered, now: Instant) {
+        let Unanswered { owner, method, branch, outcome } = unanswered;
+        let status = if *outcome == Outcome::Unreachable { 503 } else { 408 };
+        self.handle_final(*owner, *method, branch, status, None, now);
+    }
+
+    /// Takes a response to a request of ours.
+    pub(super) fn handle_reply(&mut self, call: CallId, reply: &Reply, now: Instant) {
+        if reply.method == Method::Invite && (200..300).contains(&reply.status) && self.acknowledge(call, reply) {
+            return;
+        }
+        if reply.status >= 200 {
+            self.handle_final(call, reply.method, &reply.branch, reply.status, Some(reply), now);
+        }
+    }
+
+    /// Acknowledges a 2xx to a re-INVITE of ours; returns whether it had come before.
+    fn acknowledge(&mut self, call: CallId, reply: &Reply) -> bool {
+        let branch = self.tags.branch();
+        let sent = self.sessions.with(call, |session, _| {
+            if let Some((_, ack)) = session.acknowledged.as_ref().filter(|(cseq, _)| *cseq == reply.cseq) {
+                return Some((session.dialog.flow, ack.clone(), true));
+            }
+            session.dialog.refresh_target(reply.contact_uri().as_deref());
+            let ack = session.dialog.acknowledge(reply.cseq, &branch)?;
+            session.acknowledged = Some((reply.cseq, ack.clone()));
+            Some((session.dialog.flow, ack, false))
+        });
+        let Some((to, ack, again)) = sent.flatten() else { return false };
+        self.out.send(to, ack);
+        again
+    }
+
+    /// Takes the end of a request of ours: its final status, and the response unless there was none.
+    fn handle_final(
+        &mut self,
+        call: CallId,
+        method: Method,
+        branch: &str,
+        status: u16,
+        reply: Option<&Reply>,
+        now: Instant,
+    ) {
+        match method {
+            // Whatever is said to a BYE, the dialog is over (RFC 3261 §15.1.1).
+            Method::Bye => self.sessions.remove(call),
+            Method::Invite | Method::Update => {
+                self.handle_refreshed(call, branch, status, reply, now);
+            }
+            _ => {}
         }
     }
 
@@ -293,9 +423,14 @@ impl UserAgent {
         self.sessions.with(call, |session, timers| {
             let Some(pending) = session.reoffer.take() else { return };
             session.dialog.refresh_target(pending.request.contact_uri());
+            session.restart_timer(pending.terms, now);
             let mut response = dialog_forming(begin(200, &pending, &session.dialog), &pending, &session.dialog)
                 .with("Supported", options::SUPPORTED);
+            if let Some(terms) = pending.terms {
+                response = terms.complete(response);
+            }
             if let Some(sdp) = sdp {
+                session.description.clone_from(&sdp);
                 response = response.session_description(sdp);
             }
             let bytes = response.write(&self.product);

@@ -304,6 +304,15 @@ impl Net {
         self.command(reply, now);
     }
 
+    /// The peer's answer to our description as it stands; one that does not fit leaves the call as it was.
+    pub(super) fn reanswered(&mut self, id: CallId, answer: &[u8], now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match call.negotiation.read_answer(answer) {
+            Ok(agreed) => self.agree(id, agreed, now),
+            Err(error) => self.log(Some(id), &format!("the answer to the session's refresh: {error}")),
+        }
+    }
+
     /// Both descriptions are known, or have changed.
     fn agree(&mut self, id: CallId, agreed: Agreed, now: Instant) {
         let Some(call) = self.calls.get_mut(&id) else { return };
