@@ -199,11 +199,6 @@ impl Dialog {
         Some(Outgoing { branch: branch.to_owned(), method: Method::Cancel, to: self.flow, bytes, ack: None })
     }
 
-    /// Returns the number of our latest request.
-    pub(super) const fn local_cseq(&self) -> u32 {
-        self.local_cseq
-    }
-
     /// Returns the Request-URI, and the fields that each request of the dialog begins with.
     fn head(&self, method: Method, cseq: u32, branch: &str) -> (String, Headers) {
         let sent_by = format!("{}:{}", host_of(self.flow.local.ip()), self.flow.local.port());

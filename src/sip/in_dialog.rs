@@ -1,5 +1,5 @@
 //! What comes within a call: BYE, re-INVITE, UPDATE, INFO, OPTIONS (RFC 3261 §12.2.2, §14.2, §15.1.2, RFC 3311, RFC 6086);
-//! PRACK has a file of its own.
+//! PRACK, REFER and NOTIFY have files of their own.
 
 use super::flow::Flow;
 use super::info::{self, Info};
@@ -9,7 +9,7 @@ use super::response::{ALLOW, Response};
 use super::session::{Pending, REOFFER_MAX, Session, State, begin, contact};
 use super::session_timer::{MIN_SE_S, Terms, allows_update};
 use super::transaction::TransactionId;
-use super::{EndedBy, Event, UserAgent, body, options, reason};
+use super::{EndedBy, Event, Refusal, UserAgent, body, options, reason};
 use crate::ids::CallId;
 use crate::time::Instant;
 
@@ -50,8 +50,7 @@ impl UserAgent {
         if let Some(required) = unsupported(&arrival.request) {
             return self.respond(&arrival, arrival.begin(420).with("Unsupported", required), now);
         }
-        let is_over =
-            matches!(self.sessions.get(call), Some(Session { state: State::Leaving { .. } | State::Left, .. }));
+        let is_over = self.sessions.get(call).is_some_and(Session::is_over);
         match arrival.request.method() {
             Method::Bye => self.handle_bye(&arrival, now),
             _ if is_over => self.respond(&arrival, arrival.begin(481), now),
@@ -59,6 +58,8 @@ impl UserAgent {
             Method::Info => self.handle_info(&arrival, now),
             Method::Options => self.respond(&arrival, options::describe(arrival.begin(200)), now),
             Method::PRack => self.handle_prack(&arrival, now),
+            Method::Refer => self.handle_refer(&arrival, now),
+            Method::Notify => self.handle_notify(&arrival, now),
             _ => self.respond(&arrival, arrival.begin(405).with("Allow", ALLOW), now),
         }
     }
@@ -73,6 +74,14 @@ impl UserAgent {
         let call = arrival.call;
         self.respond(arrival, arrival.begin(200), now);
         self.end_reoffer(call, now);
+        let Some(session) = self.sessions.get(call) else { return };
+        if matches!(session.state, State::Taking { .. }) {
+            return self.refuse_replacing(call, &Refusal { status: 487, warning: None, retry_after_s: None }, now);
+        }
+        if let Some(leg) = session.referral.as_ref().and_then(|referral| referral.leg) {
+            return self.leave_to_target(call, leg);
+        }
+        self.end_legs(call, now);
         let Some(session) = self.sessions.get(call) else { return };
         if let State::Invited(pending) = &session.state {
             let response = begin(487, pending, &session.dialog).write(&self.product);
@@ -113,7 +122,7 @@ impl UserAgent {
             // RFC 3311 §5.2: an UPDATE without an offer refreshes the target and nothing else.
             return self.refresh(&arrival, terms, now);
         }
-        let theirs_is_open = session.reoffer.is_some() || matches!(session.state, State::Invited(_));
+        let theirs_is_open = session.reoffer.is_some() || matches!(session.state, State::Invited(_) | State::Taking { .. });
         let in_200 = session.unacknowledged.as_ref().is_some_and(|waiting| waiting.offer_is_ours);
         let in_invite = session.refresh.as_ref().is_some_and(|refresh| refresh.method == Method::Invite);
         let ours_is_open = in_200 || in_invite;
@@ -391,7 +400,8 @@ mod tests {
         let (mut rig, mut caller, _) = established();
         assert_eq!(rig.say(&caller.request("OPTIONS", "", "")), ["200 OK"]);
         assert_eq!(rig.say(&caller.request("PRACK", "RAck: 1 1 INVITE\r\n", "")), [GONE]);
-        for method in ["REFER", "NOTIFY", "SUBSCRIBE", "MESSAGE"] {
+        assert_eq!(rig.say(&caller.request("NOTIFY", "Event: message-summary\r\n", "")), [GONE]);
+        for method in ["SUBSCRIBE", "MESSAGE"] {
             assert_eq!(rig.say(&caller.request(method, "", "")), ["405 Method Not Allowed"]);
         }
         assert_eq!(rig.say(&caller.request("OPTIONS", "Require: gruu\r\n", "")), ["420 Bad Extension"]);

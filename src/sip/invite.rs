@@ -9,13 +9,16 @@ use super::refusals::for_body;
 use super::response::Response;
 use super::session::{Pending, RING_MAX, Session, State, begin};
 use super::session_timer::{Terms, allows_update};
-use super::{Discard, EndedBy, Event, Invitation, UserAgent, reason};
+use super::{Discard, EndedBy, Event, Invitation, Refusal, UserAgent, reason};
 use crate::ids::CallId;
 use crate::time::Instant;
 
 impl UserAgent {
     /// Takes an INVITE outside of dialogs: 100 at once, then the engine decides.
     pub(super) fn handle_invite(&mut self, mut request: Request, flow: Flow, now: Instant) {
+        if request.header("Replaces").is_some() {
+            return self.handle_replacing_invite(request, flow, now);
+        }
         if self.is_full() {
             return self.refuse_for_load(&request, flow);
         }
@@ -88,6 +91,9 @@ impl UserAgent {
 
     fn cancel(&mut self, call: CallId, reason: Option<String>, now: Instant) {
         let Some(session) = self.sessions.get(call) else { return };
+        if matches!(session.state, State::Taking { .. }) {
+            return self.refuse_replacing(call, &Refusal { status: 487, warning: None, retry_after_s: None }, now);
+        }
         let State::Invited(pending) = &session.state else {
             // A re-INVITE that is taken back leaves the session as it was.
             return self.end_reoffer(call, now);
@@ -133,7 +139,7 @@ impl UserAgent {
 #[cfg(test)]
 mod tests {
     use super::super::rig::{Caller, Rig, refusal};
-    use super::super::{Command, Refusal};
+    use super::super::Command;
     use super::*;
     use crate::config;
     use std::time::Duration;

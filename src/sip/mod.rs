@@ -3,14 +3,17 @@
 //!
 //! A datagram passes through here in this order: `lexer.rs` takes it apart, `message.rs` reads it, `transaction/` knows
 //! whether it came before, and then the file of its subject answers: `invite.rs` a new call, `in_dialog.rs` what comes
-//! within one, `registrar.rs` REGISTER, `options.rs` OPTIONS. `refusals.rs` says no to the rest.
+//! within one, `registrar.rs` REGISTER, `options.rs` OPTIONS. `refusals.rs` says no to the rest. A transfer is `refer.rs` where
+//! the peer asks for it, with `calling.rs` to call its target, `replaces.rs` where another peer takes the call over, and
+//! `transfer.rs` where we ask: each time the engine's call stays what it is, and another dialog is put underneath.
 //!
 //! Open mode, which is the only one so far: any user, any password, but loopback and private addresses only.
 //!
-//! Not here yet: TCP and TLS, digest (§22), calls that we place, REFER, SUBSCRIBE and NOTIFY, MESSAGE, PUBLISH (405 each),
-//! reliable provisional responses (RFC 3262) and session timers (RFC 4028), neither of which is said to be supported.
+//! Not here yet: TCP and TLS, digest (§22). Not served: calls that we place but for a transfer's, and in these redirection,
+//! challenges and reliable provisional responses; SUBSCRIBE, MESSAGE and PUBLISH (405 each); REFER outside of calls (403).
 
 mod body;
+mod calling;
 mod counters;
 mod dialog;
 pub mod flow;
@@ -24,9 +27,11 @@ mod options;
 mod outbox;
 pub mod params;
 mod reason;
+mod refer;
 mod refusals;
 mod registrar;
 mod reliable;
+mod replaces;
 mod reply;
 pub mod response;
 pub mod response_route;
@@ -39,6 +44,7 @@ mod tags;
 #[cfg(test)]
 mod torture;
 pub mod transaction;
+mod transfer;
 pub mod uri;
 pub mod via;
 
@@ -96,6 +102,12 @@ pub enum Command {
     /// [`Event::Ended`] that follows says [`EndedBy::Agent`] and repeats the reason, at once, even where the BYE itself has
     /// to wait for the ACK of the 200.
     HangUp { call: CallId, reason: String },
+    /// Call the target of [`Event::Referred`] with this offer.
+    FollowReferral { call: CallId, sdp: Vec<u8> },
+    /// Do not follow [`Event::Referred`]: the transferor is told this status, and the call goes on as it was.
+    RefuseReferral { call: CallId, status: u16 },
+    /// Ask the peer to call `target`, an absolute URI, and to leave us (REFER); [`Event::TransferProgress`] says how it goes.
+    Transfer { call: CallId, target: String },
     /// Refuse every new INVITE and REGISTER with 503 from here on: the bridge is stopping.
     Drain,
 }
@@ -133,6 +145,22 @@ pub enum Event {
     Reoffered { call: CallId, offer: Option<Vec<u8>> },
     /// The peer's answer to a description of ours that went out unchanged, in a re-INVITE that refreshed the session.
     Reanswered { call: CallId, answer: Vec<u8> },
+    /// The peer transfers the call to `target`, which policy allows and which is reached from `local`. Answer with
+    /// [`Command::FollowReferral`] or [`Command::RefuseReferral`] within [`REOFFER_MAX`].
+    Referred { call: CallId, target: String, local: IpAddr },
+    /// The target of a transfer has answered: it is the call's peer from here on, its media are what `answer` says, and
+    /// what the transferor still sends is not heard of any more.
+    Transferred { call: CallId, answer: Vec<u8>, peer: String, source: SocketAddr },
+    /// The target of a transfer has not answered; the call goes on as it was.
+    ReferralFailed { call: CallId, status: u16 },
+    /// The peer asked for a transfer that policy does not allow; `target` is its Refer-To.
+    ReferralDeclined { call: CallId, target: String },
+    /// Another peer wants to take the call over (RFC 3891). Answer as to [`Self::Reoffered`]; once that is accepted, this is
+    /// the call's peer.
+    Replacing(Replacement),
+    /// How a transfer goes that [`Command::Transfer`] asked for: below 200 it is under way, anything else is its end. The
+    /// call ends by itself after a 2xx, and goes on after all others.
+    TransferProgress { call: CallId, status: u16 },
     /// A digit came by INFO.
     Digit { call: CallId, digit: char, duration_ms: u32 },
     /// The call is over, whoever ended it; said exactly once per invited call that was not refused by the engine.
@@ -159,6 +187,21 @@ pub struct Invitation {
     /// What carries it.
     pub transport: Transport,
     /// The address of ours that reaches it: what our SDP says.
+    pub local: IpAddr,
+    /// Its session description; `None`: the offer is to be ours, in the 200.
+    pub offer: Option<Vec<u8>>,
+}
+
+/// Who wants to take a call over, as its INVITE tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// The call.
+    pub call: CallId,
+    /// The From header's value.
+    pub from: String,
+    /// Where the INVITE came from.
+    pub source: SocketAddr,
+    /// The address of ours that reaches it.
     pub local: IpAddr,
     /// Its session description; `None`: the offer is to be ours, in the 200.
     pub offer: Option<Vec<u8>>,
@@ -192,7 +235,7 @@ impl EndedBy {
 pub enum Timer {
     /// A timer of a transaction (RFC 3261 Table 4).
     Transaction,
-    /// A 200 without its ACK, a call that rings too long, a re-INVITE that nobody answers.
+    /// A 200 without its ACK, a call that rings too long, a re-INVITE that nobody answers, a session that expires.
     Session,
     /// The end of a registration.
     Binding,
@@ -381,6 +424,9 @@ impl UserAgent {
                 let cause = if self.draining { Cause::Stopping } else { Cause::Normal };
                 self.hang_up(call, Reason::new(cause, reason), EndedBy::Agent, now);
             }
+            Command::FollowReferral { call, sdp } => self.follow_referral(call, sdp, now),
+            Command::RefuseReferral { call, status } => self.fail_referral(call, status, now),
+            Command::Transfer { call, target } => self.transfer(call, &target, now),
             Command::Drain => self.draining = true,
         }
     }
@@ -494,8 +540,8 @@ mod tests {
         let mut rig = Rig::new();
         for (method, answer) in [
             ("SUBSCRIBE", "405 Method Not Allowed"),
-            ("NOTIFY", "405 Method Not Allowed"),
-            ("REFER", "405 Method Not Allowed"),
+            ("NOTIFY", "481 Call/Transaction Does Not Exist"),
+            ("REFER", "403 Forbidden"),
             ("MESSAGE", "405 Method Not Allowed"),
             ("PUBLISH", "405 Method Not Allowed"),
             ("PRACK", "481 Call/Transaction Does Not Exist"),

@@ -57,9 +57,11 @@ impl UserAgent {
                 self.stateless(420, request.envelope(), flow).with("Unsupported", required)
             }
             // They belong into a dialog, and this one is in none.
-            Method::Bye | Method::Info | Method::Update | Method::PRack => {
+            Method::Bye | Method::Info | Method::Update | Method::PRack | Method::Notify => {
                 self.stateless(481, request.envelope(), flow)
             }
+            // Outside of a call it would make this server call others for anybody (toll fraud).
+            Method::Refer => self.stateless(403, request.envelope(), flow),
             _ => self.stateless(405, request.envelope(), flow).with("Allow", ALLOW),
         };
         self.send_stateless(response, request.envelope(), flow);

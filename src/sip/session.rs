@@ -1,9 +1,11 @@
 //! Calls between INVITE and BYE: their states, their timers, and what the engine wants done about them (RFC 3261 §13-15).
 
+use super::calling::Calling;
 use super::dialog::{Body, Dialog, DialogId};
 use super::flow::Flow;
 use super::message::{Method, Request};
 use super::reason::{Cause, Reason};
+use super::refer::Referral;
 use super::refusals::{RETRY_AFTER_S, for_engine};
 use super::reliable::{Reliable, first_rseq};
 use super::reply::Reply;
@@ -11,6 +13,7 @@ use super::response::{ALLOW, Response};
 use super::schedule::Schedule;
 use super::session_timer::{Refresh, SessionTimer, Terms};
 use super::transaction::{TransactionId, Unanswered};
+use super::transfer::Transfer;
 use super::transaction::non_invite_client::Outcome;
 use super::transaction::timers::{Letter, Timers};
 use super::uri::host_of;
@@ -68,6 +71,12 @@ pub(super) enum State {
     Leaving { reason: Reason },
     /// Over; our BYE waits for its answer.
     Left,
+    /// A call of ours without its final answer.
+    Calling(Box<Calling>),
+    /// An INVITE that wants to take the call `of` over, and that the engine has not decided upon.
+    Taking { pending: Box<Pending>, of: CallId },
+    /// The transferor's side of a call that goes on with another peer: its BYE is awaited.
+    Transferred { bye_at: Instant },
 }
 
 /// A call.
@@ -88,6 +97,12 @@ pub(super) struct Session {
     pub(super) description: Vec<u8>,
     /// The ACK of the latest 2xx to an INVITE of ours, by the number of both: each repetition gets it again.
     pub(super) acknowledged: Option<(u32, Vec<u8>)>,
+    /// What the peer's REFER asks for.
+    pub(super) referral: Option<Referral>,
+    /// What our REFER asks for.
+    pub(super) transfer: Option<Transfer>,
+    /// The INVITE that wants to take the call over.
+    pub(super) taken_by: Option<CallId>,
 }
 
 impl Session {
@@ -103,7 +118,21 @@ impl Session {
             allows_update,
             description: Vec::new(),
             acknowledged: None,
+            referral: None,
+            transfer: None,
+            taken_by: None,
         }
+    }
+
+    /// Whether something is open that another peer cannot take over.
+    pub(super) const fn is_busy(&self) -> bool {
+        let changes = self.reoffer.is_some() || self.unacknowledged.is_some() || self.refresh.is_some();
+        changes || self.referral.is_some() || self.transfer.is_some() || self.taken_by.is_some()
+    }
+
+    /// Whether the call is over, and only its last messages are awaited.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.state, State::Leaving { .. } | State::Left | State::Transferred { .. })
     }
 
     const fn is_live(&self) -> bool {
@@ -111,15 +140,20 @@ impl Session {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let ring = match &self.state {
-            State::Invited(pending) => Some(pending.expires_at),
-            _ => None,
+        let state = match &self.state {
+            State::Invited(pending) | State::Taking { pending, .. } => Some(pending.expires_at),
+            State::Calling(calling) => Some(calling.expires_at),
+            State::Transferred { bye_at } => Some(*bye_at),
+            State::Established | State::Leaving { .. } | State::Left => None,
         };
+        let referral = self.referral.as_ref().filter(|referral| referral.leg.is_none());
+        let referral = referral.map(|referral| referral.expires_at);
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.expires_at);
         let reoffer = self.reoffer.as_ref().map(|pending| pending.expires_at);
         let ack = self.unacknowledged.as_ref().map(|waiting| waiting.resend_at.min(waiting.give_up_at));
         let reliable = self.reliable.as_ref().and_then(Reliable::deadline);
         let timer = self.timer.as_ref().filter(|_| matches!(self.state, State::Established)).map(SessionTimer::deadline);
-        [ring, reoffer, ack, reliable, timer].into_iter().flatten().min()
+        [state, referral, transfer, reoffer, ack, reliable, timer].into_iter().flatten().min()
     }
 }
 
@@ -150,6 +184,10 @@ impl Sessions {
         self.live
     }
 
+    pub(super) fn find_dialog(&self, dialog: &DialogId) -> Option<CallId> {
+        self.by_dialog.get(dialog).copied()
+    }
+
     pub(super) fn find(&self, request: &Request) -> Option<CallId> {
         DialogId::of(request).and_then(|id| self.by_dialog.get(&id)).copied()
     }
@@ -157,7 +195,10 @@ impl Sessions {
     /// Returns the call whose INVITE or re-INVITE waits in `transaction`; nothing else can be cancelled (RFC 3261 §9.1).
     pub(super) fn find_by_transaction(&self, transaction: TransactionId) -> Option<CallId> {
         let waits = |session: &Session| {
-            let invited = matches!(&session.state, State::Invited(pending) if pending.transaction == transaction);
+            let invited = match &session.state {
+                State::Invited(pending) | State::Taking { pending, .. } => pending.transaction == transaction,
+                _ => false,
+            };
             let reoffer = session.reoffer.as_ref().filter(|pending| pending.request.method() == Method::Invite);
             invited || reoffer.is_some_and(|pending| pending.transaction == transaction)
         };
@@ -166,7 +207,7 @@ impl Sessions {
 
     pub(super) fn insert(&mut self, session: Session) -> CallId {
         if self.sessions.len() - self.live >= LEAVING_MAX {
-            let oldest = self.sessions.iter().find(|(_, session)| !session.is_live()).map(|(call, _)| *call);
+            let oldest = self.sessions.iter().find(|(_, session)| session.is_over()).map(|(call, _)| *call);
             oldest.into_iter().for_each(|call| self.remove(call));
         }
         let call = CallId(self.next);
@@ -196,6 +237,24 @@ impl Sessions {
         Some(result)
     }
 
+    /// Gives the sessions of two calls to each other.
+    pub(super) fn exchange(&mut self, one: CallId, other: CallId) {
+        let (Some(first), Some(second)) = (self.sessions.remove(&one), self.sessions.remove(&other)) else { return };
+        for (call, session) in [(one, second), (other, first)] {
+            self.by_dialog.insert(session.dialog.id().clone(), call);
+            self.schedule.set(&call, session.deadline());
+            self.sessions.insert(call, session);
+        }
+    }
+
+    /// Puts another dialog in the place of a call's.
+    pub(super) fn set_dialog(&mut self, call: CallId, dialog: Dialog) {
+        let Some(session) = self.sessions.get_mut(&call) else { return };
+        self.by_dialog.remove(session.dialog.id());
+        self.by_dialog.insert(dialog.id().clone(), call);
+        session.dialog = dialog;
+    }
+
     pub(super) fn get(&self, call: CallId) -> Option<&Session> {
         self.sessions.get(&call)
     }
@@ -216,7 +275,22 @@ impl UserAgent {
         if matches!(&session.state, State::Invited(pending) if pending.expires_at <= now) {
             return self.fail_invited(call, 480, EndedBy::Engine, "not answered in time", now);
         }
+        match &session.state {
+            State::Calling(_) => return self.handle_calling_timeout(call, now),
+            State::Transferred { bye_at } if *bye_at <= now => return self.leave_transferor(call, now),
+            State::Taking { pending, .. } if pending.expires_at <= now => {
+                let refusal = Refusal { status: 500, warning: None, retry_after_s: None };
+                return self.refuse_replacing(call, &refusal, now);
+            }
+            _ => {}
+        }
         self.handle_reliable_timeout(call, now);
+        self.handle_transfer_timeout(call, now);
+        let Some(session) = self.sessions.get(call) else { return };
+        let forgotten = |referral: &Referral| referral.leg.is_none() && referral.expires_at <= now;
+        if session.referral.as_ref().is_some_and(forgotten) {
+            self.fail_referral(call, 500, now);
+        }
         let Some(session) = self.sessions.get(call) else { return };
         if session.reoffer.as_ref().is_some_and(|pending| pending.expires_at <= now) {
             self.refuse_reoffer(call, &Refusal { status: 500, warning: None, retry_after_s: None }, now);
@@ -305,8 +379,14 @@ impl UserAgent {
                 let status = if self.draining { 503 } else { 480 };
                 self.fail_invited(call, status, by, &reason.text, now);
             }
+            // Its transferor has left, and its target has not answered.
+            State::Calling(calling) if calling.of == Some(call) => {
+                self.abandon(call, now);
+                self.out.event(Event::Ended { call, by, reason: reason.text });
+            }
             State::Established => {
                 self.end_reoffer(call, now);
+                self.end_legs(call, now);
                 self.out.event(Event::Ended { call, by, reason: reason.text.clone() });
                 let waits = self.sessions.get(call).is_some_and(|session| session.unacknowledged.is_some());
                 self.sessions.with(call, |session, _| session.state = State::Leaving { reason });
@@ -317,7 +397,30 @@ impl UserAgent {
             // The engine knows already; the BYE that waited goes out.
             State::Leaving { .. } if session.unacknowledged.is_none() => self.send_bye(call, now),
             State::Leaving { .. } | State::Left => {}
+            State::Calling(_) | State::Taking { .. } | State::Transferred { .. } => {}
         }
+    }
+
+    /// Ends what else is under way for a call that is over.
+    pub(super) fn end_legs(&mut self, call: CallId, now: Instant) {
+        let legs = self.sessions.with(call, |session, _| {
+            let referral = session.referral.take();
+            (referral.and_then(|referral| referral.leg), session.taken_by.take())
+        });
+        let Some((calling, taking)) = legs else { return };
+        calling.into_iter().for_each(|leg| self.abandon(leg, now));
+        let refusal = Refusal { status: 481, warning: None, retry_after_s: None };
+        taking.into_iter().for_each(|leg| self.refuse_replacing(leg, &refusal, now));
+    }
+
+    /// Takes a call of ours back for which nobody waits any more.
+    fn abandon(&mut self, leg: CallId, now: Instant) {
+        self.sessions.with(leg, |session, _| {
+            if let State::Calling(calling) = &mut session.state {
+                calling.of = None;
+            }
+        });
+        self.cancel_call(leg, Cause::Normal, now);
     }
 
     /// Ends a call that is not answered yet by a final answer.
@@ -373,6 +476,9 @@ impl UserAgent {
 
     /// Takes a response to a request of ours.
     pub(super) fn handle_reply(&mut self, call: CallId, reply: &Reply, now: Instant) {
+        if reply.method == Method::Invite && self.handle_call_reply(call, reply, now) {
+            return;
+        }
         if reply.method == Method::Invite && (200..300).contains(&reply.status) && self.acknowledge(call, reply) {
             return;
         }
@@ -412,14 +518,20 @@ impl UserAgent {
             // Whatever is said to a BYE, the dialog is over (RFC 3261 §15.1.1).
             Method::Bye => self.sessions.remove(call),
             Method::Invite | Method::Update => {
-                self.handle_refreshed(call, branch, status, reply, now);
+                if !self.handle_refreshed(call, branch, status, reply, now) && method == Method::Invite {
+                    self.call_failed(call, status, now);
+                }
             }
+            Method::Refer => self.handle_referred(call, branch, status),
             _ => {}
         }
     }
 
     /// 200 to the open re-INVITE or UPDATE.
     pub(super) fn accept_reoffer(&mut self, call: CallId, sdp: Option<Vec<u8>>, now: Instant) {
+        if let Some(leg) = self.sessions.get(call).and_then(|session| session.taken_by) {
+            return self.replace(call, leg, sdp.unwrap_or_default(), now);
+        }
         self.sessions.with(call, |session, timers| {
             let Some(pending) = session.reoffer.take() else { return };
             session.dialog.refresh_target(pending.request.contact_uri());
@@ -443,6 +555,9 @@ impl UserAgent {
 
     /// A refusal of the open re-INVITE or UPDATE.
     pub(super) fn refuse_reoffer(&mut self, call: CallId, refusal: &Refusal, now: Instant) {
+        if let Some(leg) = self.sessions.get(call).and_then(|session| session.taken_by) {
+            return self.refuse_replacing(leg, refusal, now);
+        }
         self.sessions.with(call, |session, _| {
             let Some(pending) = session.reoffer.take() else { return };
             let host = host_of(session.dialog.flow.local.ip());
@@ -454,7 +569,9 @@ impl UserAgent {
 
     /// 487 to a re-INVITE or UPDATE that is open when the call ends (RFC 3261 §15.1.2).
     pub(super) fn end_reoffer(&mut self, call: CallId, now: Instant) {
-        self.refuse_reoffer(call, &Refusal { status: 487, warning: None, retry_after_s: None }, now);
+        if self.sessions.get(call).is_some_and(|session| session.reoffer.is_some()) {
+            self.refuse_reoffer(call, &Refusal { status: 487, warning: None, retry_after_s: None }, now);
+        }
     }
 }
 
@@ -464,7 +581,7 @@ pub(super) fn begin(status: u16, pending: &Pending, dialog: &Dialog) -> Response
 }
 
 /// Adds what a response needs that makes or refreshes a dialog (RFC 3261 §12.1.1, §13.3.1.4).
-fn dialog_forming(response: Response, pending: &Pending, dialog: &Dialog) -> Response {
+pub(super) fn dialog_forming(response: Response, pending: &Pending, dialog: &Dialog) -> Response {
     response
         .with_all("Record-Route", pending.request.values("Record-Route"))
         .with("Contact", contact(dialog.flow.local))
@@ -476,7 +593,7 @@ pub(super) fn contact(local: SocketAddr) -> String {
     format!("<sip:{}:{}>", host_of(local.ip()), local.port())
 }
 
-fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bool, now: Instant) -> Unacknowledged {
+pub(super) fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bool, now: Instant) -> Unacknowledged {
     let interval = timers.length(Letter::G);
     Unacknowledged {
         cseq: pending.request.cseq(),

@@ -38,6 +38,8 @@ pub(super) enum Refresher {
 pub(super) struct Terms {
     interval_s: u32,
     refresher: Refresher,
+    /// The smallest interval that a peer has asked for, in seconds.
+    least_s: u32,
     /// Whether the peer knows of session timers; one that does not is refreshed by us.
     peer_knows: bool,
 }
@@ -53,7 +55,7 @@ impl Terms {
         let peer_knows = request.tokens("Supported").chain(request.tokens("Require")).any(|tag| tag == "timer");
         let least_s = request.header("Min-SE").and_then(seconds).unwrap_or(0);
         let asked = request.header("Session-Expires").and_then(read);
-        let terms = |interval_s, refresher| Some(Self { interval_s, refresher, peer_knows });
+        let terms = |interval_s, refresher| Some(Self { interval_s, refresher, peer_knows, least_s: MIN_SE_S });
         Ok(match (asked, peer_knows) {
             (Some((interval_s, _)), true) if interval_s < MIN_SE_S => return Err(TooSmall),
             (Some((interval_s, Some(Side::Uas))), true) => terms(interval_s, Refresher::Us),
@@ -71,7 +73,7 @@ impl Terms {
         match reply.header("Session-Expires").and_then(read) {
             Some((interval_s, side)) => {
                 let refresher = if side == Some(Side::Uas) { Refresher::Peer } else { Refresher::Us };
-                Some(Self { interval_s: interval_s.max(MIN_SE_S), refresher, peer_knows: true })
+                Some(Self { interval_s: interval_s.max(MIN_SE_S), refresher, peer_knows: true, ..self })
             }
             // A peer that knows nothing of it is asked on, since its answer shows that it is there.
             None => Some(self).filter(|terms| !terms.peer_knows),
@@ -83,12 +85,13 @@ impl Terms {
         if own_s == 0 {
             return None;
         }
-        Some(Self { interval_s: own_s, refresher: Refresher::Us, peer_knows: false })
+        Some(Self { interval_s: own_s, refresher: Refresher::Us, peer_knows: false, least_s: MIN_SE_S })
     }
 
     /// Reads the 2xx to a call of ours.
     pub(super) fn of_call(asked: Option<Self>, reply: &Reply) -> Option<Self> {
-        asked.unwrap_or(Self { interval_s: 0, refresher: Refresher::Us, peer_knows: true }).accepted(reply)
+        let nothing = Self { interval_s: 0, refresher: Refresher::Us, peer_knows: true, least_s: MIN_SE_S };
+        asked.unwrap_or(nothing).accepted(reply)
     }
 
     /// Adds what a 2xx says about it (RFC 4028 §9).
@@ -102,7 +105,7 @@ impl Terms {
     pub(super) fn headers(self) -> [(&'static str, String); 2] {
         // For a first request the peer may choose; a refresh stays with who does it (RFC 4028 §7.4).
         let expires = format!("{};refresher=uac", self.interval_s);
-        [("Session-Expires", expires), ("Min-SE", self.interval_s.min(MIN_SE_S).to_string())]
+        [("Session-Expires", expires), ("Min-SE", self.least_s.to_string())]
     }
 }
 
@@ -283,7 +286,7 @@ impl UserAgent {
         let Some(interval_s) = least_s else { return self.refresh_again(call, now + REFUSED) };
         self.sessions.with(call, |session, _| {
             if let Some(timer) = &mut session.timer {
-                timer.terms.interval_s = interval_s;
+                timer.terms = Terms { interval_s, least_s: interval_s, ..timer.terms };
             }
         });
         self.refresh_again(call, now);

@@ -13,12 +13,12 @@ use crate::ids::CallId;
 use crate::metrics::{Invited, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
 use crate::sdp::{Agreed, Negotiation};
-use crate::sip::{Command, EndedBy, Invitation, Refusal};
+use crate::sip::{Command, EndedBy, Invitation, Refusal, Replacement};
 use crate::time::Instant;
 use mio::{Interest, Token};
 use rtrb::{Consumer, Producer};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 /// A call, as net sees it.
@@ -29,6 +29,8 @@ pub(super) struct NetCall {
     agreed: Option<Agreed>,
     /// Whether an offer of ours waits for its answer, in the ACK.
     offered: bool,
+    /// Our side of a transfer whose target has not answered.
+    referral: Option<Negotiation>,
     source: SocketAddr,
     pub(super) port: u16,
     pub(super) sockets: [mio::net::UdpSocket; 2],
@@ -164,6 +166,7 @@ impl Net {
             answer,
             agreed,
             offered: agreed.is_none(),
+            referral: None,
             source: invitation.source,
             port,
             sockets: [rtp?, rtcp?],
@@ -311,6 +314,70 @@ impl Net {
             Ok(agreed) => self.agree(id, agreed, now),
             Err(error) => self.log(Some(id), &format!("the answer to the session's refresh: {error}")),
         }
+    }
+
+    /// The peer transfers the call: its target gets an offer of its own, for the same port and the same agent.
+    pub(super) fn referred(&mut self, id: CallId, target: &str, local: IpAddr, now: Instant) {
+        let session = self.parts.rng.u64(..1 << 62);
+        let address = self.parts.config.sip.advertised_address.unwrap_or(local);
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, call.port));
+        let sdp = negotiation.offer();
+        call.referral = Some(negotiation);
+        self.log(Some(id), &format!("is being transferred to {target}"));
+        self.command(Command::FollowReferral { call: id, sdp }, now);
+    }
+
+    /// The target of a transfer has answered: the agent goes on talking, with another.
+    pub(super) fn transferred(&mut self, id: CallId, answer: &[u8], peer: &str, source: SocketAddr, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(mut negotiation) = call.referral.take() else { return };
+        match negotiation.read_answer(answer) {
+            Ok(agreed) => {
+                call.negotiation = negotiation;
+                call.source = source;
+                call.offered = false;
+                self.log(Some(id), &format!("goes on with {peer}"));
+                self.agree(id, agreed, now);
+            }
+            Err(error) => {
+                let reason = format!("the transfer's target: {error}");
+                self.hang_up(id, EndedBy::Engine, &reason, now);
+            }
+        }
+    }
+
+    pub(super) fn referral_failed(&mut self, id: CallId, status: u16) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.referral = None;
+            self.log(Some(id), &format!("the transfer came to nothing: {status}"));
+        }
+    }
+
+    /// Another peer wants to take the call over: it is answered as if it were the first.
+    pub(super) fn replacing(&mut self, replacement: &Replacement, now: Instant) {
+        let id = replacement.call;
+        let session = self.parts.rng.u64(..1 << 62);
+        let address = self.parts.config.sip.advertised_address.unwrap_or(replacement.local);
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, call.port));
+        let (sdp, agreed) = match replacement.offer.as_deref().map(|offer| negotiation.answer(offer)) {
+            Some(Ok((sdp, agreed))) => (sdp, Some(agreed)),
+            Some(Err(error)) => {
+                let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+                let refusal = Refusal { status: error.status(), warning, retry_after_s: None };
+                return self.command(Command::RefuseReoffer { call: id, refusal }, now);
+            }
+            None => (negotiation.offer(), None),
+        };
+        call.negotiation = negotiation;
+        call.source = replacement.source;
+        call.offered = agreed.is_none();
+        self.log(Some(id), &format!("goes on with {}, who takes it over", replacement.from));
+        if let Some(agreed) = agreed {
+            self.agree(id, agreed, now);
+        }
+        self.command(Command::AcceptReoffer { call: id, sdp: Some(sdp) }, now);
     }
 
     /// Both descriptions are known, or have changed.
