@@ -5,6 +5,7 @@ use offhook::audio::g711::Codec;
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Measure, Rings, Setup, VoiceFrame, Wire};
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
+use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
 use offhook::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use offhook::sdp::{Agreed, Direction, Encoding, RemoteAddress};
@@ -97,6 +98,8 @@ impl Line {
             signalling: peer.ip(),
             ntp_at_zero: 0,
             cname: "agent@offhook",
+            guard: Settings::default(),
+            port: 10_000,
             silence_max: Duration::from_secs(60),
             rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
         };

@@ -1,7 +1,7 @@
 //! What reading and writing one packet costs: the RTP header, the latch, the source's books, and a whole RTCP report.
 
 use divan::{Bencher, black_box};
-use offhook::rtp::latch::{Expected, Latch};
+use offhook::rtp::latch::{self, Expected, Latch};
 use offhook::rtp::packet::{HEADER_LEN, Header, Packet};
 use offhook::rtp::receiver::Receiver;
 use offhook::rtp::rtcp::{Compound, Report, ReportBlock, SENT_LEN_MAX, SenderInfo};
@@ -63,7 +63,7 @@ fn write_header(bencher: Bencher<'_, '_>) {
 fn admit(bencher: Bencher<'_, '_>) {
     let source: SocketAddr = ([198, 51, 100, 1], 4000).into();
     let expected = Expected { ip: Some(source.ip()), port: 4000, rtcp_port: 4001, signalling: source.ip() };
-    let (mut latch, mut receiver) = (Latch::new(expected), Receiver::new());
+    let (mut latch, mut receiver) = (Latch::new(expected, latch::Settings::default()), Receiver::new());
     let mut n = 0u16;
     let mut now = Instant::ZERO;
     bencher.bench_local(|| {

@@ -68,15 +68,20 @@ fn run(config: Config) -> ExitCode {
         journal.line(LogLevel::Warn, None, notice);
     }
     if let Some(running) = engine.running() {
-        let port = running.listen.port();
+        let (listen, port) = (running.listen, running.listen.port());
+        let who = match config.sip.accounts.first() {
+            Some(account) => format!("{} with its password", account.user),
+            None => "agent001 with any password".to_owned(),
+        };
         journal.line(
             LogLevel::Info,
             None,
-            format_args!(
-                "SIP on udp {}; register a softphone to 127.0.0.1:{port} as agent001 with any password and dial 1000",
-                running.listen
-            ),
+            format_args!("SIP on udp {listen}; register a softphone to 127.0.0.1:{port} as {who} and dial 1000"),
         );
+        if config.sip.accounts.is_empty() {
+            let text = "OPEN MODE: there are no [[sip.accounts]], and anybody on this machine and its private networks may call";
+            journal.line(LogLevel::Warn, None, text);
+        }
     }
     signals.forever().next();
     // Whoever asks twice does not want to wait.

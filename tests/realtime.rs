@@ -10,6 +10,7 @@ use offhook::engine::rings::{self, DATAGRAM_MAX, Datagram};
 use offhook::ids::{CallId, TurnId};
 use offhook::metrics::{Quality, Sample};
 use offhook::providers::Bell;
+use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
 use offhook::rtp::rtcp::{Report, ReportBlock, SENT_LEN_MAX, SenderInfo};
 use offhook::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
@@ -124,6 +125,8 @@ impl Peer {
             signalling: "127.0.0.1".parse().unwrap(),
             ntp_at_zero: 0,
             cname: "agent@offhook",
+            guard: Settings::default(),
+            port: 10_000,
             silence_max: Duration::from_secs(60),
             rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
         };
@@ -252,7 +255,7 @@ impl Peer {
                 CallEvent::Cut { .. } => self.seen.cuts += 1,
                 CallEvent::Played { .. } => self.seen.played += 1,
                 CallEvent::FirstPacket { .. } => self.seen.first_packets += 1,
-                CallEvent::CallerSpeech { .. } | CallEvent::Silent => {}
+                CallEvent::CallerSpeech { .. } | CallEvent::Silent | CallEvent::Audio { .. } => {}
             }
         }
     }

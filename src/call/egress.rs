@@ -2,7 +2,7 @@
 
 use super::playout::{Playout, Taken};
 use crate::audio::g711::Codec;
-use crate::rtp::rtcp::{self, Report, ReportBlock, Schedule, SenderInfo};
+use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
 use crate::rtp::sender::Sender;
 use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, Ssrc, packet};
 use crate::sdp::{Agreed, Encoding};
@@ -16,6 +16,9 @@ const SPACING_MIN: Duration = Duration::from_millis(2);
 const DEBT_MAX: Duration = Duration::from_millis(20);
 /// How much of that a silent slot gives back: 5 %, within the wander of a softphone's own clock.
 const REPAYMENT: Duration = Duration::from_millis(1);
+/// Changes of our SSRC in a call: one that meets ours by chance will hardly be met by another. A peer whose SSRC is ours each time
+/// sends our own packets back, and means no harm.
+const SSRC_CHANGES_MAX: u8 = 2;
 /// Samples of the longest packet, 60 ms.
 const PACKET_SAMPLES_MAX: usize = 480;
 /// Samples in a millisecond.
@@ -81,8 +84,10 @@ pub struct Egress {
     cname: [u8; rtcp::CNAME_LEN_MAX],
     cname_len: usize,
     packets_reported: u32,
+    reports: SentReports,
     round_trip: Option<Duration>,
-    remote_fraction_lost: Option<u8>,
+    remote: Option<RemoteInbound>,
+    ssrc_changes: u8,
     counts: Counts,
     rng: fastrand::Rng,
 }
@@ -109,8 +114,10 @@ impl Egress {
             cname,
             cname_len,
             packets_reported: 0,
+            reports: SentReports::default(),
             round_trip: None,
-            remote_fraction_lost: None,
+            remote: None,
+            ssrc_changes: 0,
             counts: Counts::default(),
             rng: rng.fork(),
         };
@@ -136,15 +143,24 @@ impl Egress {
         self.sender.ssrc()
     }
 
-    /// Takes another SSRC where the peer's is ours, too (RFC 3550 §8.2).
+    /// Whether the peer's SSRC is ours, too, and ours is to be changed: [`Self::bye`] is sent for it, and then
+    /// [`Self::change_ssrc`] takes another (RFC 3550 §8.2).
     ///
     /// # Real-time
     /// Constant time.
-    pub fn avoid_ssrc(&mut self, theirs: Ssrc) {
-        if theirs == self.sender.ssrc() {
-            self.sender.change_ssrc(&mut self.rng);
-            self.packets_reported = 0;
-        }
+    #[must_use]
+    pub fn collides(&self, theirs: Ssrc) -> bool {
+        theirs == self.sender.ssrc() && self.ssrc_changes < SSRC_CHANGES_MAX
+    }
+
+    /// Takes another SSRC.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn change_ssrc(&mut self) {
+        self.ssrc_changes += 1;
+        self.sender.change_ssrc(&mut self.rng);
+        self.packets_reported = 0;
     }
 
     /// Returns when there is something to do: the next slot, the next report, or at once for the first packet of a talkspurt.
@@ -207,7 +223,7 @@ impl Egress {
         self.schedule.take_due(now).then(|| self.report(now, report, false, out))?
     }
 
-    /// Writes the last RTCP packet of the call, with a BYE. Returns its length.
+    /// Writes the last RTCP packet of our SSRC, with a BYE. Returns its length.
     ///
     /// # Real-time
     /// Constant time.
@@ -215,13 +231,15 @@ impl Egress {
         self.report(now, report, true, out).unwrap_or(0)
     }
 
-    /// Takes the peer's report about our stream: gives the round-trip time.
+    /// Takes the peer's report about our stream. Returns the round-trip time, where it gives one.
     ///
     /// # Real-time
     /// Constant time.
-    pub fn handle_report(&mut self, report: &ReportBlock, now: Instant) {
-        self.remote_fraction_lost = Some(report.fraction_lost);
-        self.round_trip = rtcp::round_trip(report, rtcp::ntp_time(self.ntp_at_zero, now)).or(self.round_trip);
+    pub fn handle_report(&mut self, report: &ReportBlock, now: Instant) -> Option<Duration> {
+        self.remote = Some(RemoteInbound::new(report));
+        let round_trip = self.reports.round_trip(report, rtcp::ntp_time(self.ntp_at_zero, now));
+        self.round_trip = round_trip.or(self.round_trip);
+        round_trip
     }
 
     /// Returns the last round-trip time that RTCP measured.
@@ -230,10 +248,10 @@ impl Egress {
         self.round_trip
     }
 
-    /// Returns the fraction lost of our packets that the peer reported last, in 1/256.
+    /// Returns what the peer reported last of our packets.
     #[must_use]
-    pub const fn remote_fraction_lost(&self) -> Option<u8> {
-        self.remote_fraction_lost
+    pub const fn remote(&self) -> Option<RemoteInbound> {
+        self.remote
     }
 
     /// Returns the counts.
@@ -302,6 +320,9 @@ impl Egress {
             packets: self.sender.packets(),
             octets: self.sender.octets(),
         };
+        if sent {
+            self.reports.sent(info.ntp);
+        }
         let cname = self.cname.get(..self.cname_len).unwrap_or_default();
         let cname = std::str::from_utf8(cname).unwrap_or_default();
         Report { ssrc: self.sender.ssrc(), sender: sent.then_some(info), block, cname, bye }.write(out)
@@ -588,21 +609,35 @@ mod tests {
     #[test]
     fn the_peer_s_report_gives_the_round_trip() {
         let mut world = World::new(AGREED);
-        let sent = rtcp::ntp_middle(rtcp::ntp_time(0, Instant::from_millis(5000)));
-        let block = ReportBlock { last_sr: sent, delay_since_last_sr: 65_536, fraction_lost: 3, ..Default::default() };
-        world.egress.handle_report(&block, Instant::from_millis(6030));
-        let trip = world.egress.round_trip().expect("there is one");
+        let mut out = [0; rtcp::SENT_LEN_MAX];
+        let _ = world.poll().expect("the first packet");
+        let at = Instant::from_millis(5000);
+        let len = world.egress.poll_rtcp(at, None, &mut out).expect("it is due");
+        let mut compound = rtcp::Compound::parse(&out[..len]).expect("it is whole");
+        let Some(rtcp::Packet::SenderReport { info, .. }) = compound.next() else { panic!("it begins with SR") };
+        let last_sr = rtcp::ntp_middle(info.ntp);
+        let block = ReportBlock { last_sr, delay_since_last_sr: 65_536, fraction_lost: 3, ..Default::default() };
+        let trip = world.egress.handle_report(&block, Instant::from_millis(6030)).expect("there is one");
         assert!(trip.abs_diff(Duration::from_millis(30)) < Duration::from_millis(1), "{trip:?}");
-        assert_eq!(world.egress.remote_fraction_lost(), Some(3));
+        assert_eq!(world.egress.remote().map(|remote| remote.fraction_lost), Some(3));
+        let forged = ReportBlock { last_sr: last_sr.wrapping_add(1), ..block };
+        assert_eq!(world.egress.handle_report(&forged, Instant::from_millis(9000)), None);
+        assert_eq!(world.egress.round_trip(), Some(trip), "the last one that was measured");
     }
 
     #[test]
-    fn an_ssrc_of_the_peer_s_is_given_up() {
+    fn an_ssrc_of_the_peer_s_is_given_up_and_an_echo_is_not_fled_from() {
         let mut world = World::new(AGREED);
         let ours = world.egress.ssrc();
-        world.egress.avoid_ssrc(Ssrc(ours.0.wrapping_add(1)));
-        assert_eq!(world.egress.ssrc(), ours);
-        world.egress.avoid_ssrc(ours);
+        assert!(!world.egress.collides(Ssrc(ours.0.wrapping_add(1))));
+        assert!(world.egress.collides(ours));
+        world.egress.change_ssrc();
         assert_ne!(world.egress.ssrc(), ours);
+        for _ in 0..100 {
+            if world.egress.collides(world.egress.ssrc()) {
+                world.egress.change_ssrc();
+            }
+        }
+        assert_eq!(world.egress.ssrc_changes, SSRC_CHANGES_MAX, "it sends back what we send");
     }
 }

@@ -4,7 +4,7 @@ use super::EarFrame;
 use super::ear::Ear;
 use super::egress::codec;
 use crate::jitter::{self, Incoming, Out, Stats};
-use crate::rtp::latch::{Expected, Latch};
+use crate::rtp::latch::{self, Expected, Latch};
 use crate::rtp::packet::Packet;
 use crate::rtp::receiver::Receiver;
 use crate::rtp::rtcp::{self, Compound, LastSenderReport, ReportBlock};
@@ -14,7 +14,7 @@ use crate::time::Instant;
 use std::net::{IpAddr, SocketAddr};
 
 /// Comfort noise (RFC 3389): it says that the peer pauses, which its timestamps say as well.
-const COMFORT_NOISE: u8 = 13;
+pub const COMFORT_NOISE: u8 = 13;
 
 /// What comes out of the caller's stream.
 #[derive(Clone, Copy)]
@@ -46,11 +46,11 @@ pub struct Ingress {
 impl Ingress {
     /// Begins to listen at `now` for the stream that `agreed` describes; `signalling` is where the peer's SIP comes from.
     #[must_use]
-    pub fn new(agreed: &Agreed, signalling: IpAddr, now: Instant) -> Self {
+    pub fn new(agreed: &Agreed, signalling: IpAddr, guard: latch::Settings, now: Instant) -> Self {
         Self {
             agreed: *agreed,
             signalling,
-            latch: Latch::new(expected(agreed, signalling)),
+            latch: Latch::new(expected(agreed, signalling), guard),
             receiver: Receiver::new(),
             events: telephone_event::Receiver::new(),
             buffer: jitter::Buffer::new(),
@@ -82,17 +82,25 @@ impl Ingress {
 
     /// Takes a datagram from the RTP port, unless it is RTCP by [`crate::rtp::packet::kind`].
     ///
+    /// # Errors
+    /// Why it was refused; it is counted already.
+    ///
     /// # Real-time
     /// Bounded: at most the packets held for a gap, and 500 ms of filled-in silence.
-    pub fn handle_packet(&mut self, source: SocketAddr, bytes: &[u8], now: Instant, sink: &mut impl FnMut(Output<'_>)) {
-        if let Err(reason) = self.admit(source, bytes, now, sink) {
-            self.discards.count(reason);
-        }
+    pub fn handle_packet(
+        &mut self,
+        source: SocketAddr,
+        bytes: &[u8],
+        now: Instant,
+        sink: &mut impl FnMut(Output<'_>),
+    ) -> Result<(), Discard> {
+        let admitted = self.admit(source, bytes, now, sink).inspect_err(|reason| self.discards.count(*reason));
         self.drain(now, sink);
+        admitted
     }
 
-    /// Takes a datagram with RTCP, from either port. Each report about our own stream `own_ssrc` goes to `report`. A BYE
-    /// ends nothing: PJSIP sends it at each hold and goes on.
+    /// Takes a datagram with RTCP, from either port. What each report says about our own stream `own_ssrc` goes to `report`,
+    /// also that it says nothing. A BYE ends nothing: PJSIP sends it at each hold and goes on.
     ///
     /// # Real-time
     /// Bounded by the datagram's length.
@@ -102,26 +110,58 @@ impl Ingress {
         bytes: &[u8],
         now: Instant,
         own_ssrc: Ssrc,
-        report: &mut impl FnMut(&ReportBlock),
+        report: &mut impl FnMut(Option<&ReportBlock>),
     ) {
-        let compound = match self.latch.admit_rtcp(source).and_then(|()| Compound::parse(bytes)) {
+        let compound = match self.admit_rtcp(source, bytes) {
             Ok(compound) => compound,
             Err(reason) => return self.discards.count(reason),
         };
         self.last_heard = Some(now);
         for packet in compound {
-            let blocks = match packet {
-                rtcp::Packet::SenderReport { ssrc, info, blocks } => {
-                    if self.receiver.ssrc().is_none_or(|theirs| theirs == ssrc) {
-                        self.last_sr = Some(LastSenderReport { middle: rtcp::ntp_middle(info.ntp), arrived: now });
-                    }
-                    blocks
-                }
-                rtcp::Packet::ReceiverReport { blocks, .. } => blocks,
-                rtcp::Packet::SourceDescription | rtcp::Packet::Bye | rtcp::Packet::Other(_) => continue,
+            let (rtcp::Packet::SenderReport { ssrc, blocks, .. } | rtcp::Packet::ReceiverReport { ssrc, blocks }) =
+                packet
+            else {
+                continue;
             };
-            blocks.filter(|block| block.ssrc == own_ssrc).for_each(|block| report(&block));
+            if !self.is_theirs(ssrc) {
+                continue;
+            }
+            if let rtcp::Packet::SenderReport { info, .. } = packet {
+                self.last_sr = Some(LastSenderReport { middle: rtcp::ntp_middle(info.ntp), arrived: now });
+            }
+            let mut blocks = blocks;
+            report(blocks.find(|block| block.ssrc == own_ssrc).as_ref());
         }
+    }
+
+    /// Lets RTCP in from the host that RTP comes from, and of the SSRC that RTP has: a stranger behind the same NAT can send
+    /// from there, and would have to guess it.
+    fn admit_rtcp<'b>(&mut self, source: SocketAddr, bytes: &'b [u8]) -> Result<Compound<'b>, Discard> {
+        let compound = Compound::parse(bytes)?;
+        if compound.sender().is_none_or(|sender| !self.is_theirs(sender)) {
+            return Err(Discard::Foreign);
+        }
+        self.latch.admit_rtcp(source)?;
+        Ok(compound)
+    }
+
+    fn is_theirs(&self, ssrc: Ssrc) -> bool {
+        self.receiver.ssrc().is_none_or(|theirs| theirs == ssrc)
+    }
+
+    /// Whether a payload type was agreed upon for audio.
+    #[must_use]
+    pub fn is_audio(&self, payload_type: u8) -> bool {
+        self.agreed.encoding_received(payload_type).is_some()
+    }
+
+    /// Whether a datagram from `source` may be the peer's.
+    ///
+    /// # Real-time
+    /// Constant time.
+    #[must_use]
+    pub fn is_plausible(&self, source: SocketAddr) -> bool {
+        self.latch.is_plausible(source)
     }
 
     /// Takes the passage of time: a gap's deadline, or silence where the peer sends nothing.
@@ -221,7 +261,8 @@ impl Ingress {
         let audio = self.agreed.encoding_received(payload_type).is_some();
         let event = self.agreed.telephone_event_received == Some(payload_type);
         if !audio && !event && payload_type != COMFORT_NOISE {
-            return Err(Discard::PayloadType);
+            // A stranger's is a stranger's, whatever is in it.
+            return Err(if self.latch.is_plausible(source) { Discard::PayloadType } else { Discard::Foreign });
         }
         self.latch.admit(source, &header, now)?;
         self.last_heard = Some(now);
@@ -331,7 +372,7 @@ mod tests {
 
     impl Line {
         fn new() -> Self {
-            let ingress = Ingress::new(&agreed(), [198, 51, 100, 1].into(), Instant::ZERO);
+            let ingress = Ingress::new(&agreed(), [198, 51, 100, 1].into(), latch::Settings::default(), Instant::ZERO);
             Self { ingress, now_ms: 0, got: Vec::new(), digits: String::new(), speaking: Vec::new() }
         }
 
@@ -363,7 +404,9 @@ mod tests {
 
         fn datagram(&mut self, source: &str, bytes: &[u8]) {
             let source = source.parse().expect("an address");
-            self.run(|ingress, now, sink| ingress.handle_packet(source, bytes, now, &mut |output| sink(output)));
+            self.run(|ingress, now, sink| {
+                let _ = ingress.handle_packet(source, bytes, now, &mut |output| sink(output));
+            });
         }
 
         fn packet(&mut self, packet: &Rtp) {
@@ -722,14 +765,47 @@ mod tests {
         let mut about = Vec::new();
         let at = Instant::from_millis(2000);
         let source = "198.51.100.1:4001".parse().expect("an address");
-        line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(99), &mut |block| about.push(*block));
-        line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(98), &mut |block| about.push(*block));
-        assert_eq!(about, [block], "only what is about us");
+        line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(99), &mut |block| about.push(block.copied()));
+        line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(98), &mut |block| about.push(block.copied()));
+        assert_eq!(about, [Some(block), None], "only what is about us");
         let ours = line.ingress.report(Instant::from_millis(3000)).expect("there is a stream");
         assert_eq!((ours.ssrc, ours.last_sr, ours.delay_since_last_sr), (Ssrc(7), 0x3344_5566, 65_536));
         line.pass(2001);
         line.packet(&nth(100, 20));
         assert_eq!(line.got.last().expect("a BYE ends nothing").at_ms, 2001);
+    }
+
+    #[test]
+    fn forged_rtcp_is_not_taken_and_no_sign_of_life() {
+        let mut line = Line::new();
+        line.packet(&nth(0, 20));
+        line.pass(5000);
+        let before = line.ingress.last_heard();
+        let info = rtcp::SenderInfo { ntp: 0x1122_3344_5566_7788, ..Default::default() };
+        let block = ReportBlock { ssrc: Ssrc(99), fraction_lost: 255, ..Default::default() };
+        let mut bytes = [0; rtcp::SENT_LEN_MAX];
+        for (source, ssrc) in [("198.51.100.1:4001", 8), ("203.0.113.5:4001", 7), ("203.0.113.5:4000", 8)] {
+            let report =
+                rtcp::Report { ssrc: Ssrc(ssrc), sender: Some(info), block: Some(block), cname: "x", bye: true };
+            let len = report.write(&mut bytes).expect("it fits");
+            let source = source.parse().expect("an address");
+            let now = Instant::from_millis(5000);
+            line.ingress.handle_rtcp(source, &bytes[..len], now, Ssrc(99), &mut |_| panic!("it is from {source}"));
+        }
+        assert_eq!(line.ingress.discards().of(Discard::Foreign), 3);
+        assert_eq!(line.ingress.last_heard(), before);
+        assert_eq!(line.ingress.rtcp_destination(), Some("198.51.100.1:4001".parse().expect("an address")));
+        assert_eq!(line.ingress.report(Instant::from_millis(5000)).map(|block| block.last_sr), Some(0));
+    }
+
+    #[test]
+    fn a_strangers_payload_type_is_a_strangers() {
+        let mut line = Line::new();
+        line.datagram("203.0.113.5:4000", &Rtp { payload_type: 18, ..nth(0, 20) }.bytes());
+        line.packet(&Rtp { payload_type: 18, ..nth(0, 20) });
+        let discards = line.ingress.discards();
+        assert_eq!((discards.of(Discard::Foreign), discards.of(Discard::PayloadType)), (1, 1));
+        assert_eq!(line.ingress.latched(), None, "and nothing is learned from a wrong one");
     }
 
     #[test]

@@ -7,8 +7,10 @@
 //! tick   ─▶ Egress ◀─ Playout                         CallEvent ring ─▶ conductor
 //! ```
 
+pub mod doctor;
 mod ear;
 pub mod egress;
+pub mod finding;
 pub mod ingress;
 pub mod lifecycle;
 pub mod playout;
@@ -16,12 +18,14 @@ pub mod tap;
 
 use crate::ids::{CallId, TurnId};
 use crate::jitter::Stats;
-use crate::rtp::packet::{self, Kind};
-use crate::rtp::{Discards, rtcp};
+use crate::rtp::packet::{self, Kind, Packet};
+use crate::rtp::{Discard, Discards, latch, rtcp};
 use crate::sdp::Agreed;
 use crate::time::Instant;
 use crate::turn::{self, Floor};
+use doctor::Doctor;
 use egress::Egress;
+use finding::Audio;
 use ingress::Ingress;
 use playout::Playout;
 use rtrb::{Consumer, Producer};
@@ -101,6 +105,8 @@ pub enum CallEvent {
     Digit { digit: char },
     /// Neither RTP nor RTCP has come for the configured time, and the call is not on hold.
     Silent,
+    /// How the audio is has changed; `log`: it is to be written down.
+    Audio { audio: Audio, log: bool },
 }
 
 /// 20 ms of both sides, for somebody who listens to the call.
@@ -135,6 +141,8 @@ pub enum Measure {
     PacingError,
     /// From the caller's first packet with speech to the agent's silence.
     BargeIn,
+    /// To the peer and back, by RTCP (RFC 3550 §6.4.1).
+    RoundTrip,
 }
 
 /// When the caller began to speak into the agent's speech.
@@ -200,6 +208,10 @@ pub struct Setup<'a> {
     pub agreed: &'a Agreed,
     /// Where the peer's signalling comes from.
     pub signalling: IpAddr,
+    /// How the media port is guarded.
+    pub guard: latch::Settings,
+    /// Our RTP port.
+    pub port: u16,
     /// NTP time (32.32 seconds since 1900) at [`Instant::ZERO`], for sender reports.
     pub ntp_at_zero: u64,
     /// The name in our SDES (RFC 3550 §6.5.1), at most 32 bytes of ASCII.
@@ -219,9 +231,11 @@ pub struct Call {
     floor: Floor,
     links: Links,
     tap: Tap,
+    doctor: Doctor,
     silence_max: Duration,
     started: Instant,
-    held: bool,
+    /// Whether the peer is to send: it neither holds nor only listens.
+    expects_media: bool,
     given_up: bool,
     gap_wait: Duration,
     onset: Onset,
@@ -262,15 +276,16 @@ impl Call {
         let start = egress::Start { agreed: setup.agreed, at: now, ntp_at_zero: setup.ntp_at_zero, cname: setup.cname };
         Self {
             id: setup.id,
-            ingress: Ingress::new(setup.agreed, setup.signalling, now),
+            ingress: Ingress::new(setup.agreed, setup.signalling, setup.guard, now),
             egress: Egress::new(start, rng),
             playout: Playout::new(),
             floor: Floor::new(turn::barge_in::Settings::default()),
             links: Links { rings: setup.rings, wakes: Wakes::default(), ear_frames_dropped: 0, events_dropped: 0 },
             tap: Tap::new(setup.agreed.encoding),
+            doctor: Doctor::new(setup.agreed, setup.port, now),
             silence_max: setup.silence_max,
             started: now,
-            held: setup.agreed.held,
+            expects_media: expects_media(setup.agreed),
             given_up: false,
             gap_wait: Duration::ZERO,
             onset: Onset::default(),
@@ -291,15 +306,23 @@ impl Call {
     /// Bounded as [`Ingress::handle_packet`].
     pub fn datagram(&mut self, rtcp: bool, source: SocketAddr, bytes: &[u8], arrived: Instant, wire: &mut impl Wire) {
         if rtcp || packet::kind(bytes) == Kind::Rtcp {
-            let (ingress, egress) = (&mut self.ingress, &mut self.egress);
+            let Self { ingress, egress, doctor, .. } = self;
             let own = egress.ssrc();
-            ingress.handle_rtcp(source, bytes, arrived, own, &mut |report| egress.handle_report(report, arrived));
+            ingress.handle_rtcp(source, bytes, arrived, own, &mut |report| {
+                doctor.handle_input(doctor::Input::Report(report.copied()), arrived);
+                if let Some(round_trip) = report.and_then(|report| egress.handle_report(report, arrived)) {
+                    wire.measure(Measure::RoundTrip, round_trip);
+                }
+            });
             return;
         }
         let taken = self.ingress.stats().packets_received;
-        self.hear(arrived, |ingress, sink| ingress.handle_packet(source, bytes, arrived, &mut |output| sink(output)));
-        if let Some(theirs) = self.ingress.ssrc() {
-            self.egress.avoid_ssrc(theirs);
+        let admitted = self
+            .hear(arrived, |ingress, sink| ingress.handle_packet(source, bytes, arrived, &mut |output| sink(output)));
+        self.tell_doctor(source, bytes, admitted, arrived);
+        if self.ingress.ssrc().is_some_and(|theirs| self.egress.collides(theirs)) {
+            self.say_bye(arrived, wire);
+            self.egress.change_ssrc();
         }
         if self.ingress.stats().packets_received > taken {
             wire.measure(Measure::InterarrivalJitter, self.ingress.stats().jitter);
@@ -329,12 +352,17 @@ impl Call {
         self.send(now, wire);
         self.measure_barge_in(wire);
         self.watch_silence(now);
+        self.doctor.handle_timeout(now);
+        if let Some(told) = self.doctor.poll_output(now) {
+            self.links.event(CallEvent::Audio { audio: told.audio, log: told.log });
+        }
     }
 
     /// Returns when [`Self::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
         let due = self.egress.poll_timeout(&self.playout).min(self.ingress.poll_timeout());
+        let due = due.min(self.doctor.poll_timeout());
         self.floor.poll_timeout().map_or(due, |floor| due.min(floor.at))
     }
 
@@ -345,7 +373,8 @@ impl Call {
 
     /// Takes what a re-offer agreed upon.
     pub fn change(&mut self, agreed: &Agreed, now: Instant) {
-        self.held = agreed.held;
+        self.expects_media = expects_media(agreed);
+        self.doctor.set_agreed(agreed, now);
         self.ingress.set_agreed(agreed, now);
         self.egress.set_agreed(agreed);
         self.tap.set_encoding(agreed.encoding);
@@ -364,6 +393,11 @@ impl Call {
     /// The call is over: says what was heard of the speech under way, and goodbye to the peer's RTCP.
     pub fn close(&mut self, now: Instant, wire: &mut impl Wire) {
         self.drop_speech(|_| true, now);
+        self.say_bye(now, wire);
+    }
+
+    /// Says goodbye to the peer's RTCP for our SSRC.
+    fn say_bye(&mut self, now: Instant, wire: &mut impl Wire) {
         let report = self.ingress.report(now);
         let mut bytes = [0; rtcp::SENT_LEN_MAX];
         let len = self.egress.bye(now, report, &mut bytes);
@@ -402,10 +436,16 @@ impl Call {
         self.egress.round_trip()
     }
 
-    /// Returns the fraction lost of our packets that the peer last reported, in 1/256.
+    /// Returns what the peer reported last of our packets.
     #[must_use]
-    pub const fn remote_fraction_lost(&self) -> Option<u8> {
-        self.egress.remote_fraction_lost()
+    pub const fn remote_inbound(&self) -> Option<rtcp::RemoteInbound> {
+        self.egress.remote()
+    }
+
+    /// Returns how the audio is, and what is wrong with it.
+    #[must_use]
+    pub const fn audio(&self) -> Audio {
+        self.doctor.audio()
     }
 
     /// Returns where the caller's media come from, once latched.
@@ -421,11 +461,15 @@ impl Call {
     }
 
     /// Runs the ingress, and lets the floor, the ears, the tap and the conductor have what comes out of it.
-    fn hear(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>))) {
-        let Self { ingress, links, floor, tap, onset, .. } = self;
-        run(ingress, &mut |output| match output {
+    fn hear<T>(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>)) -> T) -> T {
+        let Self { ingress, links, floor, tap, onset, doctor, .. } = self;
+        let outcome = run(ingress, &mut |output| match output {
             ingress::Output::Frame(frame) => {
                 onset.frame(frame);
+                if !frame.concealed {
+                    let peak = frame.pcm.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);
+                    doctor.handle_input(doctor::Input::Sound { peak }, frame.arrived);
+                }
                 tap.caller(&frame.pcm);
                 links.ears(frame);
             }
@@ -437,6 +481,24 @@ impl Call {
             ingress::Output::Digit { digit, .. } => links.event(CallEvent::Digit { digit }),
         });
         self.obey_floor(now);
+        outcome
+    }
+
+    /// Tells the doctor of a datagram, and what became of it.
+    fn tell_doctor(&mut self, source: SocketAddr, bytes: &[u8], admitted: Result<(), Discard>, now: Instant) {
+        let header = Packet::parse(bytes).map(|packet| (packet.header.payload_type.0, packet.payload.len()));
+        let input = match (admitted, header) {
+            (Ok(()), Ok((ingress::COMFORT_NOISE, _))) => doctor::Input::ComfortNoise,
+            // Keys come from who sends no audio, too; they are no sound.
+            (Ok(()), Ok((payload_type, len))) if self.ingress.is_audio(payload_type) => doctor::Input::Audio { len },
+            (Ok(()), _) => return,
+            (Err(Discard::NotRtp), _) if !self.ingress.is_plausible(source) => return,
+            (Err(reason), header) => {
+                let payload_type = header.map_or(0, |(payload_type, _)| payload_type);
+                doctor::Input::Refused { source, reason, payload_type, kind: packet::kind(bytes) }
+            }
+        };
+        self.doctor.handle_input(input, now);
     }
 
     fn command(&mut self, command: CallCommand, now: Instant) {
@@ -487,7 +549,10 @@ impl Call {
     fn send(&mut self, now: Instant, wire: &mut impl Wire) {
         if let Some(sent) = self.egress.poll_packet(now, &mut self.playout, &mut self.packet) {
             let bytes = self.packet.get(..sent.len).unwrap_or_default();
-            let at = self.ingress.destination().and_then(|to| wire.send(false, to, bytes)).unwrap_or(now);
+            let to = self.ingress.destination();
+            let gone = to.and_then(|to| wire.send(false, to, bytes));
+            self.doctor.handle_input(doctor::Input::Sent { to, gone: gone.is_some() }, now);
+            let at = gone.unwrap_or(now);
             wire.measure(Measure::PacingError, sent.late);
             self.tap.agent(bytes);
             if let (true, Some(turn)) = (sent.taken.first, sent.taken.turn) {
@@ -518,7 +583,7 @@ impl Call {
 
     fn watch_silence(&mut self, now: Instant) {
         let heard = self.ingress.last_heard().map_or(self.started, |at| at.max(self.started));
-        if !self.held && !self.given_up && now.since(heard) > self.silence_max {
+        if self.expects_media && !self.given_up && now.since(heard) > self.silence_max {
             self.given_up = true;
             self.links.event(CallEvent::Silent);
         }
@@ -532,6 +597,11 @@ impl Call {
             self.gap_wait = waited;
         }
     }
+}
+
+/// Whether the peer is to send packets all the time: it neither holds, nor only listens.
+const fn expects_media(agreed: &Agreed) -> bool {
+    !agreed.held && agreed.direction.receives()
 }
 
 #[cfg(test)]

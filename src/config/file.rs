@@ -3,7 +3,7 @@
 use super::accounts::{self, FileAccount};
 use super::given::Given;
 use super::network::Network;
-use super::{Answer, Config, Error};
+use super::{Answer, Config, Error, Latch};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -86,6 +86,7 @@ struct Media {
     rtp_ports: Option<String>,
     port_rest_ms: Option<i64>,
     silence_max_s: Option<i64>,
+    latch: Option<String>,
     workers: Option<i64>,
 }
 
@@ -123,6 +124,8 @@ struct Voice {
     model: Option<String>,
     voice: Option<String>,
 }
+
+const LATCHES: &[(&str, Latch)] = &[("sdp", Latch::Sdp), ("signalling", Latch::Signalling), ("any", Latch::Any)];
 
 /// Names under which people would look for a place for their secrets.
 const SECRETS: [&str; 5] = ["key", "api_key", "token", "secret", "password"];
@@ -186,6 +189,9 @@ impl File {
             )));
         }
         let (media, to) = (&self.media, &mut config.media);
+        if let Some(latch) = &media.latch {
+            to.latch = in_file("media.latch", latch).choice(LATCHES)?;
+        }
         number("media.workers", media.workers, 1..=64, &mut to.workers)?;
         duration("media.port_rest_ms", media.port_rest_ms, 0..=60_000, Duration::from_millis, &mut to.port_rest)?;
         duration("media.silence_max_s", media.silence_max_s, 5..=3_600, Duration::from_secs, &mut to.silence_max)

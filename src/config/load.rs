@@ -323,6 +323,7 @@ mod tests {
             ("[sip]\ncalls_max = 0", "sip.calls_max in ", "0 is not a whole number from 1 to 10000"),
             ("[sip]\nexpires_min_s = 900", "sip.expires_default_s in ", "300 is not between"),
             ("[sip]\nadvertised_address = \"0.0.0.0\"", "sip.advertised_address in ", "is not an address"),
+            ("[media]\nlatch = \"none\"", "media.latch in ", "is not one of: sdp, signalling, any"),
             ("[media]\nrtp_ports = \"x\"", "media.rtp_ports in ", "is not a range of ports"),
             ("[control]\nlisten = \"0.0.0.0:1\"", "control.listen: ", "OFFHOOK_API_TOKEN"),
             ("[providers]\nstt = \"x\"", "providers.stt in ", "one of: deepgram"),

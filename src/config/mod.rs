@@ -155,8 +155,23 @@ pub struct Media {
     pub port_rest: Duration,
     /// A call whose peer sends neither RTP nor RTCP for this long, and is not on hold, is ended.
     pub silence_max: Duration,
+    /// `media.latch`: whose packets may be taken for the caller's.
+    pub latch: Latch,
     /// Media worker threads.
     pub workers: usize,
+}
+
+/// Whose packets may be taken for the caller's, where more than one host sends (`rtp/latch.rs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Latch {
+    /// The host that the session description names, and no other: for peers that are never behind a NAT.
+    Sdp,
+    /// That one, and the host that the signalling comes from: a NAT rewrites what packets say, not what descriptions say.
+    #[default]
+    Signalling,
+    /// Whoever sends first: for peers whose media come from a third host that no description names. Whoever sprays the ports
+    /// may take the call over, so only for networks in which nobody does.
+    Any,
 }
 
 /// What the agent says and for how long (`agent/`, `turn/`).
@@ -353,6 +368,7 @@ impl Default for Media {
             rtp_ports: 10_000..=20_000,
             port_rest: Duration::from_secs(2),
             silence_max: Duration::from_secs(60),
+            latch: Latch::default(),
             workers: 1,
         }
     }

@@ -22,22 +22,26 @@ impl Network {
     }
 
     /// Reads `ADDRESS` or `ADDRESS/BITS`; bits beyond the prefix have to be 0, so that a typing error is noticed.
-    pub fn read(given: &Given) -> Result<Self, Error> {
-        let parse = || {
-            let (address, prefix) = match given.value.split_once('/') {
-                Some((address, prefix)) => (address, Some(prefix)),
-                None => (given.value.as_str(), None),
-            };
-            let address: IpAddr = address.parse().ok()?;
-            let (value, all_bits) = bits(address);
-            let prefix_bits = match prefix {
-                Some(prefix) => prefix.parse().ok().filter(|bits| *bits <= all_bits)?,
-                None => all_bits,
-            };
-            let host = value.checked_shl(128 - all_bits + prefix_bits).unwrap_or(0);
-            (host == 0).then_some(Self { address, prefix_bits })
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
         };
-        parse().ok_or_else(|| given.wrong("an address or a network, such as 192.0.2.10, 10.0.0.0/8 or 2001:db8::/32"))
+        let address: IpAddr = address.parse().ok()?;
+        let (value, all_bits) = bits(address);
+        let prefix_bits = match prefix {
+            Some(prefix) => prefix.parse().ok().filter(|bits| *bits <= all_bits)?,
+            None => all_bits,
+        };
+        let host = value.checked_shl(128 - all_bits + prefix_bits).unwrap_or(0);
+        (host == 0).then_some(Self { address, prefix_bits })
+    }
+
+    /// Reads the setting that is a network.
+    pub fn read(given: &Given) -> Result<Self, Error> {
+        Self::parse(&given.value)
+            .ok_or_else(|| given.wrong("an address or a network, such as 192.0.2.10, 10.0.0.0/8 or 2001:db8::/32"))
     }
 }
 
@@ -52,10 +56,6 @@ fn bits(address: IpAddr) -> (u128, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn network(text: &str) -> Option<Network> {
-        Network::read(&Given { name: "X".into(), value: text.into() }).ok()
-    }
 
     #[test]
     fn a_network_holds_what_begins_like_it() {
@@ -73,7 +73,11 @@ mod tests {
             ("192.0.2.128/25", "192.0.2.127", false),
         ] {
             let address = address.parse().expect("an address");
-            assert_eq!(network(network_text).expect("a network").contains(address), inside, "{network_text} {address}");
+            assert_eq!(
+                Network::parse(network_text).expect("a network").contains(address),
+                inside,
+                "{network_text} {address}"
+            );
         }
     }
 
@@ -81,7 +85,7 @@ mod tests {
     fn what_is_no_network_is_refused() {
         for text in ["", "localhost", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "10.0.0.0/-1", "2001:db8::1/64", "10/8"]
         {
-            assert_eq!(network(text), None, "{text}");
+            assert_eq!(Network::parse(text), None, "{text}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The JSON of the control API: fields in the order and with the names that users' scripts know.
 
 use super::{About, Realtime, Running};
+use crate::call::finding::Finding;
 use crate::metrics::histogram::milliseconds;
 use crate::metrics::{Board, CallView, Kind, Percentiles, ProviderNames, TurnView};
 use crate::sip::EndedBy;
@@ -233,6 +234,17 @@ struct Call {
     rtp_port: u16,
     codec: Option<&'static str>,
     source: String,
+    audio: Audio,
+}
+
+/// How a call's audio is, by the no-audio doctor.
+#[derive(Serialize)]
+struct Audio {
+    state: &'static str,
+    /// What is wrong, in a word for programs.
+    cause: Option<&'static str>,
+    /// And in a sentence for people.
+    finding: Option<String>,
 }
 
 impl Call {
@@ -246,6 +258,11 @@ impl Call {
             rtp_port: call.rtp_port,
             codec: call.codec,
             source: call.source.to_string(),
+            audio: Audio {
+                state: call.audio.state.name(),
+                cause: call.audio.finding.map(Finding::name),
+                finding: call.audio.finding.map(|finding| finding.to_string()),
+            },
         }
     }
 }
@@ -287,6 +304,8 @@ struct Quality {
     late: u64,
     duplicate: u64,
     discarded: u64,
+    /// Of those, what was not from the call's peer.
+    foreign: u64,
     concealed_ms: f64,
     packets_sent: u64,
     underruns: u64,
@@ -295,6 +314,8 @@ struct Quality {
     pacing_error_ms: Percentiles,
     /// As the caller reports by RTCP; null until it does.
     remote_loss_percent: Option<f64>,
+    remote_lost: Option<i32>,
+    remote_jitter_ms: Option<f64>,
     round_trip_ms: Option<f64>,
 }
 
@@ -309,6 +330,7 @@ impl CallDetail {
     pub fn new(mut call: CallView) -> Self {
         let turns = std::mem::take(&mut call.turns).into_iter().map(Turn::new).collect();
         let q = call.quality;
+        let remote = q.remote_inbound;
         let ended = call.ended.take().map(|ended| {
             let by = match ended.by {
                 EndedBy::Caller => "caller",
@@ -327,13 +349,16 @@ impl CallDetail {
                 late: q.late,
                 duplicate: q.duplicate,
                 discarded: q.discarded,
+                foreign: q.foreign,
                 concealed_ms: milliseconds(q.concealed),
                 packets_sent: q.packets_sent,
                 underruns: q.underruns,
                 jitter_ms: call.jitter,
                 gap_wait_ms: call.gap_wait,
                 pacing_error_ms: call.pacing_error,
-                remote_loss_percent: q.remote_fraction_lost.map(|lost| f64::from(lost) * 100.0 / 256.0),
+                remote_loss_percent: remote.map(|remote| f64::from(remote.fraction_lost) * 100.0 / 256.0),
+                remote_lost: remote.map(|remote| remote.packets_lost),
+                remote_jitter_ms: remote.map(|remote| milliseconds(remote.jitter)),
                 round_trip_ms: q.round_trip.map(milliseconds),
             },
             ended,

@@ -4,6 +4,7 @@
 //! closed latency budget, all on one clock.
 
 use crate::agent::{self, Agent, EarsEvent, MindEvent, Phrase, VoiceEvent};
+use crate::call::finding::Audio;
 use crate::call::{CallCommand, CallEvent, Heard};
 use crate::config::LogLevel;
 use crate::engine::clock::SystemClock;
@@ -279,6 +280,7 @@ impl Conductor {
                 self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now)
             }
             CallEvent::Digit { digit } => self.tell(agent::Input::Digit(digit), now),
+            CallEvent::Audio { audio, log } => self.audio(audio, log),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
         }
     }
@@ -334,6 +336,19 @@ impl Conductor {
         } else if !record.agent.is_empty() {
             let cut = if record.interrupted { " (cut)" } else { "" };
             line(format!("{}: agent: {}{cut}", record.turn, record.agent));
+        }
+    }
+
+    /// Shows how the call's audio is, and logs what is wrong with it, and that nothing is any more.
+    fn audio(&self, audio: Audio, log: bool) {
+        self.seat.board.audio(self.seat.call, audio, log);
+        match audio.finding {
+            Some(finding) if log && finding.may_be_meant() => {
+                self.seat.journal.line(LogLevel::Info, Some(self.seat.call), format_args!("audio: {finding}"));
+            }
+            Some(finding) if log => self.warn(&format!("no audio: {finding}")),
+            None if log => self.seat.journal.line(LogLevel::Info, Some(self.seat.call), "the audio flows"),
+            _ => {}
         }
     }
 

@@ -228,11 +228,12 @@ fn quality(call: &Call) -> Quality {
         lost: stats.packets_lost,
         late: stats.packets_discarded,
         duplicate: stats.packets_duplicated,
+        foreign: discards.of(Discard::Foreign) + discards.of(Discard::Unconfirmed),
         discarded: discards.total() - discards.of(Discard::Late) - discards.of(Discard::Duplicate),
         concealed: Duration::from_micros(stats.concealed_samples * 125),
         packets_sent: sent.packets_sent,
         underruns: call.underruns(),
-        remote_fraction_lost: call.remote_fraction_lost(),
+        remote_inbound: call.remote_inbound(),
         round_trip: call.round_trip(),
         remote: call.remote(),
     }
@@ -263,6 +264,7 @@ impl Wire for Out<'_> {
             Measure::GapWait => Kind::GapWait,
             Measure::PacingError => Kind::PacingError,
             Measure::BargeIn => Kind::BargeIn,
+            Measure::RoundTrip => Kind::RoundTrip,
         };
         if self.samples.push(Sample { kind, call: self.call, value }).is_err() {
             self.counters.samples_dropped.fetch_add(1, Ordering::Relaxed);

@@ -279,7 +279,7 @@ impl Bridge for Engine {
         About {
             providers: casting.map(names).unwrap_or_default(),
             notice: casting.and_then(|casting| casting.notice.clone()),
-            open_mode: true,
+            open_mode: self.config.sip.accounts.is_empty(),
             realtime: *self.realtime.lock(),
             uptime: self.clock.now() - Instant::ZERO,
         }

@@ -36,6 +36,9 @@ const SIP_TOKEN: Token = Token(0);
 /// Datagrams read from one socket before the others have their turn: a flood on one port delays nobody else.
 const READS_PER_TURN: usize = 64;
 
+/// Places in a call's ring that are kept from hosts that its signalling does not name: 0.3 s of RTP.
+const STRANGERS_LEAVE: usize = 16;
+
 /// Commands that wait for this thread: one per call and more.
 const COMMANDS_MAX: usize = 1024;
 
@@ -47,6 +50,10 @@ const ROUTES_MAX: usize = 1024;
 
 const RTP_RING_FULL: Counter =
     Counter { name: "rtp_ring_full", help: "Media datagrams dropped because their call's ring was full" };
+const RTP_STRANGERS: Counter = Counter {
+    name: "rtp_strangers_dropped",
+    help: "Media datagrams from hosts that the signalling does not name, dropped since too many came",
+};
 const RTP_TOO_LONG: Counter =
     Counter { name: "rtp_too_long", help: "Media datagrams dropped because they were longer than any is" };
 const SIP_SEND_ERRORS: Counter = Counter { name: "sip_send_errors", help: "SIP messages that the kernel did not take" };
@@ -260,6 +267,11 @@ impl Net {
                 Ok((len, source)) => {
                     let len = u16::try_from(len).unwrap_or(0);
                     let arrived = self.parts.clock.now();
+                    // A flood of strangers leaves room for the peer.
+                    if call.packets.slots() <= STRANGERS_LEAVE && !call.is_plausible(source.ip()) {
+                        self.parts.board.count(RTP_STRANGERS, 1);
+                        continue;
+                    }
                     if call.packets.push(Datagram { rtcp, source, arrived, len, bytes }).is_err() {
                         self.parts.board.count(RTP_RING_FULL, 1);
                     }
@@ -333,6 +345,10 @@ impl Net {
             sip::Event::Ended { call, by, reason } => self.ended(call, by, &reason, now),
             sip::Event::Registered { aor, source, expires_s, .. } => {
                 self.log(None, &format!("{aor} registered from {source} for {expires_s} s"));
+            }
+            sip::Event::Distrusted { source, user, count } => {
+                let text = format_args!("{source} gave a wrong user name or password for {user:?}, {count} in a row");
+                self.parts.journal.line(crate::config::LogLevel::Warn, None, text);
             }
             sip::Event::Unregistered { aor } => self.log(None, &format!("{aor} is not registered any more")),
         }

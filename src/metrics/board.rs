@@ -1,6 +1,7 @@
 //! The table of calls that the control API shows: live ones and the last hundred, written by whoever knows, read as snapshots.
 
 use crate::agent::TurnRecord;
+use crate::call::finding::Audio;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
 use crate::metrics::view::{CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Totals, TurnView};
@@ -146,7 +147,7 @@ impl Board {
                 Kind::Jitter => row.jitter.record(value),
                 Kind::GapWait => row.gap_wait.record(value),
                 Kind::PacingError => row.pacing_error.record(value),
-                Kind::OwnPath | Kind::Turn | Kind::BargeIn | Kind::Stage(_) => {}
+                Kind::OwnPath | Kind::Turn | Kind::BargeIn | Kind::RoundTrip | Kind::Stage(_) => {}
             }
         }
     }
@@ -171,6 +172,17 @@ impl Board {
         view.remote = quality.remote.or(view.remote);
         if let Some(row) = live.get_mut(&call) {
             row.counted = counted;
+        }
+    }
+
+    /// How the call's audio is has changed. `first`: this is the first time that the call is found to be so.
+    pub fn audio(&self, call: CallId, audio: Audio, first: bool) {
+        let mut state = self.state.lock();
+        let State { live, totals, .. } = &mut *state;
+        let Some(row) = live.get_mut(&call) else { return };
+        row.view.audio = audio;
+        if let (true, Some(finding)) = (first, audio.finding) {
+            totals.findings[finding.index()] += 1;
         }
     }
 
@@ -261,6 +273,7 @@ impl Row {
             agent_up: false,
             turns: Vec::new(),
             quality: Quality::default(),
+            audio: Audio::default(),
             jitter: Percentiles::default(),
             gap_wait: Percentiles::default(),
             pacing_error: Percentiles::default(),

@@ -30,11 +30,13 @@ pub enum Kind {
     Turn,
     /// From the arrival of the caller's first packet with speech to the agent's silence.
     BargeIn,
+    /// To a peer and back, by RTCP (RFC 3550 §6.4.1).
+    RoundTrip,
 }
 
 impl Kind {
     /// How many kinds there are.
-    pub const COUNT: usize = 6 + Stage::ALL.len();
+    pub const COUNT: usize = 7 + Stage::ALL.len();
 
     /// Returns the kind's place in an array of [`Self::COUNT`] recorders.
     #[must_use]
@@ -46,7 +48,8 @@ impl Kind {
             Self::OwnPath => 3,
             Self::Turn => 4,
             Self::BargeIn => 5,
-            Self::Stage(stage) => 6 + stage as usize,
+            Self::RoundTrip => 6,
+            Self::Stage(stage) => 7 + stage as usize,
         }
     }
 }

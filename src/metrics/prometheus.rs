@@ -1,5 +1,6 @@
 //! The text that `GET /metrics` answers with (Prometheus text format 0.0.4): names `offhook_*`, base units, HELP and TYPE.
 
+use crate::call::finding::Finding;
 use crate::metrics::histogram::{Distribution, Kind};
 use crate::metrics::{Board, Totals};
 use crate::sip::EndedBy;
@@ -90,7 +91,12 @@ impl Text {
         self.counter("rtp_packets_late", "RTP packets that came after their gap was given up", q.late);
         self.counter("rtp_packets_duplicate", "RTP packets that came twice", q.duplicate);
         self.counter("rtp_packets_discarded", "Datagrams that were refused on media ports", q.discarded);
+        self.counter("rtp_packets_foreign", "Datagrams on media ports that were not from the call's peer", q.foreign);
         self.counter("playout_underruns", "20 ms slots for which the voice was late", q.underruns);
+        let labels = Finding::NAMES.map(|name| format!("{{finding=\"{name}\"}}"));
+        let found: Vec<_> = labels.iter().map(String::as_str).zip(totals.findings).collect();
+        let help = "Calls in which the no-audio doctor found something, and what";
+        self.family("audio_findings_total", "counter", help, &found);
         self.head("concealed_seconds_total", "counter", "Caller speech that was made up");
         let _ = writeln!(self.0, "offhook_concealed_seconds_total {}", q.concealed.as_secs_f64());
     }
@@ -102,6 +108,7 @@ impl Text {
             ("pacing_error_seconds", "How far from their 20 ms slots packets were sent", Kind::PacingError),
             ("turn_latency_seconds", "Caller's last sound to the agent's first packet", Kind::Turn),
             ("own_path_seconds", "The part of the turn latency that is not a provider's", Kind::OwnPath),
+            ("rtp_round_trip_seconds", "Round-trip time to callers, by RTCP (RFC 3550)", Kind::RoundTrip),
             ("barge_in_seconds", "Caller's onset to the last packet of agent speech", Kind::BargeIn),
         ] {
             self.head(name, "summary", help);
@@ -180,6 +187,9 @@ mod tests {
             "offhook_own_path_seconds{quantile=\"0.5\"} 0.022",
             "offhook_turns_total 1",
             "offhook_concealed_seconds_total 0",
+            "offhook_rtp_packets_foreign_total 0",
+            "offhook_rtp_round_trip_seconds_count 0",
+            "offhook_audio_findings_total{finding=\"other_address\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }

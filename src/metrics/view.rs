@@ -1,8 +1,10 @@
 //! A call as others see it: the snapshots that the control API turns into JSON, and the counts over all calls.
 
 use crate::agent::TurnRecord;
+use crate::call::finding::{Audio, Finding};
 use crate::ids::CallId;
 use crate::metrics::histogram::Percentiles;
+use crate::rtp::rtcp::RemoteInbound;
 use crate::sip::EndedBy;
 use crate::turn::timeline::Stages;
 use std::net::SocketAddr;
@@ -74,14 +76,16 @@ pub struct Quality {
     pub duplicate: u64,
     /// Datagrams that were refused before they counted: not RTP, wrong source, wrong payload type.
     pub discarded: u64,
+    /// Those of them that were not from the call's peer.
+    pub foreign: u64,
     /// Speech that was made up, in all.
     pub concealed: Duration,
     /// RTP packets sent.
     pub packets_sent: u64,
     /// 20 ms slots in which the agent should have spoken, and nothing was there yet.
     pub underruns: u64,
-    /// Fraction lost that the caller reports of our packets, in 1/256 (RFC 3550 §6.4.1).
-    pub remote_fraction_lost: Option<u8>,
+    /// What the caller reported last of our packets.
+    pub remote_inbound: Option<RemoteInbound>,
     /// Round-trip time by RTCP (RFC 3550 §6.4.1), once known.
     pub round_trip: Option<Duration>,
     /// Where the caller's RTP comes from, once latched.
@@ -96,6 +100,7 @@ impl Quality {
         self.late += more.late;
         self.duplicate += more.duplicate;
         self.discarded += more.discarded;
+        self.foreign += more.foreign;
         self.concealed += more.concealed;
         self.packets_sent += more.packets_sent;
         self.underruns += more.underruns;
@@ -118,11 +123,12 @@ impl Quality {
             late: raise(&mut self.late, other.late),
             duplicate: raise(&mut self.duplicate, other.duplicate),
             discarded: raise(&mut self.discarded, other.discarded),
+            foreign: raise(&mut self.foreign, other.foreign),
             concealed,
             packets_sent: raise(&mut self.packets_sent, other.packets_sent),
             underruns: raise(&mut self.underruns, other.underruns),
             remote: None,
-            remote_fraction_lost: None,
+            remote_inbound: None,
             round_trip: None,
         }
     }
@@ -177,6 +183,8 @@ pub struct CallView {
     pub turns: Vec<TurnView>,
     /// How well its media flow.
     pub quality: Quality,
+    /// How its audio is, and what is wrong with it.
+    pub audio: Audio,
     /// Interarrival jitter.
     pub jitter: Percentiles,
     /// How long gaps held its speech back.
@@ -202,6 +210,8 @@ pub struct Totals {
     pub turns: u64,
     /// Replies that the caller cut.
     pub interrupted: u64,
+    /// Calls in which the doctor found something, by [`Finding::index`].
+    pub findings: [u64; Finding::COUNT],
     /// Media quality, summed over ended calls and the live ones as they stand.
     pub quality: Quality,
 }

@@ -5,6 +5,7 @@
 
 use super::packet::Header;
 use super::{Discard, SequenceNumber, Ssrc};
+use crate::config::Latch as Policy;
 use crate::time::Instant;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -38,6 +39,21 @@ pub struct Expected {
     pub signalling: IpAddr,
 }
 
+/// How a call's media port is guarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Who may be taken for the peer at all.
+    pub policy: Policy,
+    /// Where this peer's signalling reaches us: a description that names it would have us talk to ourselves.
+    pub own_sip: Option<SocketAddr>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { policy: Policy::Signalling, own_sip: None }
+    }
+}
+
 /// How good a source is, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -47,6 +63,8 @@ enum Rank {
     DescribedHost,
     /// The host that the signalling comes from, any port.
     SignallingHost,
+    /// Anybody, where the settings say so.
+    Anybody,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +90,7 @@ struct Candidate {
 /// Guards a call's media port.
 #[derive(Clone, Debug)]
 pub struct Latch {
+    settings: Settings,
     expected: Expected,
     confirmed: Option<Confirmed>,
     candidate: Option<Candidate>,
@@ -81,8 +100,8 @@ pub struct Latch {
 impl Latch {
     /// Expects media as the signalling says.
     #[must_use]
-    pub fn new(expected: Expected) -> Self {
-        Self { expected: expected.checked(), confirmed: None, candidate: None, rtcp: None }
+    pub fn new(expected: Expected, settings: Settings) -> Self {
+        Self { settings, expected: expected.checked(&settings), confirmed: None, candidate: None, rtcp: None }
     }
 
     /// Expects something else, after a re-offer. Where it is the same, what is confirmed stays.
@@ -90,8 +109,8 @@ impl Latch {
     /// # Real-time
     /// Constant time.
     pub fn expect(&mut self, expected: Expected) {
-        if self.expected != expected.checked() {
-            *self = Self::new(expected);
+        if self.expected != expected.checked(&self.settings) {
+            *self = Self::new(expected, self.settings);
         }
     }
 
@@ -104,7 +123,7 @@ impl Latch {
     /// Constant time.
     pub fn admit(&mut self, source: SocketAddr, header: &Header, now: Instant) -> Result<(), Discard> {
         let source = canonical(source);
-        let rank = self.expected.rank(source);
+        let rank = self.rank(source);
         if let Some(confirmed) = &mut self.confirmed {
             if confirmed.source == source {
                 confirmed.heard = now;
@@ -130,6 +149,32 @@ impl Latch {
         self.confirmed = Some(Confirmed { source, rank, ssrc: header.ssrc, heard: now, learning_ends });
         self.candidate = None;
         Ok(())
+    }
+
+    /// Whether `source` is the peer's host, or may yet turn out to be it.
+    ///
+    /// # Real-time
+    /// Constant time.
+    #[must_use]
+    pub fn is_plausible(&self, source: SocketAddr) -> bool {
+        let source = canonical(source);
+        match &self.confirmed {
+            Some(confirmed) => confirmed.source.ip() == source.ip(),
+            None => self.rank(source).is_some(),
+        }
+    }
+
+    fn guess(&self, port: u16) -> Option<SocketAddr> {
+        self.expected.guess(port).filter(|guess| Some(*guess) != self.settings.own_sip.map(canonical))
+    }
+
+    fn rank(&self, source: SocketAddr) -> Option<Rank> {
+        let rank = self.expected.rank(source);
+        match self.settings.policy {
+            Policy::Sdp => rank.filter(|rank| *rank <= Rank::DescribedHost),
+            Policy::Signalling => rank,
+            Policy::Any => rank.or(Some(Rank::Anybody)),
+        }
     }
 
     /// Counts a packet for a candidate; true once it is confirmed.
@@ -164,7 +209,7 @@ impl Latch {
         let source = canonical(source);
         let admitted = match &self.confirmed {
             Some(confirmed) => confirmed.source.ip() == source.ip(),
-            None => self.expected.rank(source).is_some(),
+            None => self.rank(source).is_some(),
         };
         if !admitted {
             return Err(Discard::Foreign);
@@ -178,7 +223,7 @@ impl Latch {
     pub fn destination(&self) -> Option<SocketAddr> {
         match &self.confirmed {
             Some(confirmed) => Some(confirmed.source),
-            None => self.expected.guess(self.expected.port),
+            None => self.guess(self.expected.port),
         }
     }
 
@@ -189,7 +234,7 @@ impl Latch {
             (Some(confirmed), Some(rtcp)) if rtcp.ip() == confirmed.source.ip() => Some(rtcp),
             (Some(confirmed), _) => Some(SocketAddr::new(confirmed.source.ip(), self.expected.rtcp_port)),
             (None, Some(rtcp)) => Some(rtcp),
-            (None, None) => self.expected.guess(self.expected.rtcp_port),
+            (None, None) => self.guess(self.expected.rtcp_port),
         }
     }
 
@@ -202,9 +247,12 @@ impl Latch {
 
 impl Expected {
     /// Takes out what no honest description says.
-    fn checked(self) -> Self {
-        let ip = self.ip.map(|ip| ip.to_canonical()).filter(|ip| is_sendable(*ip, self.signalling.to_canonical()));
-        Self { ip, signalling: self.signalling.to_canonical(), ..self }
+    fn checked(self, settings: &Settings) -> Self {
+        let signalling = self.signalling.to_canonical();
+        let ip = self.ip.map(|ip| ip.to_canonical());
+        let ourselves = |ip: &IpAddr| settings.own_sip.map(canonical) == Some(SocketAddr::new(*ip, self.port));
+        let ip = ip.filter(|ip| is_sendable(*ip, signalling) && !ourselves(ip));
+        Self { ip, signalling, ..self }
     }
 
     fn rank(&self, source: SocketAddr) -> Option<Rank> {
@@ -217,17 +265,19 @@ impl Expected {
         }
     }
 
-    /// The best guess before anything came. An address that the peer itself can hardly be reached at (behind a NAT, or on this
-    /// very machine) gives way to the one that its signalling comes from.
+    /// The best guess before anything came. A private address that is not of the network that the signalling comes from (a
+    /// phone behind a NAT, in a virtual machine, on this very machine) gives way to the address that it does come from. A PBX
+    /// whose media have a host of their own in its network keeps it.
     fn guess(&self, port: u16) -> Option<SocketAddr> {
         if port < PORT_MIN {
             return None;
         }
-        let ip = match self.ip {
-            Some(ip) if !(self.signalling.is_loopback() || is_private(ip) && !is_private(self.signalling)) => ip,
-            _ => self.signalling,
+        let is_reachable = |ip: &IpAddr| match private_network(*ip) {
+            _ if self.signalling.is_loopback() => ip.is_loopback(),
+            Some(network) => private_network(self.signalling) == Some(network),
+            None => true,
         };
-        Some(SocketAddr::new(ip, port))
+        Some(SocketAddr::new(self.ip.filter(is_reachable).unwrap_or(self.signalling), port))
     }
 }
 
@@ -245,14 +295,18 @@ fn is_sendable(ip: IpAddr, signalling: IpAddr) -> bool {
     !(ip.is_unspecified() || ip.is_multicast() || special) && (!ip.is_loopback() || signalling.is_loopback())
 }
 
-fn is_private(ip: IpAddr) -> bool {
+/// Which private network an address is of, as far as addresses tell: RFC 1918, RFC 6598 for the NATs of providers
+/// (100.64.0.0/10), RFC 4193; none for a public one.
+fn private_network(ip: IpAddr) -> Option<u8> {
     match ip {
-        // RFC 1918, and RFC 6598 for the NATs of providers (100.64.0.0/10).
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private() || v4.is_loopback() || (a == 100 && b & 0xc0 == 64)
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback(),
+        IpAddr::V4(v4) => match v4.octets() {
+            [first @ (10 | 127), ..] => Some(first),
+            [172, b, ..] if b & 0xf0 == 16 => Some(172),
+            [192, 168, ..] => Some(192),
+            [100, b, ..] if b & 0xc0 == 64 => Some(100),
+            _ => None,
+        },
+        IpAddr::V6(v6) => (v6.is_unique_local() || v6.is_loopback()).then_some(6),
     }
 }
 
@@ -267,12 +321,17 @@ mod tests {
 
     fn latch(described: &str, signalling: &str) -> Latch {
         let described = addr(described);
-        Latch::new(Expected {
+        guarded(described, signalling, Settings::default())
+    }
+
+    fn guarded(described: SocketAddr, signalling: &str, settings: Settings) -> Latch {
+        let expected = Expected {
             ip: Some(described.ip()),
             port: described.port(),
             rtcp_port: described.port() + 1,
             signalling: signalling.parse().expect("an address"),
-        })
+        };
+        Latch::new(expected, settings)
     }
 
     /// Sends packets `numbers` of stream `ssrc`, 20 ms apart from `ms` on; returns what became of the last one.
@@ -396,6 +455,52 @@ mod tests {
             assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")), "{described}");
         }
         assert_eq!(latch("198.51.100.1:53", "198.51.100.1").destination(), None);
+    }
+
+    #[test]
+    fn our_own_signalling_is_not_to_be_sent_to_either() {
+        let own_sip = Some(addr("198.51.100.7:5060"));
+        let settings = Settings { own_sip, ..Settings::default() };
+        let fooled = guarded(addr("198.51.100.7:5060"), "198.51.100.1", settings);
+        assert_eq!(fooled.destination(), Some(addr("198.51.100.1:5060")), "the phone itself may use that port");
+        let ours = guarded(addr("198.51.100.7:5060"), "198.51.100.7", settings);
+        assert_eq!(ours.destination(), None);
+        let other = guarded(addr("198.51.100.7:4000"), "198.51.100.1", settings);
+        assert_eq!(other.destination(), Some(addr("198.51.100.7:4000")));
+    }
+
+    #[test]
+    fn a_private_address_of_another_network_gives_way_to_the_signalling() {
+        for (described, signalling, guess) in [
+            ("192.168.1.5:4000", "10.0.0.3", "10.0.0.3:4000"),
+            ("192.168.1.5:4000", "198.51.100.1", "198.51.100.1:4000"),
+            ("192.168.1.5:4000", "127.0.0.1", "127.0.0.1:4000"),
+            ("100.64.0.9:4000", "198.51.100.1", "198.51.100.1:4000"),
+            ("10.0.0.5:4000", "10.0.0.2", "10.0.0.5:4000"),
+            ("172.31.0.5:4000", "172.16.0.2", "172.31.0.5:4000"),
+            ("198.51.100.9:4000", "10.0.0.2", "198.51.100.9:4000"),
+        ] {
+            assert_eq!(latch(described, signalling).destination(), Some(addr(guess)), "{described} by {signalling}");
+        }
+    }
+
+    #[test]
+    fn the_setting_says_who_may_be_taken_for_the_peer() {
+        let stranger = "203.0.113.9:4000";
+        for (policy, by_signalling, by_anybody) in [
+            (Policy::Sdp, Err(Discard::Foreign), Err(Discard::Foreign)),
+            (Policy::Signalling, Ok(()), Err(Discard::Foreign)),
+            (Policy::Any, Ok(()), Ok(())),
+        ] {
+            let settings = Settings { policy, ..Settings::default() };
+            let new = || guarded(addr("198.51.100.1:4000"), "203.0.113.1", settings);
+            assert_eq!(send(&mut new(), "198.51.100.1:4444", 1, 0..4, 0), Ok(()), "{policy:?}");
+            assert_eq!(send(&mut new(), "203.0.113.1:4444", 1, 0..4, 0), by_signalling, "{policy:?}");
+            assert_eq!(send(&mut new(), stranger, 1, 0..4, 0), by_anybody, "{policy:?}");
+            let mut talking = new();
+            assert_eq!(send(&mut talking, "198.51.100.1:4000", 1, 0..1, 0), Ok(()));
+            assert_eq!(send(&mut talking, stranger, 1, 1..200, 20), Err(Discard::Foreign), "{policy:?}, once locked");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! SR, RR, SDES and BYE: read to the byte, written as one compound packet, and when to send it (RFC 3550 §6).
 
 use super::packet::DATAGRAM_LEN_MAX;
-use super::{Discard, RtpTimestamp, Ssrc};
+use super::{CLOCK_RATE, Discard, RtpTimestamp, Ssrc};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -89,6 +89,13 @@ impl<'a> Compound<'a> {
             (_, rest) = split(rest).ok_or(Discard::Malformed)?;
         }
         Ok(Self { rest: datagram })
+    }
+
+    /// Returns the SSRC that speaks, which stands first in each packet but those of SDES and BYE without any.
+    #[must_use]
+    pub fn sender(&self) -> Option<Ssrc> {
+        let (ssrc, _) = take_u32(self.rest.get(4..)?)?;
+        Some(Ssrc(ssrc))
     }
 }
 
@@ -306,6 +313,64 @@ pub fn round_trip(block: &ReportBlock, ntp: u64) -> Option<Duration> {
     (trip < Duration::from_secs(60)).then_some(trip)
 }
 
+/// What the peer's reports say of our stream, named as in W3C webrtc-stats' `RTCRemoteInboundRtpStreamStats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemoteInbound {
+    /// Packets of ours lost in the last interval, of 256.
+    pub fraction_lost: u8,
+    /// Packets of ours lost in all; negative where duplicates came.
+    pub packets_lost: i32,
+    /// Interarrival jitter of our packets as the peer sees it.
+    pub jitter: Duration,
+}
+
+impl RemoteInbound {
+    /// Takes a block about a stream of ours, whose timestamps count [`CLOCK_RATE`] a second. A jitter of more than a minute is
+    /// a peer's fault, and counts as a minute.
+    #[must_use]
+    pub fn new(block: &ReportBlock) -> Self {
+        let jitter = Duration::from_micros(u64::from(block.jitter) * (1_000_000 / u64::from(CLOCK_RATE)));
+        Self {
+            fraction_lost: block.fraction_lost,
+            packets_lost: block.cumulative_lost,
+            jitter: jitter.min(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// The SRs that we sent last: only a block that answers one of them gives a round-trip time, so that neither a guess nor a broken
+/// clock makes one up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SentReports {
+    middles: [u32; Self::KEPT],
+    next: usize,
+}
+
+impl SentReports {
+    /// As many as are sent in 40 s on average, longer than any way there and back.
+    const KEPT: usize = 8;
+
+    /// Notes an SR of ours by its NTP time.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn sent(&mut self, ntp: u64) {
+        if let Some(place) = self.middles.get_mut(self.next) {
+            *place = ntp_middle(ntp);
+        }
+        self.next = (self.next + 1) % Self::KEPT;
+    }
+
+    /// Returns the round-trip time that a block which arrived at `ntp` gives, if it answers one of them ([`round_trip`]).
+    ///
+    /// # Real-time
+    /// Constant time.
+    #[must_use]
+    pub fn round_trip(&self, block: &ReportBlock, ntp: u64) -> Option<Duration> {
+        self.middles.contains(&block.last_sr).then(|| round_trip(block, ntp))?
+    }
+}
+
 /// When to send: each 5 s on average, the first time after half of that (RFC 3550 §6.2, §6.3.1). With two members the bandwidth
 /// share never matters.
 #[derive(Clone, Debug)]
@@ -432,7 +497,10 @@ mod tests {
         assert_eq!((info.packets, info.timestamp), (207, RtpTimestamp(0x81b0)));
         assert_eq!(blocks.next().map(|block| (block.ssrc, block.jitter)), Some((Ssrc(0x1234), 5)));
         assert_eq!(packets[2], Packet::Bye);
-        assert_eq!(kinds(&hex("80cc00031be647ff50494e47504f4e47")), [Packet::Other(204)]);
+        let ping = hex("80cc00031be647ff50494e47504f4e47");
+        assert_eq!(kinds(&ping), [Packet::Other(204)]);
+        assert_eq!(Compound::parse(&ping).map(|ping| ping.sender()), Ok(Some(Ssrc(0x1be6_47ff))));
+        assert_eq!(Compound::parse(&hex("80cb0000")).map(|bye| bye.sender()), Ok(None));
     }
 
     #[test]
@@ -486,6 +554,35 @@ mod tests {
         assert_eq!(round_trip(&ReportBlock::default(), sent), None);
         let liar = ReportBlock { delay_since_last_sr: u32::MAX, ..block };
         assert!(round_trip(&liar, sent).is_none_or(|trip| trip < Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn only_an_answer_to_a_report_of_ours_gives_a_round_trip() {
+        let mut sent = SentReports::default();
+        let at = |ms| ntp_time(0xeead_4a6a_0000_0000, Instant::from_millis(ms));
+        let answer = |ms| ReportBlock { last_sr: ntp_middle(at(ms)), ..ReportBlock::default() };
+        assert_eq!(sent.round_trip(&answer(5000), at(5030)), None, "nothing was sent");
+        assert_eq!(sent.round_trip(&ReportBlock::default(), at(5030)), None, "nor is zero an answer");
+        for n in 1..=10 {
+            sent.sent(at(n * 5000));
+        }
+        let trip = sent.round_trip(&answer(50_000), at(50_030)).expect("there is one");
+        assert!(trip.abs_diff(Duration::from_millis(30)) < Duration::from_micros(50), "{trip:?}");
+        assert!(sent.round_trip(&answer(45_000), at(50_030)).is_some(), "the one before was lost on its way back");
+        assert_eq!(sent.round_trip(&answer(49_999), at(50_030)), None, "a guess");
+        assert_eq!(sent.round_trip(&answer(5000), at(50_030)), None, "too old");
+        let hostile = ReportBlock { delay_since_last_sr: u32::MAX, ..answer(50_000) };
+        assert!(sent.round_trip(&hostile, at(50_030)).is_none_or(|trip| trip < Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn hostile_numbers_about_our_stream_stay_in_range() {
+        let block =
+            ReportBlock { jitter: u32::MAX, cumulative_lost: -0x80_0000, fraction_lost: 255, ..Default::default() };
+        let remote = RemoteInbound::new(&block);
+        assert_eq!((remote.jitter, remote.packets_lost), (Duration::from_secs(60), -0x80_0000));
+        let usual = RemoteInbound::new(&ReportBlock { jitter: 40, ..block });
+        assert_eq!(usual.jitter, Duration::from_millis(5));
     }
 
     #[test]

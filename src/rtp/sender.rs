@@ -17,11 +17,12 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Begins a stream at random numbers, so that neither a guess nor an old stream fits it.
+    /// Begins a stream at random numbers, so that neither a guess nor an old stream fits it. Its SSRC is never 0, which peers
+    /// report on before they have heard anything.
     #[must_use]
     pub fn new(rng: &mut fastrand::Rng) -> Self {
         Self {
-            ssrc: Ssrc(rng.u32(..)),
+            ssrc: Ssrc(rng.u32(1..)),
             sequence: rng.u16(..),
             timestamp: rng.u32(..),
             broken: true,
@@ -73,7 +74,7 @@ impl Sender {
 
     /// Takes another SSRC, since the peer uses ours, too (RFC 3550 §8.2).
     pub fn change_ssrc(&mut self, rng: &mut fastrand::Rng) {
-        self.ssrc = Ssrc(rng.u32(..));
+        self.ssrc = Ssrc(rng.u32(1..));
         self.packets = 0;
         self.octets = 0;
     }

@@ -11,8 +11,14 @@ pub enum Discard {
     TooLong,
     /// Not SIP, or too broken to be answered.
     Unreadable,
-    /// From a public address, which open mode does not serve.
+    /// From a public address, in open mode.
     PublicSource,
+    /// More than its source may send.
+    Excess,
+    /// From an address that gave too many wrong passwords.
+    Banned,
+    /// From a scanner, by its own account.
+    Scanner,
     /// A response that belongs to no request of ours.
     StrayResponse,
     /// An ACK that belongs to no INVITE here.
@@ -21,12 +27,15 @@ pub enum Discard {
 
 impl Discard {
     /// Every reason, in the order of [`Counters::discarded`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::KeepAlive,
         Self::TooShort,
         Self::TooLong,
         Self::Unreadable,
         Self::PublicSource,
+        Self::Excess,
+        Self::Banned,
+        Self::Scanner,
         Self::StrayResponse,
         Self::StrayAck,
     ];
@@ -40,6 +49,9 @@ impl Discard {
             Self::TooLong => "too_long",
             Self::Unreadable => "unreadable",
             Self::PublicSource => "public_source",
+            Self::Excess => "excess",
+            Self::Banned => "banned",
+            Self::Scanner => "scanner",
             Self::StrayResponse => "stray_response",
             Self::StrayAck => "stray_ack",
         }
@@ -84,6 +96,14 @@ pub struct Counters {
     pub retransmissions_sent: u64,
     /// Requests refused with 503 because a table was full or the server is stopping.
     pub refused_for_load: u64,
+    /// 401s: requests that had to show who sent them.
+    pub challenges: u64,
+    /// Answers to them with a wrong user name or password.
+    pub wrong_credentials: u64,
+    /// Refusals that were not sent, because their address had been told enough of them.
+    pub answers_withheld: u64,
+    /// INVITEs refused because too many calls of their address, or of all, were not acknowledged.
+    pub refused_unacknowledged: u64,
     /// Requests of ours that were never answered.
     pub requests_timed_out: u64,
     /// 200s that were never acknowledged.

@@ -1,5 +1,6 @@
 //! A new call, its CANCEL, and the ACK of every INVITE (RFC 3261 §9.2, §13.3).
 
+use super::admission::CALL_FOR;
 use super::body;
 use super::dialog::Dialog;
 use super::flow::Flow;
@@ -20,6 +21,10 @@ impl UserAgent {
             return self.handle_replacing_invite(request, flow, now);
         }
         if self.is_full() {
+            return self.refuse_for_load(&request, flow);
+        }
+        if self.has_enough_unacknowledged(flow) {
+            self.out.counters.refused_unacknowledged += 1;
             return self.refuse_for_load(&request, flow);
         }
         let offer = match body::session_description(&request) {
@@ -116,11 +121,18 @@ impl UserAgent {
             self.out.counters.discard(Discard::StrayAck);
             return;
         };
+        let moves = self.may_move(call, flow);
         let acknowledged = self.sessions.with(call, |session, _| {
             let waiting = session.unacknowledged.take_if(|waiting| waiting.cseq == request.cseq())?;
-            session.dialog.flow = flow;
+            if moves {
+                session.dialog.flow = flow;
+            }
             Some(waiting)
         });
+        // Its tag went to that address alone: whoever acknowledges is there.
+        if moves && matches!(acknowledged, Some(Some(_))) {
+            self.admission.know(flow.peer, CALL_FOR);
+        }
         let Some(waiting) = acknowledged.flatten() else {
             // Each repetition of a 200 is acknowledged again.
             self.out.counters.retransmissions_absorbed += 1;

@@ -7,15 +7,18 @@
 //! the peer asks for it, with `calling.rs` to call its target, `replaces.rs` where another peer takes the call over, and
 //! `transfer.rs` where we ask: each time the engine's call stays what it is, and another dialog is put underneath.
 //!
-//! Open mode, which is the only one so far: any user, any password, but loopback and private addresses only.
+//! Before that, `trust.rs` decides who may: with accounts whoever answers the challenge of `digest.rs`; in open mode, which
+//! is without, any user with any password, but from loopback and private addresses only.
 //!
-//! Not here yet: TCP and TLS, digest (§22). Not served: calls that we place but for a transfer's, and in these redirection,
+//! Not here yet: TCP and TLS. Not served: calls that we place but for a transfer's, and in these redirection,
 //! challenges and reliable provisional responses; SUBSCRIBE, MESSAGE and PUBLISH (405 each); REFER outside of calls (403).
 
+mod admission;
 mod body;
 mod calling;
 mod counters;
 mod dialog;
+mod digest;
 pub mod flow;
 mod in_dialog;
 mod info;
@@ -45,6 +48,7 @@ mod tags;
 mod torture;
 pub mod transaction;
 mod transfer;
+mod trust;
 pub mod uri;
 pub mod via;
 
@@ -55,6 +59,8 @@ pub use session::{REOFFER_MAX, RING_MAX};
 use crate::config;
 use crate::ids::CallId;
 use crate::time::{Deadline, Instant};
+use admission::{Admission, CALL_FOR, Excess};
+use digest::Digest;
 use flow::{Flow, Transport};
 use lexer::StartLine;
 use message::{Method, Request};
@@ -167,6 +173,9 @@ pub enum Event {
     Ended { call: CallId, by: EndedBy, reason: String },
     /// A user registered (or refreshed) a contact.
     Registered { aor: String, contact: String, source: SocketAddr, expires_s: u32 },
+    /// Somebody gave a wrong user name or password, `count` times in a row; said at powers of two. `user` is what was
+    /// claimed, cut.
+    Distrusted { source: SocketAddr, user: String, count: u32 },
     /// One of a user's contacts is gone: removed, expired, or the oldest of too many.
     Unregistered { aor: String },
 }
@@ -250,6 +259,8 @@ pub struct UserAgent {
     product: String,
     rng: fastrand::Rng,
     tags: Tags,
+    digest: Digest,
+    admission: Admission,
     draining: bool,
     transactions: Transactions,
     sessions: Sessions,
@@ -267,6 +278,8 @@ impl UserAgent {
             settings: settings.clone(),
             product: product.to_owned(),
             tags: Tags::new(&mut rng),
+            digest: Digest::new(settings, &mut rng),
+            admission: Admission::new(&settings.limits),
             rng,
             draining: false,
             transactions: Transactions::new(timers),
@@ -293,6 +306,7 @@ impl UserAgent {
 
     /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.admission.handle_timeout(now);
         for unanswered in self.transactions.handle_timeout(now, &mut self.out) {
             self.handle_unanswered(&unanswered, now);
         }
@@ -347,7 +361,7 @@ impl UserAgent {
 
     fn handle_received(&mut self, mut flow: Flow, bytes: &[u8], now: Instant) {
         self.out.counters.datagrams_received += 1;
-        if let Some(reason) = discard(flow, bytes) {
+        if let Some(reason) = self.discard(flow, bytes) {
             self.out.counters.discard(reason);
             return;
         }
@@ -361,6 +375,7 @@ impl UserAgent {
         }
         match lexed.start {
             StartLine::Status { code } => self.handle_response(&lexed, code, now),
+            StartLine::Request { .. } if self.is_scan(&lexed, flow) => self.out.counters.discard(Discard::Scanner),
             StartLine::Request { method, .. } => {
                 self.out.counters.request(method);
                 match Request::read(&lexed) {
@@ -368,6 +383,29 @@ impl UserAgent {
                     Err(flaw) => self.refuse_flawed(&lexed, flaw, method, flow),
                 }
             }
+        }
+    }
+
+    /// Says why a message is not even looked into.
+    fn discard(&mut self, flow: Flow, bytes: &[u8]) -> Option<Discard> {
+        if !self.is_served(flow.peer) {
+            return Some(Discard::PublicSource);
+        }
+        if !self.is_trusted(flow.peer.ip()) {
+            match self.admission.admit(flow.peer) {
+                Ok(()) => {}
+                Err(Excess::Rate) => return Some(Discard::Excess),
+                Err(Excess::Banned) => return Some(Discard::Banned),
+            }
+        }
+        // RFC 5626 §3.5.1, and the NULs of other phones: over UDP no answer is wanted.
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return Some(Discard::KeepAlive);
+        }
+        match bytes.len() {
+            ..DATAGRAM_BYTES_MIN => Some(Discard::TooShort),
+            DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX => None,
+            _ => Some(Discard::TooLong),
         }
     }
 
@@ -396,14 +434,18 @@ impl UserAgent {
         }
         if request.to().tag().is_some() && request.method() != Method::Register {
             return match self.sessions.find(&request) {
-                Some(call) => self.handle_in_dialog(call, request, flow, now),
+                Some(call) if !self.is_of_call(call, flow) && self.refuse_unauthorised(&request, flow, now) => {}
+                Some(call) => {
+                    self.admission.know(flow.peer, CALL_FOR);
+                    self.handle_in_dialog(call, request, flow, now);
+                }
                 None => self.refuse(&request, flow, 481),
             };
         }
         if self.transactions.is_merged(&request) {
             return self.refuse(&request, flow, 482);
         }
-        if self.refuse_unserved(&request, flow) {
+        if self.refuse_unauthorised(&request, flow, now) || self.refuse_unserved(&request, flow) {
             return;
         }
         match request.method() {
@@ -430,31 +472,6 @@ impl UserAgent {
             Command::Drain => self.draining = true,
         }
     }
-}
-
-/// Says why a datagram is not even looked into.
-fn discard(flow: Flow, bytes: &[u8]) -> Option<Discard> {
-    if !is_served(flow.peer) {
-        return Some(Discard::PublicSource);
-    }
-    // RFC 5626 §3.5.1, and the NULs of other phones: over UDP no answer is wanted.
-    if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Some(Discard::KeepAlive);
-    }
-    match bytes.len() {
-        ..DATAGRAM_BYTES_MIN => Some(Discard::TooShort),
-        DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX => None,
-        _ => Some(Discard::TooLong),
-    }
-}
-
-/// Whether open mode serves `source`: loopback, and the addresses of private networks (RFC 1918, 3927, 4193, 4291).
-fn is_served(source: SocketAddr) -> bool {
-    let served = match source.ip().to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    };
-    served && source.port() != 0
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use super::lexer::{Flaw, Lexed};
 use super::message::{Method, Request};
 use super::registrar::RegisterRefusal;
 use super::response::{ALLOW, Envelope, Response};
-use super::{Discard, Refusal, UserAgent, options};
+use super::{Discard, Event, Refusal, UserAgent, options};
 use crate::time::Instant;
+use std::time::Duration;
 
 /// What a caller is told to wait for before it tries a server again that is full or stopping, in seconds.
 pub(super) const RETRY_AFTER_S: u32 = 5;
@@ -45,7 +46,10 @@ impl UserAgent {
     /// Refuses a request because there is no room for it, or no time.
     pub(super) fn refuse_for_load(&mut self, request: &Request, flow: Flow) {
         self.out.counters.refused_for_load += 1;
-        let response = self.stateless(503, request.envelope(), flow).with("Retry-After", RETRY_AFTER_S.to_string());
+        let mut response = self.stateless(503, request.envelope(), flow).with("Retry-After", RETRY_AFTER_S.to_string());
+        if request.method() == Method::Register {
+            response = response.with("P-Registrar-Error", "the server is busy");
+        }
         self.send_stateless(response, request.envelope(), flow);
     }
 
@@ -73,8 +77,12 @@ impl UserAgent {
         Response::new(status, envelope, flow, &self.tags.stateless(envelope))
     }
 
-    /// Sends a response for which nothing is kept.
+    /// Sends a response for which nothing is kept, unless its address was told enough of them: sources are easily forged.
     pub(super) fn send_stateless(&mut self, response: Response, envelope: &Envelope, flow: Flow) {
+        if !self.is_trusted(flow.peer.ip()) && !self.admission.may_answer(flow.peer) {
+            self.out.counters.answers_withheld += 1;
+            return;
+        }
         self.out.send(envelope.route(flow), response.write(&self.product));
     }
 
@@ -99,16 +107,28 @@ impl UserAgent {
         let begin = |status| Response::new(status, request.envelope(), flow, &tag);
         let response = match self.registrar.register(request, flow, now) {
             Ok((contacts, events)) => {
-                events.into_iter().for_each(|event| self.out.event(event));
+                for event in events {
+                    // In open mode anybody can send a REGISTER in the name of any address.
+                    if let Event::Registered { source, expires_s, .. } = &event
+                        && !self.digest.is_open()
+                    {
+                        self.admission.know(*source, Duration::from_secs((*expires_s).into()));
+                    }
+                    self.out.event(event);
+                }
                 begin(200).with_all("Contact", contacts.iter().map(String::as_str))
             }
             Err(RegisterRefusal::NotAnAddress) => begin(404),
             Err(RegisterRefusal::Star) => begin(400).phrase("Bad Contact"),
             Err(RegisterRefusal::OutOfOrder) => begin(500).phrase("CSeq Out Of Order"),
-            Err(RegisterRefusal::TooBrief) => begin(423).with("Min-Expires", self.settings.expires_min_s.to_string()),
+            Err(RegisterRefusal::TooBrief) => begin(423)
+                .with("Min-Expires", self.settings.expires_min_s.to_string())
+                .with("P-Registrar-Error", "the registration time is too short"),
             Err(RegisterRefusal::Full) => {
                 self.out.counters.refused_for_load += 1;
-                begin(503).with("Retry-After", RETRY_AFTER_S.to_string())
+                begin(503)
+                    .with("Retry-After", RETRY_AFTER_S.to_string())
+                    .with("P-Registrar-Error", "too many registrations")
             }
         };
         self.transactions.respond(transaction, response.status(), response.write(&self.product), now, &mut self.out);

@@ -21,6 +21,7 @@ use super::{EndedBy, Event, Refusal, UserAgent, options};
 use crate::ids::CallId;
 use crate::time::Instant;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -203,6 +204,18 @@ impl Sessions {
             invited || reoffer.is_some_and(|pending| pending.transaction == transaction)
         };
         self.sessions.iter().find(|(_, session)| waits(session)).map(|(call, _)| *call)
+    }
+
+    /// Returns how many calls ring, or have a first 200 without its ACK: those from `address`, and all.
+    pub(super) fn unacknowledged(&self, address: IpAddr) -> (usize, usize) {
+        let waits = |session: &&Session| {
+            matches!(session.state, State::Invited(_))
+                || session.unacknowledged.as_ref().is_some_and(|ack| ack.is_first)
+        };
+        self.sessions
+            .values()
+            .filter(waits)
+            .fold((0, 0), |(own, all), session| (own + usize::from(session.dialog.flow.peer.ip() == address), all + 1))
     }
 
     pub(super) fn insert(&mut self, session: Session) -> CallId {
@@ -612,6 +625,7 @@ mod tests {
     use super::super::Command;
     use super::super::rig::{Caller, Rig};
     use super::*;
+    use crate::config;
 
     const NOTHING: [&str; 0] = [];
 
@@ -743,7 +757,8 @@ mod tests {
 
     #[test]
     fn calls_that_are_over_are_bounded() {
-        let mut rig = Rig::new();
+        let limits = config::Limits { known_messages_per_s: 100_000, ..config::Limits::default() };
+        let mut rig = Rig::with(&config::Sip { limits, ..config::Sip::default() });
         for number in 0..LEAVING_MAX + 300 {
             let mut caller = Caller::new(&format!("c{number}"));
             let call = rig.establish(&mut caller);

@@ -61,6 +61,12 @@ impl<'a> SipUri<'a> {
         self.params.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
+    /// Returns the user with harmless escapes undone.
+    #[must_use]
+    pub fn plain_user(&self) -> Option<String> {
+        self.user.map(canonical_user)
+    }
+
     /// Returns `sip:user@host`, as a registrar's key (RFC 3261 §10.3 step 5): escapes undone where harmless, host in small
     /// letters, neither port nor parameters, which users type or leave out as they please.
     #[must_use]

@@ -1,11 +1,15 @@
 //! Real telephones against the real binary on loopback. What is not installed is skipped aloud, or fails with OFFHOOK_TEST_ALL=1.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "telephones live in real time")]
 
+#[path = "../support/phone.rs"]
+mod phone;
 #[path = "../support/process.rs"]
 mod process;
 
+mod attackers;
 mod baresip;
 mod captures;
+mod doctor;
 mod microsip;
 mod sipp;
 mod softphone;

@@ -2,12 +2,14 @@
 //!
 //! One file per behaviour. A test that fails prints its seed; `SIM_SEED=n` replays it.
 
+mod attackers;
 mod barge_in;
 mod call;
 mod conversation;
 mod dtmf;
 mod hold;
 mod jitter;
+mod no_audio;
 mod pacing;
 mod register;
 mod support;

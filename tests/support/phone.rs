@@ -5,7 +5,7 @@
 use offhook::audio::g711::Codec;
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -56,6 +56,30 @@ pub struct Weather {
     pub seed: u64,
 }
 
+/// How a caller's media differ from what its description leads one to expect.
+#[derive(Clone, Copy)]
+pub struct Habits {
+    /// The address in its description.
+    pub described: IpAddr,
+    /// The address that its RTP leaves from, and comes to.
+    pub rtp: IpAddr,
+    /// The payload type of its packets, where that is not its codec's.
+    pub payload_type: Option<u8>,
+    /// Whether it sends any.
+    pub sends: bool,
+    /// How long after the answer it begins to.
+    pub silent_for: Duration,
+    /// Its SSRC.
+    pub ssrc: Option<u32>,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self { described: here, rtp: here, payload_type: None, sends: true, silent_for: Duration::ZERO, ssrc: None }
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     to_say: Mutex<VecDeque<i16>>,
@@ -91,9 +115,14 @@ struct Dialog {
 impl Phone {
     /// Calls `server` from a socket on loopback and returns once the call is answered and acknowledged.
     pub fn call(server: SocketAddr, codec: Codec, weather: Weather) -> io::Result<Self> {
+        Self::call_as(server, codec, weather, Habits::default())
+    }
+
+    /// Calls as somebody whose media are not quite as its description says.
+    pub fn call_as(server: SocketAddr, codec: Codec, weather: Weather, habits: Habits) -> io::Result<Self> {
         let sip = UdpSocket::bind("127.0.0.1:0")?;
         sip.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let rtp = UdpSocket::bind("127.0.0.1:0")?;
+        let rtp = UdpSocket::bind(SocketAddr::new(habits.rtp, 0))?;
         let local = sip.local_addr()?;
         let id = fastrand::u64(..);
         let mut dialog = Dialog {
@@ -107,8 +136,9 @@ impl Phone {
         let name = codec.name();
         let payload_type = codec.rtp_payload_type();
         let sdp = format!(
-            "v=0\r\no=- {id} 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP {payload_type} 101\r\n\
+            "v=0\r\no=- {id} 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 {}\r\nt=0 0\r\nm=audio {} RTP/AVP {payload_type} 101\r\n\
              a=rtpmap:{payload_type} {name}/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=sendrecv\r\n",
+            habits.described,
             rtp.local_addr()?.port()
         );
         let invite = dialog.request("INVITE", Some(&sdp));
@@ -156,14 +186,23 @@ impl Phone {
             answered_after: answered_at - sent_at,
             answered_at,
         };
-        phone.start_media(rtp, media, codec, weather)?;
+        phone.start_media(rtp, media, codec, weather, habits)?;
         Ok(phone)
     }
 
-    fn start_media(&mut self, rtp: UdpSocket, media: SocketAddr, codec: Codec, weather: Weather) -> io::Result<()> {
+    fn start_media(
+        &mut self,
+        rtp: UdpSocket,
+        media: SocketAddr,
+        codec: Codec,
+        weather: Weather,
+        habits: Habits,
+    ) -> io::Result<()> {
         rtp.set_read_timeout(Some(Duration::from_millis(50)))?;
         let (sender, shared) = (rtp.try_clone()?, self.shared.clone());
-        self.threads.push(std::thread::spawn(move || send(&sender, media, codec, weather, &shared)));
+        if habits.sends {
+            self.threads.push(std::thread::spawn(move || send(&sender, media, codec, weather, habits, &shared)));
+        }
         let shared = self.shared.clone();
         self.threads.push(std::thread::spawn(move || listen(&rtp, codec, &shared)));
         let (sip, shared) = (self.sip.try_clone()?, self.shared.clone());
@@ -291,9 +330,11 @@ impl Dialog {
     }
 }
 
-fn send(socket: &UdpSocket, media: SocketAddr, codec: Codec, weather: Weather, shared: &Shared) {
+fn send(socket: &UdpSocket, media: SocketAddr, codec: Codec, weather: Weather, habits: Habits, shared: &Shared) {
     let mut rng = fastrand::Rng::with_seed(weather.seed);
-    let (mut sequence, mut timestamp, ssrc) = (rng.u16(..), rng.u32(..), rng.u32(..));
+    let (mut sequence, mut timestamp, ssrc) = (rng.u16(..), rng.u32(..), habits.ssrc.unwrap_or(rng.u32(..)));
+    let payload_type = habits.payload_type.unwrap_or(codec.rtp_payload_type());
+    std::thread::sleep(habits.silent_for);
     let mut slot = Instant::now();
     // Packets under way, by the time of their arrival.
     let mut under_way: Vec<(Instant, Vec<u8>)> = Vec::new();
@@ -307,7 +348,7 @@ fn send(socket: &UdpSocket, media: SocketAddr, codec: Codec, weather: Weather, s
             }
             len > 0
         };
-        let mut packet = vec![0x80, codec.rtp_payload_type()];
+        let mut packet = vec![0x80, payload_type];
         packet.extend(sequence.to_be_bytes());
         packet.extend(timestamp.to_be_bytes());
         packet.extend(ssrc.to_be_bytes());

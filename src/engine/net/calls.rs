@@ -12,6 +12,7 @@ use crate::engine::rings::{self, Datagram};
 use crate::ids::CallId;
 use crate::metrics::{Invited, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
+use crate::rtp::latch;
 use crate::sdp::{Agreed, Negotiation};
 use crate::sip::{Command, EndedBy, Invitation, Refusal, Replacement};
 use crate::time::Instant;
@@ -40,6 +41,15 @@ pub(super) struct NetCall {
     /// The media side, until the worker takes it over.
     idle: Option<Idle>,
     ended_by: Option<(EndedBy, String)>,
+}
+
+impl NetCall {
+    /// Whether the signalling names this host. The latch decides what it may say.
+    pub(super) fn is_plausible(&self, ip: IpAddr) -> bool {
+        let described = self.agreed.and_then(|agreed| agreed.remote.known()).map(|address| address.ip());
+        let ip = ip.to_canonical();
+        ip == self.source.ip().to_canonical() || described.is_some_and(|described| described.to_canonical() == ip)
+    }
 }
 
 /// What becomes a [`Line`] once the call is answered.
@@ -237,13 +247,18 @@ impl Net {
 
     /// Hands the call to its worker, once it is answered and both descriptions are known.
     fn begin_media(&mut self, id: CallId, now: Instant) {
+        let Some(peer) = self.calls.get(&id).map(|call| call.source.ip()) else { return };
+        let own_sip = Some(SocketAddr::new(self.local_for(peer), self.parts.listen.port()));
+        let guard = latch::Settings { policy: self.parts.config.media.latch, own_sip };
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(agreed) = call.agreed else { return };
         let Some(idle) = call.idle.take() else { return };
         let setup = Setup {
             id,
             agreed: &agreed,
-            signalling: call.source.ip(),
+            signalling: peer,
+            guard,
+            port: call.port,
             ntp_at_zero: self.parts.clock.ntp_at_zero(),
             cname: "agent@offhook",
             silence_max: self.parts.config.media.silence_max,

@@ -73,9 +73,13 @@ pub struct Caller {
     /// Whether a 200 leaves it silent.
     pub holds: bool,
     slot: Instant,
-    sequence: u16,
-    timestamp: u32,
-    ssrc: u32,
+    pub sequence: u16,
+    pub timestamp: u32,
+    pub ssrc: u32,
+    /// The payload type of its audio.
+    pub payload_type: u8,
+    /// Where its RTP comes from, where that is not what its description says.
+    pub behind: Option<SocketAddr>,
     to_say: VecDeque<i16>,
     keys: VecDeque<u8>,
     key: Option<Key>,
@@ -111,6 +115,8 @@ impl Caller {
             sequence: rng.u16(..),
             timestamp: rng.u32(..),
             ssrc: rng.u32(..),
+            payload_type: 0,
+            behind: None,
             to_say: VecDeque::new(),
             keys: VecDeque::new(),
             key: None,
@@ -172,6 +178,21 @@ impl Caller {
     pub fn press(&mut self, keys: &str) {
         let code = |key: char| "0123456789*#ABCD".find(key).expect("a key") as u8;
         self.keys.extend(keys.chars().map(code));
+    }
+
+    /// Sends RTCP to the port after the agent's RTP port.
+    pub fn send_rtcp(&mut self, bytes: &[u8]) {
+        let next = |address: SocketAddr| SocketAddr::new(address.ip(), address.port() + 1);
+        let to = next(self.media.expect("the call is answered"));
+        self.out.push_back(Datagram { port: Port::Rtcp, source: next(self.rtp), to, bytes: bytes.to_vec() });
+    }
+
+    /// Sends again, from the next slot on that is due after a pause.
+    pub fn resume_sending(&mut self, now: Instant) {
+        let slots = now.since(self.slot).as_millis() as u64 / SLOT.as_millis() as u64;
+        self.timestamp = self.timestamp.wrapping_add(slots as u32 * FRAME as u32);
+        self.slot = now;
+        self.sending = true;
     }
 
     /// Returns the first lines of what was answered, without the version.
@@ -356,7 +377,7 @@ impl Caller {
             Some(key) => self.key_packet(key),
             None => self.audio_packet(),
         };
-        self.out.push_back(Datagram { port: Port::Rtp, source: self.rtp, to: media, bytes });
+        self.out.push_back(Datagram { port: Port::Rtp, source: self.behind.unwrap_or(self.rtp), to: media, bytes });
     }
 
     fn audio_packet(&mut self) -> Vec<u8> {
@@ -366,7 +387,7 @@ impl Caller {
             *to = from;
         }
         self.said.extend(pcm);
-        let mut packet = self.header(0, self.timestamp, false);
+        let mut packet = self.header(self.payload_type, self.timestamp, false);
         let mut codes = [0; FRAME];
         self.codec.encode(&pcm, &mut codes);
         packet.extend(codes);

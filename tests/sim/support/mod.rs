@@ -15,6 +15,7 @@ use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Ring
 use offhook::config;
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
+use offhook::rtp::latch;
 use offhook::sdp::{Agreed, Negotiation};
 use offhook::sip::flow::Flow;
 use offhook::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
@@ -143,6 +144,7 @@ pub struct World {
     pub network: Network,
     pub ua: UserAgent,
     settings: config::Agent,
+    pub guard: latch::Settings,
     silence_max: Duration,
     pub callers: Vec<Caller>,
     pub lines: BTreeMap<CallId, Line>,
@@ -168,6 +170,7 @@ impl World {
             rng,
             ua,
             settings,
+            guard: latch::Settings::default(),
             silence_max: config::Media::default().silence_max,
             callers: Vec::new(),
             lines: BTreeMap::new(),
@@ -431,6 +434,8 @@ impl World {
             signalling: line.source.ip(),
             ntp_at_zero: 0,
             cname: "agent@offhook",
+            guard: self.guard,
+            port: line.media_address.port(),
             silence_max: self.silence_max,
             rings,
         };
@@ -538,6 +543,10 @@ impl World {
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
             CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
             CallEvent::Digit { digit } => self.tell(id, agent::Input::Digit(digit)),
+            CallEvent::Audio { audio, log } => {
+                let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
+                self.note(format!("audio is {}, log {log}: {finding}", audio.state.name()));
+            }
             CallEvent::Silent => self.hang_up(id, EndedBy::Engine, "no RTP from the peer".into()),
         }
     }
