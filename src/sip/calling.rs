@@ -117,7 +117,8 @@ impl UserAgent {
             (Some(of), Some(answer)) => (of, answer.to_vec()),
             (of, _) => {
                 // Cancelled too late, wanted by nobody, or without an answer to our offer (RFC 3261 §13.2.2.4).
-                let reason = Reason::new(Cause::Normal, if of.is_some() { "no answer to the offer" } else { "cancelled" });
+                let reason =
+                    Reason::new(Cause::Normal, if of.is_some() { "no answer to the offer" } else { "cancelled" });
                 self.sessions.with(leg, |session, _| session.state = State::Leaving { reason });
                 self.leg_failed(of, leg, 488, now);
                 return self.send_bye(leg, now);

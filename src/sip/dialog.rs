@@ -293,8 +293,14 @@ mod tests {
         let mut calling = Dialog::calling("x".into(), "ours".into(), "<sip:a@b>", "sip:t@h", flow);
         let invite = calling.request(Method::Invite, "z9hG4bKi", &[], Some(("application/sdp", b"v=0"))).expect("one");
         let text = String::from_utf8(invite.bytes).expect("text");
-        assert!(text.starts_with("INVITE sip:t@h SIP/2.0\r\n") && text.ends_with("Content-Length: 3\r\n\r\nv=0"), "{text}");
-        assert!(text.contains("From: <sip:a@b>;tag=ours\r\nTo: <sip:t@h>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n"), "{text}");
+        assert!(
+            text.starts_with("INVITE sip:t@h SIP/2.0\r\n") && text.ends_with("Content-Length: 3\r\n\r\nv=0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("From: <sip:a@b>;tag=ours\r\nTo: <sip:t@h>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n"),
+            "{text}"
+        );
         let ok = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKi\r\nTo: <sip:t@h>;tag=t\r\nCSeq: 1 INVITE\r\n\
                   Record-Route: <sip:p1;lr>, <sip:p2;lr>\r\nRecord-Route: <sip:p3;lr>\r\nContact: <sip:t@192.0.2.7>\r\n\r\n";
         let reply = Reply::read(&lex(ok.as_bytes()).expect("SIP"), 200).expect("a reply");

@@ -122,7 +122,8 @@ impl UserAgent {
             // RFC 3311 §5.2: an UPDATE without an offer refreshes the target and nothing else.
             return self.refresh(&arrival, terms, now);
         }
-        let theirs_is_open = session.reoffer.is_some() || matches!(session.state, State::Invited(_) | State::Taking { .. });
+        let theirs_is_open =
+            session.reoffer.is_some() || matches!(session.state, State::Invited(_) | State::Taking { .. });
         let in_200 = session.unacknowledged.as_ref().is_some_and(|waiting| waiting.offer_is_ours);
         let in_invite = session.refresh.as_ref().is_some_and(|refresh| refresh.method == Method::Invite);
         let ours_is_open = in_200 || in_invite;

@@ -150,8 +150,8 @@ impl UserAgent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rig::{Caller, Rig, refusal};
     use super::super::Command;
+    use super::super::rig::{Caller, Rig, refusal};
     use super::*;
     use crate::config;
     use std::time::Duration;

@@ -539,7 +539,10 @@ mod tests {
         let mut rig = Rig::new();
         assert_eq!(rig.say(OPTIONS), ["200 OK"]);
         let ok = rig.last().clone();
-        assert_eq!(ok.header("Allow"), Some("INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY"));
+        assert_eq!(
+            ok.header("Allow"),
+            Some("INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY")
+        );
         assert!(ok.header("Accept").is_some_and(|accept| accept.starts_with("application/sdp")));
         assert_eq!(ok.header("Supported"), Some("100rel, timer, replaces, norefersub"));
         assert_eq!(ok.header("Server"), Some("Offhook/0"));

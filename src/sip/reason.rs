@@ -99,7 +99,10 @@ mod tests {
     #[test]
     fn the_peers_is_read_in_words() {
         for (value, words) in [
-            ("Reason: SIP ;cause=200 ;text=\"Call completed \\\"elsewhere\\\"\"\r\n", Some("Call completed \"elsewhere\"")),
+            (
+                "Reason: SIP ;cause=200 ;text=\"Call completed \\\"elsewhere\\\"\"\r\n",
+                Some("Call completed \"elsewhere\""),
+            ),
             ("Reason: Q.850;cause=16;text=done\r\n", Some("done")),
             ("Reason: Q.850;cause=17, SIP;cause=486\r\n", Some("Q.850 17")),
             ("Reason: preemption\r\n", Some("preemption")),

@@ -124,7 +124,8 @@ impl UserAgent {
         let aor = bare.address_of_record();
         let is_contact = |contact: &str| SipUri::parse(contact).is_some_and(|contact| contact.same(&bare));
         // The latest of several contacts is the one that was used last.
-        let binding = self.registrar.bindings().filter(|binding| binding.aor == aor || is_contact(&binding.contact)).last();
+        let binding =
+            self.registrar.bindings().filter(|binding| binding.aor == aor || is_contact(&binding.contact)).last();
         if let Some(binding) = binding {
             return Some((binding.contact.clone(), binding.flow));
         }
@@ -198,7 +199,7 @@ impl UserAgent {
     }
 }
 
-/// Returns the value of a header in a URI, escapes undone (RFC 3261 §19.1.1); none that holds control characters.
+/// Returns the value of a header in a URI, escapes undone (RFC 3261 §19.1.1): there may be anything in it.
 fn header_in(headers: &str, name: &str) -> Option<String> {
     let pairs = headers.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name))?;
@@ -217,7 +218,7 @@ fn header_in(headers: &str, name: &str) -> Option<String> {
             }
         }
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Writes a URI without headers.
@@ -266,7 +267,10 @@ mod tests {
         let notify = rig.last().clone();
         assert!(notify.text.ends_with("\r\n\r\nSIP/2.0 100 Trying\r\n"), "{}", notify.text);
         assert_eq!(notify.header("Subscription-State"), Some("active;expires=120"));
-        assert_eq!((notify.header("Event"), notify.header("Content-Type")), (Some("refer"), Some("message/sipfrag;version=2.0")));
+        assert_eq!(
+            (notify.header("Event"), notify.header("Content-Type")),
+            (Some("refer"), Some("message/sipfrag;version=2.0"))
+        );
         rig.say(&reply(&notify, "200 OK", "", "", ""));
         assert_eq!(rig.command(follow(call)), ["INVITE sip:b@192.0.2.77:9;ob"]);
         let invite = rig.last().clone();
@@ -334,7 +338,9 @@ mod tests {
 
     #[test]
     fn a_target_that_refuses_leaves_the_call_as_it_was() {
-        for (status, said) in [("486 Busy Here", "486 Busy Here"), ("302 Moved", "302 Redirected"), ("401 Who", "401 Unauthorized")] {
+        for (status, said) in
+            [("486 Busy Here", "486 Busy Here"), ("302 Moved", "302 Redirected"), ("401 Who", "401 Unauthorized")]
+        {
             let (mut rig, mut caller, call, invite) = calling();
             let no = reply(&invite, status, "t", "Contact: <sip:elsewhere@192.0.2.1>\r\n", "");
             assert_eq!(rig.say(&no), ["ACK sip:b@192.0.2.77:9;ob", NOTIFY]);
@@ -342,7 +348,10 @@ mod tests {
             let status = status[..3].parse().expect("a status");
             assert_eq!(rig.events(), [Event::ReferralFailed { call, status }]);
             assert_eq!(rig.say(&no), ["ACK sip:b@192.0.2.77:9;ob"]);
-            assert_eq!((rig.say(&caller.request("OPTIONS", "", "")), rig.ua.live_calls()), (vec!["200 OK".to_owned()], 1));
+            assert_eq!(
+                (rig.say(&caller.request("OPTIONS", "", "")), rig.ua.live_calls()),
+                (vec!["200 OK".to_owned()], 1)
+            );
             // And it may be tried again.
             let again = refer(&mut caller, "Refer-To: <sip:b@127.0.0.1>\r\n");
             assert_eq!(rig.say(&again), ["202 Accepted", NOTIFY]);
@@ -434,8 +443,15 @@ mod tests {
             let sent = rig.say(&refer(&mut caller, &format!("Refer-To: {to}\r\n")));
             assert_eq!(sent.first().map(String::as_str), Some(answer), "{to}");
             let events = rig.events();
-            assert_eq!(events.iter().any(|event| matches!(event, Event::Referred { .. })), answer == "202 Accepted", "{to}");
-            assert_eq!(events.iter().any(|event| matches!(event, Event::ReferralDeclined { .. })), answer == "603 Decline");
+            assert_eq!(
+                events.iter().any(|event| matches!(event, Event::Referred { .. })),
+                answer == "202 Accepted",
+                "{to}"
+            );
+            assert_eq!(
+                events.iter().any(|event| matches!(event, Event::ReferralDeclined { .. })),
+                answer == "603 Decline"
+            );
             rig.command(Command::HangUp { call, reason: String::new() });
             rig.events();
         }
@@ -456,7 +472,10 @@ mod tests {
     #[test]
     fn a_transferor_that_wants_no_notify_gets_none() {
         let (mut rig, mut caller, call) = established();
-        assert_eq!(rig.say(&refer(&mut caller, "Refer-To: <sip:b@127.0.0.1>\r\nRefer-Sub: false\r\n")), ["202 Accepted"]);
+        assert_eq!(
+            rig.say(&refer(&mut caller, "Refer-To: <sip:b@127.0.0.1>\r\nRefer-Sub: false\r\n")),
+            ["202 Accepted"]
+        );
         assert_eq!(rig.last().header("Refer-Sub"), Some("false"));
         rig.command(follow(call));
         let invite = rig.last().clone();
@@ -466,7 +485,8 @@ mod tests {
     #[test]
     fn a_transfer_with_replaces_carries_it_to_the_target() {
         let (mut rig, mut caller, call) = established();
-        let refer_to = "Refer-To: <sip:b@127.0.0.1?Require=replaces&Replaces=3Tm%40h%3Bto-tag%3Dsrv6%3Bfrom-tag%3Dv2R2-Hm>\r\n";
+        let refer_to =
+            "Refer-To: <sip:b@127.0.0.1?Require=replaces&Replaces=3Tm%40h%3Bto-tag%3Dsrv6%3Bfrom-tag%3Dv2R2-Hm>\r\n";
         rig.say(&refer(&mut caller, refer_to));
         rig.command(follow(call));
         assert_eq!(rig.last().header("Replaces"), Some("3Tm@h;to-tag=srv6;from-tag=v2R2-Hm"));

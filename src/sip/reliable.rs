@@ -157,7 +157,11 @@ mod tests {
             "RAck: \r\n".into(),
             String::new(),
         ] {
-            assert_eq!(rig.say(&caller.request("PRACK", &wrong, "")), ["481 Call/Transaction Does Not Exist"], "{wrong}");
+            assert_eq!(
+                rig.say(&caller.request("PRACK", &wrong, "")),
+                ["481 Call/Transaction Does Not Exist"],
+                "{wrong}"
+            );
         }
         assert_eq!(rig.say(&caller.request("PRACK", &right, "v=0")), ["488 Not Acceptable Here"]);
     }

@@ -188,13 +188,26 @@ mod tests {
         let read = |value| Replaces::parse(value).map(|replaces| replaces.to_string());
         assert_eq!(read("x@h ; from-tag=f;to-tag=t").as_deref(), Some("x@h;to-tag=t;from-tag=f"));
         assert_eq!(read("x;to-tag=t;from-tag=f;early-only").as_deref(), Some("x;to-tag=t;from-tag=f;early-only"));
-        for value in ["", "x", "x;to-tag=t", "x;from-tag=f", ";to-tag=t;from-tag=f", "x;to-tag=t;from-tag=f, y;to-tag=t;from-tag=f", "x;to-tag=\"a b\";from-tag=f"] {
+        for value in [
+            "",
+            "x",
+            "x;to-tag=t",
+            "x;from-tag=f",
+            ";to-tag=t;from-tag=f",
+            "x;to-tag=t;from-tag=f, y;to-tag=t;from-tag=f",
+            "x;to-tag=\"a b\";from-tag=f",
+        ] {
             assert_eq!(read(value), None, "{value}");
         }
     }
 
     fn replaces(caller: &Caller) -> String {
-        format!("Replaces: {};to-tag={};from-tag=from-{}\r\n", caller.id, caller.to_tag.trim_start_matches(";tag="), caller.id)
+        format!(
+            "Replaces: {};to-tag={};from-tag=from-{}\r\n",
+            caller.id,
+            caller.to_tag.trim_start_matches(";tag="),
+            caller.id
+        )
     }
 
     /// A call of `a`, and `b` who wants it.

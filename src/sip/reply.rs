@@ -101,7 +101,10 @@ mod tests {
         )
         .expect("a reply");
         assert_eq!((reply.branch.as_str(), reply.method, reply.cseq), ("z9hG4bKx", Method::Invite, 7));
-        assert_eq!((reply.to_tag().as_deref(), reply.contact_uri().as_deref()), (Some("2"), Some("sip:b@192.0.2.1;ob")));
+        assert_eq!(
+            (reply.to_tag().as_deref(), reply.contact_uri().as_deref()),
+            (Some("2"), Some("sip:b@192.0.2.1;ob"))
+        );
         assert_eq!((reply.retry_after_s(), reply.session_description()), (Some(5), None));
     }
 

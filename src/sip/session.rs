@@ -12,10 +12,10 @@ use super::reply::Reply;
 use super::response::{ALLOW, Response};
 use super::schedule::Schedule;
 use super::session_timer::{Refresh, SessionTimer, Terms};
-use super::transaction::{TransactionId, Unanswered};
-use super::transfer::Transfer;
 use super::transaction::non_invite_client::Outcome;
 use super::transaction::timers::{Letter, Timers};
+use super::transaction::{TransactionId, Unanswered};
+use super::transfer::Transfer;
 use super::uri::host_of;
 use super::{EndedBy, Event, Refusal, UserAgent, options};
 use crate::ids::CallId;
@@ -153,7 +153,8 @@ impl Session {
         let reoffer = self.reoffer.as_ref().map(|pending| pending.expires_at);
         let ack = self.unacknowledged.as_ref().map(|waiting| waiting.resend_at.min(waiting.give_up_at));
         let reliable = self.reliable.as_ref().and_then(Reliable::deadline);
-        let timer = self.timer.as_ref().filter(|_| matches!(self.state, State::Established)).map(SessionTimer::deadline);
+        let timer =
+            self.timer.as_ref().filter(|_| matches!(self.state, State::Established)).map(SessionTimer::deadline);
         [state, referral, transfer, reoffer, ack, reliable, timer].into_iter().flatten().min()
     }
 }
@@ -606,7 +607,13 @@ pub(super) fn contact(local: SocketAddr) -> String {
     format!("<sip:{}:{}>", host_of(local.ip()), local.port())
 }
 
-pub(super) fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bool, now: Instant) -> Unacknowledged {
+pub(super) fn await_ack(
+    pending: &Pending,
+    response: Vec<u8>,
+    timers: &Timers,
+    is_first: bool,
+    now: Instant,
+) -> Unacknowledged {
     let interval = timers.length(Letter::G);
     Unacknowledged {
         cseq: pending.request.cseq(),

@@ -334,7 +334,8 @@ mod tests {
     /// An answer to the latest request of ours.
     fn answer(rig: &Rig, status: &str, headers: &str) -> String {
         let ours = rig.last();
-        let copied = ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", ours.header(name).expect(name)));
+        let copied = ["Via", "From", "To", "Call-ID", "CSeq"]
+            .map(|name| format!("{name}: {}\r\n", ours.header(name).expect(name)));
         format!("SIP/2.0 {status}\r\n{}{headers}\r\n", copied.concat())
     }
 
@@ -392,7 +393,10 @@ mod tests {
         let headers = format!("Contact: <sip:a@127.0.0.1:40000;ob>\r\n{timer}");
         assert_eq!(rig.say(&caller.request("INVITE", &headers, "v=0 theirs")), ["100 Trying"]);
         rig.command(Command::AcceptReoffer { call, sdp: Some(b"v=0 again".to_vec()) });
-        assert_eq!((rig.last().header("Session-Expires"), rig.last().header("Require")), (Some("90;refresher=uac"), Some("timer")));
+        assert_eq!(
+            (rig.last().header("Session-Expires"), rig.last().header("Require")),
+            (Some("90;refresher=uac"), Some("timer"))
+        );
         rig.say(&caller.ack(""));
         assert_eq!(rig.run(Duration::from_secs(59)), []);
         assert!(rig.run(Duration::from_secs(1)).iter().any(|(_, what)| what.starts_with("BYE")));
@@ -409,7 +413,8 @@ mod tests {
 
     #[test]
     fn we_refresh_by_update_at_half_time_where_the_peer_takes_it() {
-        let (mut rig, ..) = established("Supported: timer\r\nSession-Expires: 90;refresher=uas\r\nAllow: INVITE, UPDATE\r\n");
+        let (mut rig, ..) =
+            established("Supported: timer\r\nSession-Expires: 90;refresher=uas\r\nAllow: INVITE, UPDATE\r\n");
         for _ in 0..3 {
             let at = rig.now.as_nanos() / 1_000_000 + 45_000;
             assert_eq!(rig.run(Duration::from_secs(45)), [(at, "UPDATE sip:a@127.0.0.1:40000;ob".to_owned())]);
@@ -417,7 +422,10 @@ mod tests {
             assert_eq!(update.header("Session-Expires"), Some("90;refresher=uac"));
             assert!(update.header("Contact").is_some() && update.header("Supported").is_some());
             assert!(update.text.ends_with("Content-Length: 0\r\n\r\n"));
-            assert_eq!(rig.say(&answer(&rig, "200 OK", "Require: timer\r\nSession-Expires: 90;refresher=uac\r\n")), NOTHING);
+            assert_eq!(
+                rig.say(&answer(&rig, "200 OK", "Require: timer\r\nSession-Expires: 90;refresher=uac\r\n")),
+                NOTHING
+            );
         }
         assert_eq!(rig.events(), []);
         assert_eq!(rig.ua.live_calls(), 1);
@@ -469,7 +477,14 @@ mod tests {
             ("500 Busy", "Retry-After: 3\r\n", 3_000, 3_000, "UPDATE", "90"),
             ("500 Busy", "Retry-After: 3000\r\n", 10_000, 10_000, "UPDATE", "90"),
             ("488 No", "", 10_000, 10_000, "UPDATE", "90"),
-            ("401 Who Are You", "WWW-Authenticate: Digest realm=\"x\", nonce=\"y\"\r\n", 10_000, 10_000, "UPDATE", "90"),
+            (
+                "401 Who Are You",
+                "WWW-Authenticate: Digest realm=\"x\", nonce=\"y\"\r\n",
+                10_000,
+                10_000,
+                "UPDATE",
+                "90",
+            ),
             // Glare: the Call-ID is the peer's.
             ("491 Request Pending", "", 0, 2_000, "UPDATE", "90"),
             ("422 Too Small", "Min-SE: 600\r\n", 0, 0, "UPDATE", "600"),

@@ -10,10 +10,12 @@ mod attackers;
 mod baresip;
 mod captures;
 mod doctor;
+mod in_call;
 mod microsip;
 mod sipp;
 mod softphone;
 mod sound;
+mod transfer;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,9 +1,11 @@
 """A softphone on PJSIP, set up as MicroSIP sets itself up: takes a command a line on stdin, prints a JSON line per event.
 
-usage: pjsua2_phone.py SERVER
-commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
-          hold | unhold | hangup
-The end of stdin hangs up and ends it.
+usage: pjsua2_phone.py SERVER [user=NAME] [bind=ADDRESS] [timer=USE] [expires=SECONDS] [prack=USE]
+commands: register | unregister | call USER | call_late USER | call_uri URI | play FILE.wav | record FILE.wav
+          stop_recording | dtmf DIGITS | info DIGIT | hold | unhold | update | reinvite | select NUMBER | stats
+          transfer URI | transfer_to NUMBER | hangup
+Calls are numbered from 0 as they begin; commands are about the latest, or the one that was selected. A call that comes is
+answered at once. The end of stdin hangs up and ends it.
 """
 
 import json
@@ -13,6 +15,8 @@ import sys
 import pjsua2 as pj
 
 SERVER = sys.argv[1]
+OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
+USER = OPTIONS.get("user", "agent001")
 
 
 def say(event, **fields):
@@ -23,16 +27,22 @@ class Call(pj.Call):
     media = None
     ended = False
 
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.number = len(PHONE.calls)
+        PHONE.calls.append(self)
+        PHONE.call = self
+
     def onCallState(self, prm):
         info = self.getInfo()
-        say("call", state=info.stateText, code=info.lastStatusCode, reason=info.lastReason, call_id=info.callIdString)
+        say("call", number=self.number, state=info.stateText, code=info.lastStatusCode, reason=info.lastReason, call_id=info.callIdString)
         self.ended = info.state == pj.PJSIP_INV_STATE_DISCONNECTED
 
     def onCallMediaState(self, prm):
         info = self.getInfo()
         for index, media in enumerate(info.media):
             if media.type == pj.PJMEDIA_TYPE_AUDIO:
-                say("media", status=media.status, direction=media.dir)
+                say("media", number=self.number, status=media.status, direction=media.dir)
                 if media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
                     self.media = self.getAudioMedia(index)
                     PHONE.connect()
@@ -41,18 +51,42 @@ class Call(pj.Call):
         transaction = prm.e.body.tsxState.tsx
         if transaction.method == "INFO" and transaction.statusCode >= 200:
             say("info", code=transaction.statusCode)
+        # An INVITE that is answered 200 is over at once, and no other transaction ends without being completed.
+        over = transaction.method == "INVITE" and transaction.state == pj.PJSIP_TSX_STATE_TERMINATED
+        if over or transaction.state == pj.PJSIP_TSX_STATE_COMPLETED:
+            ours = transaction.role == pj.PJSIP_ROLE_UAC
+            say("transaction", number=self.number, method=transaction.method, ours=ours, code=transaction.statusCode)
+
+    def onCallTransferStatus(self, prm):
+        say("transfer", number=self.number, code=prm.statusCode, final=prm.finalNotify)
+
+    def onCallTransferRequest(self, prm):
+        say("transfer_request", number=self.number, target=prm.dstUri)
+        prm.newCall = Call(PHONE.account)
+
+    def onCallReplaced(self, prm):
+        say("replaced", number=self.number)
+        prm.newCall = Call(PHONE.account, prm.newCallId)
 
 
 class Account(pj.Account):
     def onRegState(self, prm):
         say("register", code=prm.code, reason=prm.reason, expires=prm.expiration)
 
+    def onIncomingCall(self, prm):
+        call = Call(self, prm.callId)
+        say("incoming", number=call.number)
+        parameters = pj.CallOpParam()
+        parameters.statusCode = 200
+        call.answer(parameters)
+
 
 class Phone:
-    """The one call, and what is plugged into it."""
+    """The calls, and what is plugged into the one that is selected."""
 
     def __init__(self):
         self.account = None
+        self.calls = []
         self.call = None
         self.player = None
         self.recorder = None
@@ -67,11 +101,26 @@ class Phone:
     def obey(self, command, argument):
         if command in ("register", "unregister"):
             self.account.setRegistration(command == "register")
-        elif command == "call":
-            self.call = Call(self.account)
+        elif command in ("call", "call_late", "call_uri"):
             parameters = pj.CallOpParam(True)
             parameters.opt.videoCount = 0
-            self.call.makeCall(f"sip:{argument}@{SERVER}", parameters)
+            if command == "call_late":
+                parameters.opt.flag = pj.PJSUA_CALL_NO_SDP_OFFER
+            uri = argument if command == "call_uri" else f"sip:{argument}@{SERVER}"
+            Call(self.account).makeCall(uri, parameters)
+        elif command == "select":
+            self.call = self.calls[int(argument)]
+        elif command in ("update", "reinvite"):
+            parameters = pj.CallOpParam(True)
+            parameters.opt.videoCount = 0
+            getattr(self.call, command)(parameters)
+        elif command == "transfer":
+            self.call.xfer(argument, pj.CallOpParam())
+        elif command == "transfer_to":
+            self.call.xferReplaces(self.calls[int(argument)], pj.CallOpParam())
+        elif command == "stats":
+            stat = self.call.getStreamStat(0).rtcp
+            say("stats", received=stat.rxStat.pkt, sent=stat.txStat.pkt)
         elif command == "play":
             self.player = pj.AudioMediaPlayer()
             self.player.createPlayer(argument, pj.PJMEDIA_FILE_NO_LOOP)
@@ -126,7 +175,9 @@ def open_endpoint():
     config.medConfig.clockRate = 8000
     config.medConfig.sndClockRate = 8000
     endpoint.libInit(config)
-    transport = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, pj.TransportConfig())
+    udp = pj.TransportConfig()
+    udp.boundAddress = OPTIONS.get("bind", "")
+    transport = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, udp)
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
@@ -138,16 +189,19 @@ def open_endpoint():
 
 def open_account(transport):
     config = pj.AccountConfig()
-    config.idUri = f"<sip:agent001@{SERVER.split(':')[0]}>"
+    config.idUri = f"<sip:{USER}@{SERVER.split(':')[0]}>"
     config.regConfig.registrarUri = f"sip:{SERVER}"
     config.regConfig.registerOnAdd = False
     config.regConfig.timeoutSec = 300
-    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", "agent001", 0, "any password"))
+    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", USER, 0, "any password"))
     config.sipConfig.transportId = transport
     config.natConfig.viaRewriteUse = 0
     config.natConfig.sdpNatRewriteUse = 0
     config.natConfig.contactRewriteUse = 0
-    config.callConfig.timerUse = 1
+    config.callConfig.timerUse = int(OPTIONS.get("timer", "1"))
+    config.callConfig.timerSessExpiresSec = int(OPTIONS.get("expires", "1800"))
+    config.callConfig.prackUse = int(OPTIONS.get("prack", "0"))
+    config.mediaConfig.transportConfig.boundAddress = OPTIONS.get("bind", "")
     account = Account()
     account.create(config)
     return account
@@ -158,7 +212,7 @@ def main():
     PHONE.account = open_account(transport)
     os.set_blocking(0, False)
     waiting = b""
-    say("ready")
+    say("ready", address=endpoint.transportGetInfo(transport).localName)
     while True:
         endpoint.libHandleEvents(10)
         try:
@@ -175,9 +229,10 @@ def main():
                 say("done", command=command)
             except Exception as error:
                 say("failed", command=command, error=str(error))
-    if PHONE.call and not PHONE.call.ended:
-        PHONE.call.hangup(pj.CallOpParam())
-        run(endpoint, 100, lambda: PHONE.call.ended)
+    for call in PHONE.calls:
+        if not call.ended and call.isActive():
+            call.hangup(pj.CallOpParam())
+            run(endpoint, 100, lambda: call.ended)
     PHONE.player = None
     PHONE.recorder = None
     # Media ports are closed by the audio clock's thread, a tick after they are let go.

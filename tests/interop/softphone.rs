@@ -14,11 +14,18 @@ pub struct Softphone {
     events: Lines,
     /// Events that were expected and have come.
     seen: usize,
+    /// Where it listens, as it says itself.
+    pub address: String,
 }
 
 impl Softphone {
     /// Starts one that knows `server`; `None`, said aloud, where there is no pjsua2.
     pub fn open(server: SocketAddr) -> Option<Self> {
+        Self::open_with(server, &[])
+    }
+
+    /// Starts one with options, `name=value` each, which its script lists.
+    pub fn open_with(server: SocketAddr, options: &[&str]) -> Option<Self> {
         let python = std::env::var_os("OFFHOOK_TEST_PYTHON").unwrap_or_else(|| "python3".into());
         let has_it = Command::new(&python).args(["-c", "import pjsua2"]).stderr(Stdio::null()).status();
         if !has_it.is_ok_and(|status| status.success()) {
@@ -29,12 +36,19 @@ impl Softphone {
         }
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/pjsua2_phone.py");
         let mut command = Command::new(python);
-        command.arg(script).arg(server.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .arg(script)
+            .arg(server.to_string())
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut process = Kept(command.spawn().expect("Python runs"));
         let events = Lines::of(process.0.stdout.take().expect("it is piped"));
         let stdin = process.0.stdin.take().expect("it is piped");
-        let mut phone = Self { process, stdin, events, seen: 0 };
-        phone.expect("ready", |event| event["event"] == "ready");
+        let mut phone = Self { process, stdin, events, seen: 0, address: String::new() };
+        let ready = phone.expect("ready", |event| event["event"] == "ready");
+        phone.address = ready["address"].as_str().expect("an address").to_owned();
         Some(phone)
     }
 
@@ -51,6 +65,11 @@ impl Softphone {
     /// Waits for an event after those that were expected before.
     pub fn expect(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         self.expect_within(what, Duration::from_secs(20), wanted)
+    }
+
+    /// Waits for an event that may have come before, too.
+    pub fn expect_anywhere(&self, what: &str, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait_for(&format!("the softphone: {what}"), limit, || self.all().into_iter().find(&wanted))
     }
 
     /// Waits for an event, at most `limit`.
@@ -73,11 +92,34 @@ impl Softphone {
 
     /// Dials, and returns the Call-ID once the call is up.
     pub fn call(&mut self, user: &str) -> String {
-        self.tell(&format!("call {user}"));
+        self.place(&format!("call {user}"))
+    }
+
+    /// Gives a command that calls somebody, and returns the Call-ID once the call is up.
+    pub fn place(&mut self, command: &str) -> String {
+        self.tell(command);
         let up = |event: &Value| event["state"] == "CONFIRMED" || event["state"] == "DISCONNECTED";
         let event = self.expect("an answer to INVITE", up);
         assert_eq!(event["state"], "CONFIRMED", "{event}");
         event["call_id"].as_str().expect("a Call-ID").to_owned()
+    }
+
+    /// Waits for the end of a transaction.
+    pub fn expect_transaction(&mut self, method: &str, ours: bool, code: u64, limit: Duration) {
+        let wanted = |event: &Value| {
+            event["event"] == "transaction"
+                && event["method"] == method
+                && event["ours"] == ours
+                && event["code"] == code
+        };
+        self.expect_within(&format!("{code} to {method}"), limit, wanted);
+    }
+
+    /// Returns how many packets of the selected call came and went.
+    pub fn stats(&mut self) -> (u64, u64) {
+        self.tell("stats");
+        let stats = self.all().into_iter().rfind(|event| event["event"] == "stats").expect("stats");
+        (stats["received"].as_u64().expect("a number"), stats["sent"].as_u64().expect("a number"))
     }
 
     /// Hangs up, and waits until that is answered.

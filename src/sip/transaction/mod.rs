@@ -336,7 +336,9 @@ impl Transactions {
     /// Whether the INVITE of ours with this branch may be cancelled.
     pub(super) fn is_cancellable(&self, branch: &str) -> bool {
         let invite = self.clients.get(&(branch.to_owned(), method_name(Method::Invite)));
-        invite.is_some_and(|client| matches!(&client.machine, ClientMachine::Invite(machine, _) if machine.is_cancellable()))
+        invite.is_some_and(
+            |client| matches!(&client.machine, ClientMachine::Invite(machine, _) if machine.is_cancellable()),
+        )
     }
 
     /// Lets go of a request of ours, whatever becomes of it.
@@ -370,7 +372,9 @@ impl Transactions {
                 InviteClientAction::Pass => (true, None),
                 InviteClientAction::PassAndAcknowledge => (true, ack.write(&reply.to)),
                 InviteClientAction::Acknowledge => (false, ack.write(&reply.to)),
-                InviteClientAction::Nothing | InviteClientAction::Resend(_) | InviteClientAction::End(_) => (false, None),
+                InviteClientAction::Nothing | InviteClientAction::Resend(_) | InviteClientAction::End(_) => {
+                    (false, None)
+                }
             },
         };
         if let Some(ack) = acknowledge {
@@ -589,13 +593,7 @@ mod tests {
     }
 
     fn bye() -> Outgoing {
-        Outgoing {
-            branch: "z9hG4bKus".into(),
-            method: Method::Bye,
-            to: home(),
-            bytes: b"BYE".to_vec(),
-            ack: None,
-        }
+        Outgoing { branch: "z9hG4bKus".into(), method: Method::Bye, to: home(), bytes: b"BYE".to_vec(), ack: None }
     }
 
     fn invite() -> Outgoing {
