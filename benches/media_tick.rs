@@ -78,9 +78,10 @@ impl Line {
         let agreed = Agreed {
             encoding: Encoding::Pcmu,
             payload_type_sent: 0,
-            payload_types_received: [Some(0), None],
+            payload_types_received: [Some(0), None, None],
             telephone_event_sent: Some(101),
             telephone_event_received: Some(101),
+            comfort_noise_received: None,
             direction: Direction::SendRecv,
             held: false,
             remote: RemoteAddress::Known(peer),

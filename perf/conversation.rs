@@ -1,9 +1,9 @@
 //! A caller talks with the local agent, over G.711 and real RTP: what was heard and said, and how long the replies took.
 //!
-//! `cargo run --release --example conversation -- [--calls N] [--wav DIR]`: an engine in this process, telephones in this
-//! process, the caller's lines spoken by the local voice. Latency is measured by the telephone, from its last packet with
-//! speech to the first packet of the reply. Prints each call's turns as the control API has them, percentiles, CPU time and
-//! memory.
+//! `cargo run --release --example conversation -- [--calls N] [--wav DIR] [--config FILE]`: an engine in this process,
+//! telephones in this process, the caller's lines spoken by the local voice. Latency is measured by the telephone, from its
+//! last packet with speech to the first packet of the reply. Prints each call's turns as the control API has them,
+//! percentiles, CPU time and memory.
 #![allow(clippy::disallowed_methods, reason = "a measurement lives in real time")]
 
 #[path = "../tests/support/engine.rs"]
@@ -40,6 +40,9 @@ struct Options {
     /// Packets overtaken by the next, of 1000.
     #[arg(long, default_value_t = 0)]
     reorder: u32,
+    /// The engine's `offhook.toml`.
+    #[arg(long)]
+    config: Option<PathBuf>,
 }
 
 /// What the caller says, one line a turn.
@@ -60,7 +63,10 @@ fn main() {
     let voice = HibariVoice::new(&models);
     let lines: Vec<Vec<i16>> = LINES.iter().map(|line| voice.render(line).expect("the local models")).collect();
     let env = [("OFFHOOK_MODELS", models.to_string_lossy().into_owned()), ("OFFHOOK_LOG", "warn".to_owned())];
-    let (engine, server) = engine::start(&[], &env);
+    let config = options.config.as_ref().map(|path| path.canonicalize().expect("the file is there"));
+    let config = config.as_ref().map(|path| path.to_string_lossy());
+    let args: Vec<&str> = config.iter().flat_map(|path| ["--config", path]).collect();
+    let (engine, server) = engine::start(&args, &env);
     std::thread::sleep(Duration::from_secs(2));
     let before = affinity::usage();
     let began = std::time::Instant::now();
@@ -97,7 +103,7 @@ fn main() {
             println!("{:>2} caller: {}", record.turn.0, record.caller);
             println!("   agent:  {}{}", record.agent, if record.interrupted { " [cut]" } else { "" });
             if let Some(latency) = &turn.latency {
-                println!("   {latency:?}");
+                println!("   {latency:?} {:?}", turn.speculation);
             }
         }
         println!("   {:?} {:?}", view.quality, view.ended);

@@ -13,6 +13,12 @@ struct Options {
     /// From the caller's last speech to the end of turn, in milliseconds.
     #[arg(long, default_value_t = 200)]
     end_of_turn_ms: u64,
+    /// From the caller's last speech to the eager end of turn, in milliseconds; 0: there is none.
+    #[arg(long, default_value_t = 80)]
+    eager_ms: u64,
+    /// The share of eager ends that are wrong, 0.0 to 1.0.
+    #[arg(long, default_value_t = 0.0)]
+    misses: f64,
     /// From a request to the first token, in milliseconds.
     #[arg(long, default_value_t = 300)]
     first_token_ms: u64,
@@ -32,7 +38,12 @@ struct Options {
 
 fn main() {
     let options = Options::parse();
-    let mut flux = flux::Plan { end_after: Duration::from_millis(options.end_of_turn_ms), ..flux::Plan::default() };
+    let mut flux = flux::Plan {
+        end_after: Duration::from_millis(options.end_of_turn_ms),
+        eager_after: (options.eager_ms > 0).then(|| Duration::from_millis(options.eager_ms)),
+        misses: options.misses,
+        ..flux::Plan::default()
+    };
     if !options.turns.is_empty() {
         flux.turns = options.turns;
     }

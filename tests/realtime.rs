@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use offhook::audio::g711::Codec;
+use offhook::audio::g722;
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Rings, Setup, TapFrame, VoiceFrame};
 use offhook::engine::clock::SystemClock;
 use offhook::engine::media::{Line, Worker, WorkerCounters, WorkerOrder};
@@ -13,8 +14,9 @@ use offhook::providers::Bell;
 use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
 use offhook::rtp::rtcp::{Report, ReportBlock, SENT_LEN_MAX, SenderInfo};
+use offhook::rtp::srtp::{Outbound, Profile};
 use offhook::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
-use offhook::sdp::{Agreed, Direction, Encoding, RemoteAddress};
+use offhook::sdp::{Agreed, Direction, Encoding, Keyring, Keys, Negotiation, RemoteAddress};
 use offhook::time::{Clock, Instant};
 use rtrb::{Consumer, Producer};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -73,7 +75,11 @@ fn armed<T>(work: impl FnOnce() -> T) -> T {
 }
 
 const CALLS: u32 = 4;
+/// The call that is encrypted.
+const ENCRYPTED: u32 = 3;
 const AUDIO: u8 = 0;
+const WIDE: u8 = 9;
+const COMFORT_NOISE: u8 = 13;
 const EVENT: u8 = 101;
 
 /// What came out of one call.
@@ -106,11 +112,15 @@ struct Peer {
     slot: u64,
     turn: TurnId,
     seen: Seen,
+    /// Of a caller who speaks G.722.
+    wide: Option<g722::Encoder>,
+    outbound: Option<Outbound>,
 }
 
 impl Peer {
-    /// Makes a call, and the line that a worker takes over.
+    /// Makes a call, and the line that a worker takes over. Every other one is G.722.
     fn new(id: u32, now: Instant) -> (Self, Box<Line>) {
+        let wide = id.is_multiple_of(2);
         let bind = || UdpSocket::bind("127.0.0.1:0").unwrap();
         let (rtp, rtcp) = (bind(), bind());
         let mut rng = fastrand::Rng::with_seed(u64::from(id));
@@ -121,7 +131,7 @@ impl Peer {
         let (events_in, events) = rings::call_events();
         let setup = Setup {
             id: CallId(id),
-            agreed: &agreed(&rtp, &rtcp, Direction::SendRecv),
+            agreed: &agreed(&rtp, &rtcp, wide, Direction::SendRecv),
             signalling: "127.0.0.1".parse().unwrap(),
             ntp_at_zero: 0,
             cname: "agent@offhook",
@@ -131,8 +141,11 @@ impl Peer {
             rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
         };
         let here = Bell::for_thread(std::thread::current());
+        let mut call = Call::new(setup, now, &mut rng);
+        let keys = (id == ENCRYPTED).then(|| keys(1));
+        call.set_keys(keys.as_ref(), now);
         let line = Line {
-            call: Call::new(setup, now, &mut rng),
+            call,
             packets: packets_out,
             rtp: Arc::new(bind()),
             rtcp: Arc::new(bind()),
@@ -157,12 +170,14 @@ impl Peer {
             slot: 0,
             turn: TurnId::GREETING,
             seen: Seen::default(),
+            wide: wide.then(g722::Encoder::new),
+            outbound: keys.and_then(|keys| Outbound::new(Profile::Aes128Sha80, keys.theirs.as_bytes(), None)),
         };
         (peer, Box::new(line))
     }
 
     fn agreed(&self, direction: Direction) -> Agreed {
-        agreed(&self.rtp, &self.rtcp, direction)
+        agreed(&self.rtp, &self.rtcp, self.wide.is_some(), direction)
     }
 
     /// One slot of the caller: speech or silence, a key, a loss, a duplicate, an overtaken packet, noise, a report.
@@ -172,7 +187,17 @@ impl Peer {
         self.timestamp = self.timestamp.wrapping_add(FRAME_8K as u32);
         let speaks = self.slot % 300 >= 220;
         let pressing = self.slot % 250 < 5;
-        let packet = if pressing { self.event() } else { self.audio(speaks) };
+        // A pause of half a second, of which one packet tells the level.
+        let pause = self.slot % 900 / 25 == 7;
+        if pause && !self.slot.is_multiple_of(25) {
+            self.sequence = self.sequence.wrapping_sub(1);
+            return self.agent_side();
+        }
+        let packet = match (pressing, pause) {
+            (true, _) => self.event(),
+            (_, true) => [self.header(COMFORT_NOISE, false), vec![60]].concat(),
+            _ => self.audio(speaks),
+        };
         match self.rng.u32(..100) {
             0..5 => {}
             5..7 => {
@@ -263,9 +288,15 @@ impl Peer {
     fn put(&mut self, rtcp: bool, packet: &[u8], arrived: Instant) {
         let mut bytes = [0; DATAGRAM_MAX];
         bytes[..packet.len()].copy_from_slice(packet);
+        // What follows upon nothing goes out as it is, and is refused: noise, and a packet that comes too late.
+        let protected = self.outbound.as_mut().and_then(|key| match rtcp {
+            true => key.protect_rtcp(&mut bytes, packet.len()),
+            false => key.protect_rtp(&mut bytes, packet.len()),
+        });
+        let len = protected.unwrap_or(packet.len()) as u16;
         let source = if rtcp { &self.rtcp } else { &self.rtp }.local_addr().unwrap();
         // A full ring drops the newest, as net does.
-        let _ = self.packets.push(Datagram { rtcp, source, arrived, len: packet.len() as u16, bytes });
+        let _ = self.packets.push(Datagram { rtcp, source, arrived, len, bytes });
     }
 
     fn header(&self, payload_type: u8, marker: bool) -> Vec<u8> {
@@ -281,10 +312,14 @@ impl Peer {
         bytes
     }
 
-    fn audio(&self, speaks: bool) -> Vec<u8> {
-        let mut packet = self.header(AUDIO, false);
+    fn audio(&mut self, speaks: bool) -> Vec<u8> {
+        let mut packet = self.header(if self.wide.is_some() { WIDE } else { AUDIO }, false);
         let mut codes = [0; FRAME_8K];
-        Codec::Pcmu.encode(&voice(u64::from(self.timestamp), if speaks { 5000.0 } else { 0.0 }), &mut codes);
+        let pcm = voice(u64::from(self.timestamp), if speaks { 5000.0 } else { 0.0 });
+        match &mut self.wide {
+            Some(encoder) => encoder.encode(&pcm.map(|sample| [sample; 2]).concat(), &mut codes),
+            None => Codec::Pcmu.encode(&pcm, &mut codes),
+        }
         packet.extend(codes);
         packet
     }
@@ -314,13 +349,14 @@ impl Peer {
     }
 }
 
-fn agreed(rtp: &UdpSocket, rtcp: &UdpSocket, direction: Direction) -> Agreed {
+fn agreed(rtp: &UdpSocket, rtcp: &UdpSocket, wide: bool, direction: Direction) -> Agreed {
     Agreed {
-        encoding: Encoding::Pcmu,
-        payload_type_sent: AUDIO,
-        payload_types_received: [Some(AUDIO), None],
+        encoding: if wide { Encoding::G722 } else { Encoding::Pcmu },
+        payload_type_sent: if wide { WIDE } else { AUDIO },
+        payload_types_received: [(!wide).then_some(AUDIO), None, wide.then_some(WIDE)],
         telephone_event_sent: Some(EVENT),
         telephone_event_received: Some(EVENT),
+        comfort_noise_received: None,
         direction,
         held: !direction.sends(),
         remote: RemoteAddress::Known(rtp.local_addr().unwrap()),
@@ -328,6 +364,22 @@ fn agreed(rtp: &UdpSocket, rtcp: &UdpSocket, direction: Direction) -> Agreed {
         rtcp_mux: false,
         ptime_ms: 20,
     }
+}
+
+/// The keys that an answer agrees upon, each byte of the phone's being `own`.
+fn keys(own: u8) -> Keys {
+    let digits = ["AQEB", "AgIC"][usize::from(own) - 1].repeat(10);
+    let offer = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/SAVP 0\r\n\
+         a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{digits}\r\n"
+    );
+    let keyring = Keyring::new(offhook::config::Srtp::Optional, |bytes| {
+        bytes.fill(7);
+        true
+    });
+    let mut negotiation = Negotiation::new(1, "127.0.0.1:10000".parse().unwrap()).with_keyring(keyring);
+    negotiation.answer(offer.as_bytes()).unwrap();
+    negotiation.keys().cloned().unwrap()
 }
 
 /// A voice of 125 Hz and its overtones, from this sample on.
@@ -398,6 +450,14 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
                 let (peer, line) = Peer::new(CALLS + 1, start);
                 bench.order(WorkerOrder::Add(line));
                 peers.push(peer);
+            }
+            // Another key for the call that is encrypted.
+            2000 => {
+                let peer = &mut peers[ENCRYPTED as usize - 1];
+                let keys = keys(2);
+                let after = peer.outbound.as_ref().and_then(Outbound::position);
+                peer.outbound = Outbound::new(Profile::Aes128Sha80, keys.theirs.as_bytes(), after);
+                bench.order(WorkerOrder::Secure(peer.id, Some(keys)));
             }
             2500 => bench.order(WorkerOrder::Remove(CallId(CALLS + 1))),
             _ => {}

@@ -2,8 +2,10 @@
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one counts and passes on")]
 
 use offhook::audio::activity::{Activity, FRAME_SAMPLES};
+use offhook::audio::comfort_noise::ComfortNoise;
 use offhook::audio::g711::Codec;
 use offhook::audio::resample::{Down2, Down3, Up2};
+use offhook::audio::{g722, tone};
 use offhook::jitter::conceal::Concealer;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -43,6 +45,8 @@ fn a_minute_of_audio_with_losses_makes_no_heap_call() {
     let mut random = fastrand::Rng::with_seed(11);
     let (mut up, mut two, mut three) = (Up2::new(), Down2::new(), Down3::new());
     let (mut concealer, mut activity) = (Concealer::new(), Activity::new());
+    let (mut encoder, mut decoder) = (g722::Encoder::new(), g722::Decoder::new());
+    let (mut wide_concealer, mut noise, mut tones) = (Concealer::wide(), ComfortNoise::new(), tone::Detector::new());
     let mut codes = [0u8; 160];
     let (mut pcm, mut wide, mut narrow, mut voice) = ([0i16; 160], [0i16; FRAME_SAMPLES], [0i16; 160], [0i16; 480]);
     let before = HEAP_CALLS.get();
@@ -61,6 +65,16 @@ fn a_minute_of_audio_with_losses_makes_no_heap_call() {
         }
         up.process(&pcm, &mut wide);
         activity.push(&wide);
+        encoder.encode(&wide, &mut codes);
+        decoder.decode(&codes, &mut wide);
+        if random.u8(..10) == 0 {
+            wide_concealer.conceal(&mut wide)
+        } else {
+            wide_concealer.good(&mut wide)
+        }
+        noise.begin(&codes);
+        noise.fill(&mut wide);
+        tones.push(&pcm);
         two.process(&wide, &mut narrow);
         three.process(&voice[..random.usize(..=480)], &mut narrow);
         if frame % 500 == 499 {

@@ -1,7 +1,7 @@
 //! Agent and floor together, in thousands of orders of events that no script would think of; `SIM_SEED` replays one.
 
 use offhook::agent::{
-    Agent, EarsEvent, Failure, FailureKind, Input, MindEvent, Output, Phrase, SpeechMark, VoiceEvent,
+    Agent, DraftNews, EarsEvent, Failure, FailureKind, Input, MindEvent, Output, Phrase, SpeechMark, VoiceEvent,
 };
 use offhook::config;
 use offhook::ids::TurnId;
@@ -48,6 +48,12 @@ struct World {
     speeches: BTreeMap<TurnId, Speech>,
     /// Turns whose request is being answered.
     asked: BTreeSet<TurnId>,
+    /// The draft behind the gate, the drafts that were thrown away, and how many were kept.
+    draft: Option<TurnId>,
+    thrown_away: BTreeSet<TurnId>,
+    kept: usize,
+    /// What the recogniser said last.
+    words: String,
     granted: Option<TurnId>,
     last_granted: Option<TurnId>,
     paused: bool,
@@ -81,6 +87,10 @@ impl World {
             floor: Floor::new(turn::Settings::default()),
             speeches: BTreeMap::new(),
             asked: BTreeSet::new(),
+            draft: None,
+            thrown_away: BTreeSet::new(),
+            kept: 0,
+            words: String::new(),
             granted: None,
             last_granted: None,
             paused: false,
@@ -109,7 +119,8 @@ impl World {
     fn obey(&mut self, output: &Output) {
         match output {
             Output::Ask { turn, messages, .. } => {
-                assert_eq!(self.last_granted, Some(*turn), "a reply is asked for only with the floor");
+                assert!(self.is_making(*turn), "a reply is asked for only with the floor, or as a draft");
+                self.speeches.entry(*turn).or_default();
                 assert!(messages.len() <= 50);
                 assert!(self.asked.insert(*turn), "one request at a time");
             }
@@ -121,11 +132,12 @@ impl World {
                 }
                 self.granted = Some(*turn);
                 self.last_granted = Some(*turn);
-                self.speeches.insert(*turn, Speech::default());
+                assert!(!self.thrown_away.contains(turn), "what is thrown away stays so");
+                assert!(self.speeches.entry(*turn).or_default().played.is_zero(), "nothing was heard before");
                 self.tell_floor(turn::Input::Granted { turn: *turn });
             }
             Output::Speak { turn, clause, text, last } => {
-                assert_eq!(self.last_granted, Some(*turn), "only the turn with the floor speaks");
+                assert!(self.is_making(*turn), "only the turn with the floor speaks, or the draft");
                 let speech = self.speeches.get_mut(turn).expect("the floor was granted");
                 assert!(!speech.cancelled, "nothing is spoken for a cancelled turn");
                 assert!(!speech.whole && !speech.kept, "nothing is spoken after the last clause");
@@ -136,7 +148,7 @@ impl World {
                 speech.whole = *last;
             }
             Output::Play { turn, phrase } => {
-                assert_eq!(self.last_granted, Some(*turn), "only the turn with the floor speaks");
+                assert!(self.is_making(*turn), "only the turn with the floor speaks, or the draft");
                 let speech = self.speeches.get_mut(turn).expect("the floor was granted");
                 assert!(!speech.cancelled && speech.clauses == 0 && !speech.kept, "a phrase is a whole speech");
                 let (_, text) = PHRASES.into_iter().find(|(of, _)| of == phrase).expect("all are there");
@@ -148,7 +160,25 @@ impl World {
                 self.drop_speech(*turn);
                 self.tell_floor(turn::Input::Withdrawn { turn: *turn });
             }
+            Output::Draft { turn, news: DraftNews::Begun } => {
+                assert_eq!(self.draft.replace(*turn), None, "one draft at a time");
+                assert_eq!(self.granted, None, "nobody has the floor while a draft is made");
+                self.speeches.insert(*turn, Speech::default());
+            }
+            Output::Draft { turn, news: DraftNews::Opened } => {
+                assert_eq!(self.draft.take(), Some(*turn));
+                assert_eq!(self.granted, Some(*turn), "an open gate is the floor");
+                self.kept += 1;
+            }
+            Output::Draft { turn, news: DraftNews::ThrownAway { .. } } => {
+                assert_eq!(self.draft.take(), Some(*turn));
+                assert!(!self.asked.contains(turn), "its request is cancelled");
+                assert!(self.speeches[turn].cancelled && self.speeches[turn].played.is_zero());
+                self.thrown_away.insert(*turn);
+            }
             Output::Turn(record) => {
+                let private = self.draft == Some(record.turn) || self.thrown_away.contains(&record.turn);
+                assert!(!private, "nothing is told of a draft: {record:?}");
                 let speech = &self.speeches.get(&record.turn);
                 let (text, played) =
                     speech.map_or(("", Duration::ZERO), |speech| (speech.text.as_str(), speech.played));
@@ -158,6 +188,11 @@ impl World {
             }
             Output::HangUp { reason } => self.ended = Some(reason.clone()),
         }
+    }
+
+    /// Whether `turn` is the one whose reply is made: it has the floor, or is the draft.
+    fn is_making(&self, turn: TurnId) -> bool {
+        self.draft.or(self.last_granted) == Some(turn)
     }
 
     /// Drops what is queued of `turn`, and reports how much of it was heard.
@@ -297,7 +332,7 @@ impl World {
             _ => MindEvent::Token(tokens[rng.usize(0..tokens.len())].into()),
         };
         let ends = matches!(event, MindEvent::Failed(_) | MindEvent::Done);
-        let wanted = ends && self.asked.remove(&turn);
+        let wanted = ends && self.asked.remove(&turn) && self.draft != Some(turn);
         let before = self.ended.is_some();
         let outputs = self.tell(Input::Mind { turn, event });
         if wanted && !before {
@@ -308,7 +343,13 @@ impl World {
 
     fn ears(&mut self) {
         let words = ["When", "When do you open", "I'd like a table", "uh", "Goodbye.", "", " "];
-        let transcript = words[self.rng.usize(0..words.len())].to_owned();
+        let transcript = match self.rng.u32(0..6) {
+            0..3 => self.words.clone(),
+            // The same words in another spelling.
+            3 => format!(" {}? ", self.words.to_uppercase()),
+            _ => words[self.rng.usize(0..words.len())].to_owned(),
+        };
+        self.words.clone_from(&transcript.trim_matches([' ', '?']).to_owned());
         let some = !transcript.trim().is_empty();
         let (event, floor) = match self.rng.u32(0..40) {
             0..8 => (EarsEvent::StartOfTurn { transcript }, turn::Input::StartOfTurn),
@@ -332,7 +373,7 @@ impl World {
         // Mostly the last turn, at times an older one whose events are late.
         let turn = match self.rng.u32(0..5) {
             0 if !turns.is_empty() => turns[self.rng.usize(0..turns.len())],
-            _ => self.last_granted.unwrap_or_default(),
+            _ => self.draft.or(self.last_granted).unwrap_or_default(),
         };
         match self.rng.u32(0..100) {
             0..7 => self.ears(),
@@ -411,8 +452,11 @@ fn whatever_the_order_of_events_one_turn_speaks_history_is_what_was_heard_and_th
     }
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let (mut whole, mut part) = (0, 0);
+    let (mut kept, mut thrown_away) = (0, 0);
     for seed in 0..10_000 {
         let world = run(seed);
+        kept += world.kept;
+        thrown_away += world.thrown_away.len();
         *reasons.entry(world.ended.expect("checked by run")).or_default() += 1;
         for speech in world.speeches.values().filter(|speech| !speech.played.is_zero()) {
             let length = Duration::from_millis(speech.text.len() as u64 * BYTE_MS);
@@ -421,6 +465,7 @@ fn whatever_the_order_of_events_one_turn_speaks_history_is_what_was_heard_and_th
     }
     // A world in which nothing happens would prove nothing.
     assert!(whole > 5000 && part > 5000, "{whole} turns were heard whole, {part} in part");
+    assert!(kept > 1000 && thrown_away > 1000, "{kept} drafts were kept, {thrown_away} thrown away");
     for reason in ["goodbye", "silent", "longest", "recogniser", "model", "voice"] {
         assert!(reasons.keys().any(|given| given.contains(reason)), "no call ended by {reason}: {reasons:?}");
     }

@@ -1,6 +1,6 @@
 //! The caller's side of the conversation: when a turn begins and ends, digits, and silence.
 
-use super::{Agent, EarsEvent, Phrase, Then, Timer};
+use super::{Agent, EarsEvent, Phrase, Then, Timer, Waste};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -38,9 +38,15 @@ impl Agent {
     pub(super) fn ears(&mut self, event: EarsEvent, now: Instant) {
         match event {
             EarsEvent::Connected => {}
-            EarsEvent::StartOfTurn { transcript }
-            | EarsEvent::EagerEndOfTurn { transcript }
-            | EarsEvent::TurnResumed { transcript } => self.words(&transcript, now),
+            EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
+            EarsEvent::EagerEndOfTurn { transcript } => {
+                self.words(&transcript, now);
+                self.draft(&transcript, now);
+            }
+            EarsEvent::TurnResumed { transcript } => {
+                self.throw_away(Waste::Resumed);
+                self.words(&transcript, now);
+            }
             // An update outside a turn repeats one that has ended, or is empty.
             EarsEvent::Update { transcript } => {
                 if self.caller.has_turn() {
@@ -62,6 +68,9 @@ impl Agent {
             self.caller.turn = Some((transcript.to_owned(), now));
             self.watch_turn(now);
         }
+        if self.is_drafting() {
+            return self.compare_draft(transcript);
+        }
         // A reply that nobody has heard is not worth finishing: the caller goes on. One that is heard is cut by the
         // floor, which knows how much was.
         if self.reply.as_ref().is_some_and(|reply| !reply.on_air && !reply.is_final()) {
@@ -75,23 +84,33 @@ impl Agent {
         if self.reply.as_ref().is_some_and(|reply| reply.is_final()) {
             return;
         }
-        let digits = std::mem::take(&mut self.caller.digits);
+        let text = self.question(transcript);
+        self.caller.digits.clear();
         self.timers.clear(Timer::Digits);
-        let mut text = transcript.trim().to_owned();
-        if !digits.is_empty() {
-            let space = if text.is_empty() { "" } else { " " };
-            text.push_str(&format!("{space}(pressed {digits})"));
-        }
+        let drafted = self.open_gate(&text, now);
+        self.budget.turn_ended();
         if !text.is_empty() {
             self.caller.reprompts = 0;
-            self.begin(Some(&text), now);
-            self.ask();
+            if !drafted {
+                self.begin(Some(&text), now);
+                self.ask();
+            }
         } else if self.reply.is_none() && self.conversation.unanswered() {
             // The start of a turn stopped the answer to the one before, and nothing came of it.
             self.begin(None, now);
             self.ask();
         } else {
             self.listen(now);
+        }
+    }
+
+    /// Returns what the caller has said with `transcript`, and pressed.
+    pub(super) fn question(&self, transcript: &str) -> String {
+        let (words, digits) = (transcript.trim(), &self.caller.digits);
+        match (words, digits.is_empty()) {
+            (_, true) => words.to_owned(),
+            ("", false) => format!("(pressed {digits})"),
+            (_, false) => format!("{words} (pressed {digits})"),
         }
     }
 

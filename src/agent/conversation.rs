@@ -131,6 +131,14 @@ impl Conversation {
         messages
     }
 
+    /// Returns what the model would get to see had the caller said `text`, too.
+    #[must_use]
+    pub fn messages_with(&self, text: &str) -> Vec<Message> {
+        let mut asked = self.clone();
+        asked.caller(text);
+        asked.messages()
+    }
+
     /// Adds an entry, and drops the oldest where there are too many: up to where the caller speaks, so that a reply keeps
     /// its question and a tool's result its call.
     fn push(&mut self, entry: Entry) {

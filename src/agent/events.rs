@@ -36,6 +36,8 @@ pub enum EarsEvent {
 pub enum MindEvent {
     /// The request is written.
     Sent,
+    /// The share that is `left` of the account's limits, 0.0 to 1.0: of the scarcest one.
+    Allowance { left: f32 },
     /// A piece of the reply, as it is to be spoken; never reasoning.
     Token(String),
     /// A tool is called; `arguments` is JSON as the model wrote it, possibly invalid.

@@ -1,8 +1,9 @@
 //! What the agent understands and says: the text side of a turn, as a pure machine.
 //!
 //! The caller's words come in by `caller.rs`, which decides when it is the agent's turn; `reply.rs` carries one turn from
-//! the question to the last sample; `phrases.rs` takes its place where something fails. What was heard is found by
-//! [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make text fit for a voice.
+//! the question to the last sample; `speculation.rs` begins it before the turn has ended; `phrases.rs` takes its place
+//! where something fails. What was heard is found by [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make
+//! text fit for a voice.
 
 mod caller;
 pub mod clauses;
@@ -12,6 +13,7 @@ mod phrases;
 mod reply;
 #[cfg(test)]
 mod scene;
+mod speculation;
 pub mod speech;
 pub mod spoken;
 pub mod timers;
@@ -19,6 +21,7 @@ pub mod tools;
 
 pub use conversation::Message;
 pub use events::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
+pub use speculation::{DraftNews, Waste};
 pub use timers::Timer;
 pub use tools::Tool;
 
@@ -28,6 +31,7 @@ use crate::time::{Deadline, Instant};
 use caller::Caller;
 use conversation::Conversation;
 use reply::{Reply, Then, Turn};
+use speculation::Budget;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use timers::Timers;
@@ -93,6 +97,8 @@ pub enum Output {
     CancelSpeech { turn: TurnId },
     /// What is known of a turn has changed: what the caller said, what was heard of the reply.
     Turn(TurnRecord),
+    /// What becomes of the draft of `turn`, which nobody may hear or read of before its `Floor`.
+    Draft { turn: TurnId, news: DraftNews },
     /// Hang up, for this reason.
     HangUp { reason: String },
 }
@@ -133,8 +139,10 @@ pub struct Agent {
     timers: Timers,
     conversation: Conversation,
     caller: Caller,
-    /// The reply that has the floor; without one the agent listens.
+    /// The reply that has the floor, or the draft behind the gate; without one the agent listens.
     reply: Option<Reply>,
+    /// Whether a draft is worth it.
+    budget: Budget,
     /// The last turns that are over, oldest first.
     past: VecDeque<Turn>,
     next_turn: TurnId,
@@ -160,6 +168,7 @@ impl Agent {
             conversation: Conversation::new(&settings.prompt),
             caller: Caller::default(),
             reply: None,
+            budget: Budget::new(settings),
             past: VecDeque::new(),
             next_turn: TurnId::GREETING,
             ready: BTreeSet::new(),
@@ -275,6 +284,7 @@ impl Agent {
 
     /// Ends the call at its longest time, whatever is being said.
     fn call_max(&mut self, now: Instant) {
+        self.throw_away(Waste::Changed);
         let reason = "the call reached its longest time";
         match self.reply.as_mut().map(|reply| &mut reply.then) {
             Some(Then::HangUp { even_if_cut, .. }) => *even_if_cut = true,
@@ -301,6 +311,7 @@ impl Agent {
 
     /// Takes the floor back from the reply that has it, if any.
     fn withdraw(&mut self, by_caller: bool) {
+        self.throw_away(Waste::Changed);
         if let Some(reply) = self.reply.take() {
             self.cancel(&reply);
             self.close(Turn { interrupted: by_caller, ..reply.turn });
@@ -358,6 +369,7 @@ impl Agent {
     }
 
     fn hang_up(&mut self, reason: String) {
+        self.throw_away(Waste::Changed);
         if let Some(reply) = self.reply.take() {
             self.cancel(&reply);
         }

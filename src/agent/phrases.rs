@@ -2,6 +2,7 @@
 
 use super::clauses::Clauses;
 use super::reply::{FIRST_PACKET_MAX, Then};
+use super::speculation::Waste;
 use super::spoken::speakable;
 use super::{Agent, Failure, FailureKind, Output, Phrase, Timer};
 use crate::ids::TurnId;
@@ -67,6 +68,11 @@ impl Agent {
     pub(super) fn mind_failed(&mut self, failure: &Failure, now: Instant) {
         let Some(reply) = self.reply.as_mut() else { return };
         reply.asking = false;
+        if self.is_drafting() {
+            // Nobody waits for it yet, and the end of the turn asks anew.
+            return self.throw_away(Waste::Failed);
+        }
+        let Some(reply) = self.reply.as_mut() else { return };
         reply.clauses = Clauses::default();
         self.mind_failures += weight(failure);
         let gives_up = self.mind_failures >= MIND_FAILURES_MAX;
@@ -88,6 +94,9 @@ impl Agent {
 
     /// There will be no (more) audio of the reply. Only what is kept can be said for certain.
     pub(super) fn voice_failed(&mut self, failure: &Failure, now: Instant) {
+        if self.is_drafting() {
+            return self.throw_away(Waste::Failed);
+        }
         let Some(reply) = self.reply.as_ref() else { return };
         let (then, kept, greeting) = (reply.then.clone(), reply.turn.kept, reply.turn.id == TurnId::GREETING);
         let reason = format!("the voice failed: {}", failure.text);

@@ -2,6 +2,7 @@
 
 use super::clauses::Clauses;
 use super::conversation::Message;
+use super::speculation::Gate;
 use super::speech::Speech;
 use super::tools::{ToolUse, USES_MAX};
 use super::{Agent, Failure, FailureKind, MindEvent, Output, Phrase, Timer, TurnRecord, VoiceEvent};
@@ -76,11 +77,15 @@ pub(super) enum Then {
     HangUp { reason: String, even_if_cut: bool },
 }
 
-/// The reply that has the floor.
+/// The reply that has the floor, or is to have it.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub turn: Turn,
+    /// Set while it is a draft, which waits behind the gate.
+    pub gate: Option<Gate>,
     pub clauses: Clauses,
+    /// Characters that the model has made of it.
+    pub characters: usize,
     /// The number of the next clause.
     clause: u16,
     /// Whether the end of the clause under way has been waited for long enough.
@@ -101,7 +106,9 @@ impl Reply {
     pub fn new(id: TurnId, caller: &str) -> Self {
         Self {
             turn: Turn { id, caller: caller.to_owned(), ..Turn::default() },
+            gate: None,
             clauses: Clauses::default(),
+            characters: 0,
             clause: 0,
             late: false,
             asking: false,
@@ -111,6 +118,11 @@ impl Reply {
             on_air: false,
             then: Then::Listen,
         }
+    }
+
+    /// Returns the reply that waits behind `gate`, and for which the model is asked.
+    pub fn draft(id: TurnId, gate: Gate) -> Self {
+        Self { gate: Some(gate), asking: true, rounds: 1, ..Self::new(id, "") }
     }
 
     /// Whether the call ends with it, whatever the caller does.
@@ -142,10 +154,14 @@ impl Agent {
 
     /// Takes what the model says, if it is about the reply that has the floor and still wanted.
     pub(super) fn mind(&mut self, turn: TurnId, event: MindEvent, now: Instant) {
+        if let MindEvent::Allowance { left } = event {
+            self.budget.allowance(left, now);
+        }
         let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.id == turn && reply.asking) else { return };
         match event {
-            MindEvent::Sent => {}
+            MindEvent::Sent | MindEvent::Allowance { .. } => {}
             MindEvent::Token(token) => {
+                reply.characters += token.chars().count();
                 reply.clauses.push(&token);
                 self.speak_clauses(now);
             }
@@ -202,13 +218,21 @@ impl Agent {
     }
 
     /// The model's reply is whole: what is left of it is spoken, and its tools are used.
-    fn mind_done(&mut self, now: Instant) {
+    pub(super) fn mind_done(&mut self, now: Instant) {
         let Some(reply) = self.reply.as_mut() else { return };
         reply.asking = false;
-        let uses = std::mem::take(&mut reply.uses);
         let left: Vec<String> = std::iter::from_fn(|| reply.clauses.last_clause()).collect();
-        let hangs_up = uses.iter().any(ToolUse::hangs_up);
+        let hangs_up = reply.uses.iter().any(ToolUse::hangs_up);
         let says_nothing = left.is_empty() && reply.turn.speech.is_empty();
+        // Tools are for a turn that has ended; but a farewell with words hangs up only when they were heard.
+        if let Some(gate) = reply.gate.as_mut().filter(|_| !reply.uses.is_empty() && (says_nothing || !hangs_up)) {
+            gate.held_back = true;
+            for clause in left {
+                self.speak(&clause, false);
+            }
+            return;
+        }
+        let uses = std::mem::take(&mut reply.uses);
         if !uses.is_empty() && !hangs_up {
             self.refuse_tools(&uses, &left, now);
             return;

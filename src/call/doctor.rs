@@ -105,6 +105,7 @@ struct Refused {
     unsteady: Option<SocketAddr>,
     unsteadies: u32,
     handshakes: u32,
+    unauthentic: u32,
 }
 
 /// What the peer's RTCP says of our stream.
@@ -282,6 +283,7 @@ impl Doctor {
                 count(&mut refused.unsteadies);
             }
             Discard::NotRtp if kind == packet::Kind::Other => count(&mut refused.handshakes),
+            Discard::Authentication => count(&mut refused.unauthentic),
             // The rest is of a stream that was taken, or broken beyond any name.
             _ => {}
         }
@@ -360,6 +362,9 @@ impl Doctor {
         if let Some(source) = refused.other_address.filter(|_| refused.other_addresses >= REFUSED_MIN) {
             return found(Finding::OtherAddress { described, source });
         }
+        if refused.unauthentic >= REFUSED_MIN {
+            return found(Finding::NotAuthentic);
+        }
         if refused.handshakes >= REFUSED_MIN {
             return found(Finding::Handshake);
         }
@@ -400,4 +405,190 @@ impl Doctor {
 fn dbov(peak: u16) -> i8 {
     let ratio = f32::from(peak.max(1)) / 32_768.0;
     (20.0 * ratio.log10()) as i8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::Ssrc;
+    use crate::sdp::{Direction, Encoding, RemoteAddress};
+
+    const PHONE: &str = "192.168.1.5:4000";
+
+    fn agreed() -> Agreed {
+        Agreed {
+            encoding: Encoding::Pcma,
+            payload_type_sent: 8,
+            payload_types_received: [None, Some(8), None],
+            comfort_noise_received: None,
+            telephone_event_sent: None,
+            telephone_event_received: None,
+            direction: Direction::SendRecv,
+            held: false,
+            remote: RemoteAddress::Known(PHONE.parse().expect("an address")),
+            remote_rtcp: RemoteAddress::Learned { port: 4001 },
+            rtcp_mux: false,
+            ptime_ms: 20,
+        }
+    }
+
+    /// A doctor in a call, in virtual time.
+    struct Case {
+        doctor: Doctor,
+        now: Instant,
+        told: Vec<Told>,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let now = Instant::from_millis(5000);
+            Self { doctor: Doctor::new(&agreed(), 10_000, now), now, told: Vec::new() }
+        }
+
+        /// Lets `slots` of 20 ms pass; in each the inputs of `each` happen.
+        fn pass(&mut self, slots: u32, mut each: impl FnMut(u32) -> Vec<Input>) {
+            for slot in 0..slots {
+                for input in each(slot) {
+                    self.doctor.handle_input(input, self.now);
+                }
+                self.now += Duration::from_millis(20);
+                self.doctor.handle_timeout(self.now);
+                self.told.extend(self.doctor.poll_output(self.now));
+            }
+        }
+
+        fn finding(&self) -> Option<Finding> {
+            self.doctor.audio().finding
+        }
+    }
+
+    fn phone() -> SocketAddr {
+        PHONE.parse().expect("an address")
+    }
+
+    /// What a good slot of a call looks like.
+    fn talk() -> Vec<Input> {
+        vec![Input::Audio { len: 160 }, Input::Sound { peak: 5000 }, Input::Sent { to: Some(phone()), gone: true }]
+    }
+
+    fn refused(reason: Discard, kind: Kind) -> Input {
+        Input::Refused { source: phone(), reason, payload_type: 18, kind }
+    }
+
+    #[test]
+    fn a_call_with_sound_has_no_finding() {
+        let mut case = Case::new();
+        case.pass(1000, |_| talk());
+        assert_eq!(case.doctor.audio(), Audio { state: State::Ok, finding: None });
+        assert_eq!(case.told.len(), 1, "once it is known: {:?}", case.told);
+        assert!(!case.told[0].log, "and nobody is told what is as it should be");
+    }
+
+    #[test]
+    fn packets_as_long_as_srtp_s_are_encrypted() {
+        for (len, encrypted) in [(170, true), (164, true), (330, true), (160, false), (240, false)] {
+            let mut case = Case::new();
+            case.pass(60, |_| vec![Input::Audio { len }, Input::Sound { peak: 30_000 }]);
+            assert_eq!(case.finding() == Some(Finding::Encrypted), encrypted, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_in_place_of_audio_names_the_cause() {
+        let source = phone();
+        for (reason, kind, finding) in [
+            (Discard::NotRtp, Kind::Other, Finding::Handshake),
+            (Discard::Probation, Kind::Rtp, Finding::Unsteady { source }),
+            (Discard::PayloadType, Kind::Rtp, Finding::OtherPayloadType { came: 18, agreed: 8 }),
+            (Discard::Foreign, Kind::Rtp, Finding::OtherAddress { described: Some(source), source }),
+        ] {
+            let mut case = Case::new();
+            case.pass(60, |_| vec![refused(reason, kind)]);
+            assert_eq!(case.finding(), Some(finding));
+            // The same beside good audio means nothing.
+            let mut case = Case::new();
+            case.pass(60, |_| [refused(reason, kind)].into_iter().chain(talk()).collect());
+            assert_eq!(case.finding(), None, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn packets_that_cannot_leave_are_noticed() {
+        let to = phone();
+        for (address, finding) in
+            [(Some(to), Finding::CannotSend { to }), (None, Finding::NowhereToSend { described: Some(to) })]
+        {
+            let mut case = Case::new();
+            let heard = || vec![Input::Audio { len: 160 }, Input::Sound { peak: 5000 }];
+            case.pass(100, |_| heard().into_iter().chain([Input::Sent { to: address, gone: false }]).collect());
+            assert_eq!(case.doctor.audio(), Audio { state: State::OneWay, finding: Some(finding) });
+            case.pass(10, |_| talk());
+            assert_eq!(case.finding(), None);
+        }
+    }
+
+    #[test]
+    fn reports_that_leave_us_out_convince_slowly_and_one_that_names_us_at_once() {
+        let mut case = Case::new();
+        let mut reports = 0;
+        while case.finding().is_none() && reports < 10 {
+            case.pass(250, |_| talk());
+            case.doctor.handle_input(Input::Report(None), case.now);
+            case.pass(10, |_| talk());
+            reports += 1;
+        }
+        assert_eq!((reports, case.finding()), (4, Some(Finding::HearsNothing { to: phone() })));
+        let block = ReportBlock { ssrc: Ssrc(1), highest_sequence: 9, ..ReportBlock::default() };
+        case.doctor.handle_input(Input::Report(Some(block)), case.now);
+        case.pass(10, |_| talk());
+        assert_eq!(case.finding(), None);
+    }
+
+    #[test]
+    fn a_low_microphone_is_told_with_its_level() {
+        let mut case = Case::new();
+        let low = || vec![Input::Audio { len: 160 }, Input::Sound { peak: 40 }];
+        case.pass(490, |_| low());
+        assert_eq!(case.finding(), None);
+        case.pass(20, |_| low());
+        assert_eq!(case.finding(), Some(Finding::TooQuiet { dbov: -58 }));
+        case.pass(10, |_| talk());
+        assert_eq!(case.finding(), None);
+    }
+
+    #[test]
+    fn comfort_noise_is_no_speech_and_no_dead_line() {
+        let mut case = Case::new();
+        // One each second, as RFC 3389 has it for a steady background.
+        case.pass(500, |slot| if slot % 50 == 0 { vec![Input::ComfortNoise] } else { Vec::new() });
+        assert_eq!(case.doctor.audio(), Audio { state: State::Quiet, finding: Some(Finding::Pauses) });
+    }
+
+    #[test]
+    fn whatever_happens_the_log_gets_a_bounded_number_of_lines() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut case = Case::new();
+        let mut agreed = agreed();
+        for _ in 0..3000 {
+            let way = rng.u8(..10);
+            case.pass(rng.u32(1..400), |_| match way {
+                0 => talk(),
+                1 => vec![Input::Audio { len: 160 }],
+                2 => vec![refused(Discard::Foreign, Kind::Rtp)],
+                3 => vec![refused(Discard::PayloadType, Kind::Rtp)],
+                4 => vec![refused(Discard::NotRtp, Kind::Other)],
+                5 => vec![Input::Audio { len: 170 }],
+                6 => vec![Input::Report(None), Input::Sent { to: Some(phone()), gone: false }],
+                7 => vec![Input::ComfortNoise],
+                _ => Vec::new(),
+            });
+            if way == 9 {
+                agreed.held = !agreed.held;
+                case.doctor.set_agreed(&agreed, case.now);
+            }
+        }
+        let lines = case.told.iter().filter(|told| told.log).count();
+        assert!(lines <= 2 * Finding::COUNT, "{lines} lines");
+        assert!(lines > Finding::COUNT / 2, "{lines} lines");
+    }
 }

@@ -3,14 +3,18 @@
 //! A recogniser's clock is the audio itself: it finds the end of a turn by silence that it hears. So a peer that stops sending
 //! (its own voice detector, a hold, a dead line) must not stop that clock, and one that comes late must not run it twice.
 
+use super::codec::{DECODED_MAX, Decoder, samples_per_tick};
+use super::digits::Way;
 use super::ingress::Output;
 use super::{EarFrame, FRAME_8K, FRAME_16K};
 use crate::audio::activity::Activity;
-use crate::audio::g711::{self, Codec};
-use crate::audio::resample::Up2;
+use crate::audio::comfort_noise::ComfortNoise;
+use crate::audio::g711;
+use crate::audio::resample::{Down2, Up2};
+use crate::audio::tone;
 use crate::jitter::conceal::Concealer;
-use crate::jitter::reorder::PAYLOAD_MAX;
 use crate::jitter::{Incoming, Stats};
+use crate::sdp::Encoding;
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -36,15 +40,26 @@ const LATENESS_MAX_SAMPLES: u32 = 8000;
 /// the end of a turn.
 const QUIET_FRAMES: u32 = 100;
 
-/// Decodes, conceals, cuts into frames and listens.
+/// Frames made up in a row through which a key may be held: a lost packet in a tone does not make two keys of it, and a pause
+/// ends every key.
+const TONE_HELD_FRAMES: u8 = 2;
+
+/// Decodes, conceals, cuts into frames and listens. Time is counted in ticks of 125 µs, each a sample at 8 kHz or two at 16.
 pub(super) struct Ear {
+    decoder: Decoder,
     concealer: Concealer,
+    comfort_noise: ComfortNoise,
     up: Up2,
+    down: Down2,
     activity: Activity,
-    /// The frame that is being put together.
-    pcm: [i16; FRAME_8K],
+    tone: tone::Detector,
+    /// Frames made up since the last that was not.
+    frames_made_up: u8,
+    /// The frame that is being put together, at both rates, and its ticks.
+    wide: [i16; FRAME_16K],
+    narrow: [i16; FRAME_8K],
     len: usize,
-    /// Samples of it that were made up.
+    /// Ticks of it that were made up.
     len_made_up: usize,
     speaking: bool,
     quiet_frames: u32,
@@ -54,20 +69,26 @@ pub(super) struct Ear {
     packet_time: Duration,
     /// Whether silence is being filled in.
     idle: bool,
-    /// Samples filled in since the last packet.
+    /// Ticks filled in since the last packet.
     made_up: u32,
-    /// Samples filled in whose packets came after all.
+    /// Ticks filled in whose packets came after all.
     surplus: u32,
 }
 
 impl Ear {
-    /// Begins to listen at `now`, in silence.
-    pub(super) fn new(now: Instant) -> Self {
+    /// Begins to listen at `now`, in silence, to a stream that is expected to be coded so.
+    pub(super) fn new(encoding: Encoding, now: Instant) -> Self {
         Self {
-            concealer: Concealer::new(),
+            decoder: Decoder::new(encoding),
+            concealer: concealer(encoding),
+            comfort_noise: ComfortNoise::new(),
             up: Up2::new(),
+            down: Down2::new(),
             activity: Activity::new(),
-            pcm: [0; FRAME_8K],
+            tone: tone::Detector::new(),
+            frames_made_up: 0,
+            wide: [0; FRAME_16K],
+            narrow: [0; FRAME_8K],
             len: 0,
             len_made_up: 0,
             speaking: false,
@@ -87,15 +108,15 @@ impl Ear {
     pub(super) fn hear(
         &mut self,
         packet: &Incoming<'_>,
-        codec: Codec,
+        encoding: Encoding,
         restart: bool,
         stats: &mut Stats,
         sink: &mut impl FnMut(Output<'_>),
     ) {
         if restart {
             // What was filled in was right, and the rest of the time up to the packet was silence, too.
-            let silence = samples_of(packet.arrived.since(self.until)).saturating_sub(packet.samples);
-            let silence = silence.min(samples_of(LOSS_AHEAD));
+            let silence = ticks_of(packet.arrived.since(self.until)).saturating_sub(packet.samples);
+            let silence = silence.min(ticks_of(LOSS_AHEAD));
             stats.silent_samples += u64::from(silence);
             self.make_up(silence, packet.arrived, stats, sink);
         } else if self.made_up <= LATENESS_MAX_SAMPLES {
@@ -105,11 +126,22 @@ impl Ear {
         self.idle = false;
         self.until = self.until.max(packet.arrived);
         self.packet_time = duration_of(packet.samples);
-        let mut pcm = [0; PAYLOAD_MAX];
-        let pcm = pcm.get_mut(..packet.payload.len()).unwrap_or_default();
-        codec.decode(packet.payload, pcm);
+        self.comfort_noise.end();
+        self.expect(encoding, restart);
+        let mut pcm = [0; DECODED_MAX];
+        let pcm = self.decoder.decode(packet.payload, &mut pcm);
         self.concealer.good(pcm);
         self.cut(pcm, packet.arrived, false, stats, sink);
+    }
+
+    /// Takes the comfort noise packet that begins a pause, or goes on with it. What is due is filled in from here on: nothing else
+    /// is to be expected.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub(super) fn pause(&mut self, payload: &[u8]) {
+        self.comfort_noise.begin(payload);
+        self.idle = true;
     }
 
     /// Fills a gap of `samples` in the timestamps, as far as it is not filled yet: packets were `lost`, or the peer paused.
@@ -127,7 +159,7 @@ impl Ear {
         let filled = samples.min(self.made_up);
         self.made_up -= filled;
         let ahead = if lost { LOSS_AHEAD } else { PAUSE_AHEAD };
-        let missing = (samples - filled).min(samples_of(arrived.since(self.until) + ahead));
+        let missing = (samples - filled).min(ticks_of(arrived.since(self.until) + ahead));
         if lost {
             // What was taken for a pause was loss.
             stats.silent_samples = stats.silent_samples.saturating_sub(u64::from(filled));
@@ -163,18 +195,41 @@ impl Ear {
         self.until + if self.idle { FRAME + LAG } else { self.packet_time + patience }
     }
 
+    /// Whether keys are to be expected in the audio, since the peer has not agreed to send them as events.
+    pub(super) const fn expect_keys(&mut self, expected: bool) {
+        self.tone.expect_keys(expected);
+    }
+
     /// Nothing of the peer's is to be heard from here on: silence goes on in its place.
     pub(super) fn hold(&mut self) {
         self.idle = true;
     }
 
-    fn make_up(&mut self, samples: u32, arrived: Instant, stats: &mut Stats, sink: &mut impl FnMut(Output<'_>)) {
-        let mut left = samples as usize;
+    /// Makes ready for a packet that is coded so. A stream that begins anew has an encoder that does, too.
+    fn expect(&mut self, encoding: Encoding, restart: bool) {
+        let before = self.decoder.encoding();
+        if encoding != before || restart {
+            self.decoder = Decoder::new(encoding);
+        }
+        if samples_per_tick(encoding) != samples_per_tick(before) {
+            self.concealer = concealer(encoding);
+            (self.up, self.down) = (Up2::new(), Down2::new());
+        }
+    }
+
+    fn make_up(&mut self, ticks: u32, arrived: Instant, stats: &mut Stats, sink: &mut impl FnMut(Output<'_>)) {
+        let per_tick = samples_per_tick(self.decoder.encoding());
+        let mut left = ticks as usize;
         while left > 0 {
-            let mut pcm = [0; FRAME_8K];
-            let pcm = pcm.get_mut(..left.min(FRAME_8K)).unwrap_or_default();
-            left -= pcm.len();
-            self.concealer.conceal(pcm);
+            let some = left.min(FRAME_8K);
+            left -= some;
+            let mut pcm = [0; FRAME_16K];
+            let pcm = pcm.get_mut(..some * per_tick).unwrap_or_default();
+            if self.comfort_noise.fill(pcm) {
+                self.concealer.good(pcm);
+            } else {
+                self.concealer.conceal(pcm);
+            }
             self.cut(pcm, arrived, true, stats, sink);
         }
     }
@@ -188,15 +243,23 @@ impl Ear {
         stats: &mut Stats,
         sink: &mut impl FnMut(Output<'_>),
     ) {
-        while !samples.is_empty() {
-            let room = self.pcm.get_mut(self.len..).unwrap_or_default();
-            let (some, rest) = samples.split_at(samples.len().min(room.len()));
-            for (to, from) in room.iter_mut().zip(some) {
-                *to = *from;
-            }
+        let per_tick = samples_per_tick(self.decoder.encoding());
+        while samples.len() >= per_tick {
+            let ticks = (samples.len() / per_tick).min(FRAME_8K - self.len);
+            let (some, rest) = samples.split_at(ticks * per_tick);
             samples = rest;
-            self.len += some.len();
-            self.len_made_up += if made_up { some.len() } else { 0 };
+            let narrow = self.narrow.get_mut(self.len..).unwrap_or_default();
+            let wide = self.wide.get_mut(2 * self.len..).unwrap_or_default();
+            // The recogniser gets what was sent, whichever rate that has; only the other one is made of it.
+            if per_tick == 1 {
+                narrow.iter_mut().zip(some).for_each(|(to, from)| *to = *from);
+                self.up.process(some, wide);
+            } else {
+                wide.iter_mut().zip(some).for_each(|(to, from)| *to = *from);
+                self.down.process(some, narrow);
+            }
+            self.len += ticks;
+            self.len_made_up += if made_up { ticks } else { 0 };
             if self.len >= FRAME_8K {
                 self.finish_frame(arrived, stats, sink);
             }
@@ -206,8 +269,8 @@ impl Ear {
     fn finish_frame(&mut self, arrived: Instant, stats: &mut Stats, sink: &mut impl FnMut(Output<'_>)) {
         let concealed = self.len_made_up * 2 > FRAME_8K;
         (self.len, self.len_made_up) = (0, 0);
-        let mut frame = EarFrame { pcm: [0; FRAME_16K], ulaw: [0; FRAME_8K], arrived, speech: false, concealed };
-        self.up.process(&self.pcm, &mut frame.pcm);
+        let mut frame = EarFrame { pcm: self.wide, ulaw: [0; FRAME_8K], arrived, speech: false, concealed };
+        self.listen_for_tones(concealed, arrived, sink);
         let decision = self.activity.push(&frame.pcm);
         // What we made up is never what the caller said last.
         frame.speech = decision.speech && !concealed;
@@ -218,21 +281,42 @@ impl Ear {
             stats.removed_samples += FRAME_8K as u64;
             return;
         }
-        g711::encode_ulaw(&self.pcm, &mut frame.ulaw);
+        g711::encode_ulaw(&self.narrow, &mut frame.ulaw);
         sink(Output::Frame(&frame));
         if decision.speaking != self.speaking {
             self.speaking = decision.speaking;
             sink(Output::CallerSpeech { speaking: decision.speaking, at: arrived });
         }
     }
+
+    /// Looks for keys in the frame at hand, whatever else was agreed upon: telephones that are told to press keys in the audio
+    /// do so though they have offered events, and some gateways let a part of the tone through beside the event.
+    fn listen_for_tones(&mut self, concealed: bool, arrived: Instant, sink: &mut impl FnMut(Output<'_>)) {
+        if concealed {
+            self.frames_made_up = self.frames_made_up.saturating_add(1);
+            if self.frames_made_up > TONE_HELD_FRAMES {
+                self.tone.reset();
+            }
+            return;
+        }
+        self.frames_made_up = 0;
+        if let Some(digit) = self.tone.push(&self.narrow) {
+            sink(Output::Digit { digit, by: Way::Tone, at: arrived });
+        }
+    }
 }
 
-/// Samples at 8 kHz in `time`.
-fn samples_of(time: Duration) -> u32 {
+/// Ticks in `time`.
+fn ticks_of(time: Duration) -> u32 {
     u32::try_from(time.as_micros() * 8 / 1000).unwrap_or(u32::MAX)
 }
 
-/// The time of `samples` at 8 kHz.
-const fn duration_of(samples: u32) -> Duration {
-    Duration::from_micros(samples as u64 * 125)
+/// The time of `ticks`.
+const fn duration_of(ticks: u32) -> Duration {
+    Duration::from_micros(ticks as u64 * 125)
+}
+
+/// What conceals at the codec's rate.
+fn concealer(encoding: Encoding) -> Concealer {
+    if samples_per_tick(encoding) == 1 { Concealer::new() } else { Concealer::wide() }
 }

@@ -1,11 +1,11 @@
 //! Agent to caller, by the clock: one packet in each slot, silence too, and never two at once.
 
+use super::codec::Encoder;
 use super::playout::{Playout, Taken};
-use crate::audio::g711::Codec;
 use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
 use crate::rtp::sender::Sender;
 use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, Ssrc, packet};
-use crate::sdp::{Agreed, Encoding};
+use crate::sdp::Agreed;
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ pub struct Counts {
 /// grid along, and silent slots give the time back.
 pub struct Egress {
     sender: Sender,
-    codec: Codec,
+    encoder: Encoder,
     payload_type: PayloadType,
     sending: bool,
     packet_samples: usize,
@@ -101,7 +101,7 @@ impl Egress {
         cname[..cname_len].copy_from_slice(&start.cname.as_bytes()[..cname_len]);
         let mut egress = Self {
             sender: Sender::new(rng),
-            codec: codec(start.agreed.encoding),
+            encoder: Encoder::new(start.agreed.encoding),
             payload_type: PayloadType(start.agreed.payload_type_sent),
             sending: false,
             packet_samples: 0,
@@ -130,7 +130,7 @@ impl Egress {
     /// # Real-time
     /// Constant time.
     pub fn set_agreed(&mut self, agreed: &Agreed) {
-        self.codec = codec(agreed.encoding);
+        self.encoder.set_encoding(agreed.encoding);
         self.payload_type = PayloadType(agreed.payload_type_sent);
         self.sending = agreed.direction.sends();
         let samples = usize::from(agreed.ptime_ms) * SAMPLES_PER_MS as usize;
@@ -266,7 +266,7 @@ impl Egress {
 
     /// When the next packet is due: in its slot, or earlier where it begins a talkspurt, as far as the debt allows.
     fn due(&self, playout: &Playout) -> Instant {
-        if self.talking || !self.sending || !playout.ready() {
+        if self.talking || !self.sending || !playout.ready(self.packet_samples) {
             return self.next_slot;
         }
         let earliest = self.next_slot - DEBT_MAX.saturating_sub(self.debt);
@@ -290,7 +290,7 @@ impl Egress {
         let header = self.sender.next(self.payload_type, pcm.len() as u16, talk);
         header.write(packet);
         let payload = packet.get_mut(packet::HEADER_LEN..)?;
-        self.codec.encode(pcm, payload);
+        self.encoder.encode(pcm, payload);
         self.talking = talk;
         self.counts.packets_sent += 1;
         self.counts.bytes_sent += payload.len() as u64;
@@ -337,29 +337,22 @@ impl Egress {
     }
 }
 
-/// The codec of an encoding.
-#[must_use]
-pub const fn codec(encoding: Encoding) -> Codec {
-    match encoding {
-        Encoding::Pcmu => Codec::Pcmu,
-        Encoding::Pcma => Codec::Pcma,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{FRAME_8K, VoiceFrame};
     use super::*;
+    use crate::audio::g711::Codec;
     use crate::ids::TurnId;
     use crate::rtp::packet::{Packet, SENT_LEN_MAX};
-    use crate::sdp::{Direction, RemoteAddress};
+    use crate::sdp::{Direction, Encoding, RemoteAddress};
 
     const AGREED: Agreed = Agreed {
         encoding: Encoding::Pcma,
         payload_type_sent: 8,
-        payload_types_received: [None, Some(8)],
+        payload_types_received: [None, Some(8), None],
         telephone_event_sent: None,
         telephone_event_received: None,
+        comfort_noise_received: None,
         direction: Direction::SendRecv,
         held: false,
         remote: RemoteAddress::Learned { port: 4000 },
@@ -560,6 +553,63 @@ mod tests {
             let packets = world.run(2200, Duration::ZERO);
             assert!(gaps_us(&packets).iter().all(|gap| *gap == u64::from(ptime_ms) * 1000));
             assert_eq!(packets.len(), 1200 / usize::from(ptime_ms));
+        }
+    }
+
+    #[test]
+    fn a_reply_begins_with_a_whole_packet_however_long_that_is() {
+        for (ptime_ms, frames) in [(10, 1), (20, 1), (30, 2), (40, 2), (60, 3)] {
+            let mut world = World::new(Agreed { ptime_ms, ..AGREED });
+            world.run(1500, Duration::ZERO);
+            world.playout.grant(TurnId(1));
+            let frame = VoiceFrame { turn: TurnId(1), pcm: [900; FRAME_8K], len: 160, last: false, made: world.now };
+            // One 20 ms frame comes every 20 ms, which a longer packet has to wait for.
+            for n in 1..frames {
+                assert!(world.playout.push(&frame));
+                let until = world.now.as_nanos() / 1_000_000 + 20;
+                assert!(world.run(until, Duration::ZERO).iter().all(|packet| !packet.talk), "{ptime_ms} ms, frame {n}");
+            }
+            assert!(world.playout.push(&frame));
+            let mut out = [0; SENT_LEN_MAX];
+            let sent = loop {
+                world.now = world.egress.due(&world.playout).max(world.now);
+                match world.egress.poll_packet(world.now, &mut world.playout, &mut out) {
+                    Some(sent) if sent.taken.samples > 0 => break sent,
+                    _ => world.now += Duration::from_micros(100),
+                }
+            };
+            assert_eq!((usize::from(sent.taken.samples), sent.taken.underrun), (usize::from(ptime_ms) * 8, false));
+            // The end of a turn waits for nothing.
+            let mut world = World::new(Agreed { ptime_ms, ..AGREED });
+            world.speak(1, 1);
+            let packets = world.run(1130, Duration::ZERO);
+            assert_eq!(packets.iter().filter(|packet| packet.talk).count(), if ptime_ms == 10 { 2 } else { 1 });
+        }
+    }
+
+    #[test]
+    fn g722_is_sent_at_its_clock_rate_of_8000_hz() {
+        for ptime_ms in [10, 20, 30, 60] {
+            let agreed = Agreed { encoding: Encoding::G722, payload_type_sent: 9, ptime_ms, ..AGREED };
+            let mut world = World::new(agreed);
+            world.speak(1, 12);
+            let mut decoder = super::super::codec::Decoder::new(Encoding::G722);
+            let (mut heard, mut timestamps) = (Vec::new(), Vec::new());
+            while world.now < Instant::from_millis(1300) {
+                world.now = world.egress.due(&world.playout).max(world.now);
+                let mut out = [0; SENT_LEN_MAX];
+                let Some(sent) = world.egress.poll_packet(world.now, &mut world.playout, &mut out) else { continue };
+                let packet = Packet::parse(&out[..sent.len]).expect("it is RTP");
+                assert_eq!(
+                    (packet.header.payload_type, packet.payload.len()),
+                    (PayloadType(9), usize::from(ptime_ms) * 8)
+                );
+                timestamps.push(packet.header.timestamp.0);
+                heard.extend_from_slice(decoder.decode(packet.payload, &mut [0; 960]));
+            }
+            assert!(timestamps.windows(2).all(|two| two[1].wrapping_sub(two[0]) == u32::from(ptime_ms) * 8));
+            // A constant of 900 at 8 kHz is one at 16 kHz.
+            assert!(heard[800..3200].iter().all(|sample| (850..950).contains(sample)), "{ptime_ms} ms");
         }
     }
 

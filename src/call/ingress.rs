@@ -1,10 +1,10 @@
 //! Caller to agent, by arrival: packet, latch, jitter, decode, conceal, activity, resample, and out to the recogniser.
 
 use super::EarFrame;
+use super::digits::Way;
 use super::ear::Ear;
-use super::egress::codec;
 use crate::jitter::{self, Incoming, Out, Stats};
-use crate::rtp::latch::{self, Expected, Latch};
+use crate::rtp::latch::{self, Expected, Latch, Source};
 use crate::rtp::packet::Packet;
 use crate::rtp::receiver::Receiver;
 use crate::rtp::rtcp::{self, Compound, LastSenderReport, ReportBlock};
@@ -13,8 +13,8 @@ use crate::sdp::Agreed;
 use crate::time::Instant;
 use std::net::{IpAddr, SocketAddr};
 
-/// Comfort noise (RFC 3389): it says that the peer pauses, which its timestamps say as well.
-pub const COMFORT_NOISE: u8 = 13;
+/// Comfort noise (RFC 3389), which some send without having said so.
+const COMFORT_NOISE: u8 = 13;
 
 /// What comes out of the caller's stream.
 #[derive(Clone, Copy)]
@@ -23,8 +23,9 @@ pub enum Output<'a> {
     Frame(&'a EarFrame),
     /// The caller's voice began (sustained, not a click) or stopped.
     CallerSpeech { speaking: bool, at: Instant },
-    /// A key was pressed (RFC 4733), told once, as soon as its first packet is here.
-    Digit { digit: char, at: Instant },
+    /// A key was pressed, told once for each way, as soon as it is known: with the first packet of its event (RFC 4733), or after
+    /// 35 ms of its tones.
+    Digit { digit: char, by: Way, at: Instant },
 }
 
 /// The receiving side of one call.
@@ -47,6 +48,8 @@ impl Ingress {
     /// Begins to listen at `now` for the stream that `agreed` describes; `signalling` is where the peer's SIP comes from.
     #[must_use]
     pub fn new(agreed: &Agreed, signalling: IpAddr, guard: latch::Settings, now: Instant) -> Self {
+        let mut ear = Ear::new(agreed.encoding, now);
+        ear.expect_keys(agreed.telephone_event_received.is_none());
         Self {
             agreed: *agreed,
             signalling,
@@ -54,7 +57,7 @@ impl Ingress {
             receiver: Receiver::new(),
             events: telephone_event::Receiver::new(),
             buffer: jitter::Buffer::new(),
-            ear: Ear::new(now),
+            ear,
             last_sr: None,
             last_heard: None,
             stats: Stats::default(),
@@ -70,6 +73,7 @@ impl Ingress {
     pub fn set_agreed(&mut self, agreed: &Agreed, _now: Instant) {
         let listened = self.is_listening();
         self.agreed = *agreed;
+        self.ear.expect_keys(agreed.telephone_event_received.is_none());
         // An old hold names no address; the one before it is still the peer's.
         if agreed.remote.known().is_some() || agreed.direction.sends() {
             self.latch.expect(expected(agreed, self.signalling));
@@ -89,12 +93,12 @@ impl Ingress {
     /// Bounded: at most the packets held for a gap, and 500 ms of filled-in silence.
     pub fn handle_packet(
         &mut self,
-        source: SocketAddr,
+        source: impl Into<Source>,
         bytes: &[u8],
         now: Instant,
         sink: &mut impl FnMut(Output<'_>),
     ) -> Result<(), Discard> {
-        let admitted = self.admit(source, bytes, now, sink).inspect_err(|reason| self.discards.count(*reason));
+        let admitted = self.admit(source.into(), bytes, now, sink).inspect_err(|reason| self.discards.count(*reason));
         self.drain(now, sink);
         admitted
     }
@@ -106,13 +110,13 @@ impl Ingress {
     /// Bounded by the datagram's length.
     pub fn handle_rtcp(
         &mut self,
-        source: SocketAddr,
+        source: impl Into<Source>,
         bytes: &[u8],
         now: Instant,
         own_ssrc: Ssrc,
         report: &mut impl FnMut(Option<&ReportBlock>),
     ) {
-        let compound = match self.admit_rtcp(source, bytes) {
+        let compound = match self.admit_rtcp(source.into(), bytes) {
             Ok(compound) => compound,
             Err(reason) => return self.discards.count(reason),
         };
@@ -134,9 +138,17 @@ impl Ingress {
         }
     }
 
+    /// Counts a datagram that was refused before it came here.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub const fn refuse(&mut self, reason: Discard) {
+        self.discards.count(reason);
+    }
+
     /// Lets RTCP in from the host that RTP comes from, and of the SSRC that RTP has: a stranger behind the same NAT can send
     /// from there, and would have to guess it.
-    fn admit_rtcp<'b>(&mut self, source: SocketAddr, bytes: &'b [u8]) -> Result<Compound<'b>, Discard> {
+    fn admit_rtcp<'b>(&mut self, source: Source, bytes: &'b [u8]) -> Result<Compound<'b>, Discard> {
         let compound = Compound::parse(bytes)?;
         if compound.sender().is_none_or(|sender| !self.is_theirs(sender)) {
             return Err(Discard::Foreign);
@@ -153,6 +165,12 @@ impl Ingress {
     #[must_use]
     pub fn is_audio(&self, payload_type: u8) -> bool {
         self.agreed.encoding_received(payload_type).is_some()
+    }
+
+    /// Whether a payload type is comfort noise.
+    #[must_use]
+    pub fn is_comfort_noise(&self, payload_type: u8) -> bool {
+        is_comfort_noise(&self.agreed, payload_type)
     }
 
     /// Whether a datagram from `source` may be the peer's.
@@ -251,7 +269,7 @@ impl Ingress {
     /// Lets a packet in as far as the jitter buffer.
     fn admit(
         &mut self,
-        source: SocketAddr,
+        source: Source,
         bytes: &[u8],
         now: Instant,
         sink: &mut impl FnMut(Output<'_>),
@@ -260,16 +278,16 @@ impl Ingress {
         let payload_type = header.payload_type.0;
         let audio = self.agreed.encoding_received(payload_type).is_some();
         let event = self.agreed.telephone_event_received == Some(payload_type);
-        if !audio && !event && payload_type != COMFORT_NOISE {
+        if !audio && !event && !is_comfort_noise(&self.agreed, payload_type) {
             // A stranger's is a stranger's, whatever is in it.
-            return Err(if self.latch.is_plausible(source) { Discard::PayloadType } else { Discard::Foreign });
+            return Err(if self.latch.is_plausible(source.address) { Discard::PayloadType } else { Discard::Foreign });
         }
         self.latch.admit(source, &header, now)?;
         self.last_heard = Some(now);
         let place = self.receiver.receive(&header, now, audio)?;
         if event {
             self.events.handle(&header, payload, &mut |digit| {
-                sink(Output::Digit { digit: digit.as_char(), at: now });
+                sink(Output::Digit { digit: digit.as_char(), by: Way::Event, at: now });
             });
         }
         if !self.is_listening() {
@@ -293,10 +311,13 @@ impl Ingress {
             match out {
                 Out::Packet { packet, restart } if packet.samples > 0 => {
                     match agreed.encoding_received(packet.payload_type) {
-                        Some(encoding) => ear.hear(&packet, codec(encoding), restart, stats, sink),
+                        Some(encoding) => ear.hear(&packet, encoding, restart, stats, sink),
                         // It waited behind a gap while a re-offer did away with its codec.
                         None => ear.gap(packet.samples, true, packet.arrived, stats, sink),
                     }
+                }
+                Out::Packet { packet, .. } if is_comfort_noise(agreed, packet.payload_type) => {
+                    ear.pause(packet.payload)
                 }
                 Out::Packet { .. } => {}
                 Out::Gap { samples, arrived } => ear.gap(samples, true, arrived, stats, sink),
@@ -312,6 +333,10 @@ impl Ingress {
         };
         *stats = Stats { jitter: self.receiver.jitter(), ..made_up };
     }
+}
+
+fn is_comfort_noise(agreed: &Agreed, payload_type: u8) -> bool {
+    payload_type == COMFORT_NOISE || agreed.comfort_noise_received == Some(payload_type)
 }
 
 /// What the signalling says about where media come from.
@@ -339,9 +364,10 @@ mod tests {
         Agreed {
             encoding: Encoding::Pcmu,
             payload_type_sent: 0,
-            payload_types_received: [Some(0), None],
+            payload_types_received: [Some(0), None, None],
             telephone_event_sent: Some(101),
             telephone_event_received: Some(101),
+            comfort_noise_received: None,
             direction: Direction::SendRecv,
             held: false,
             remote: RemoteAddress::Known(PEER.parse().expect("an address")),
@@ -356,6 +382,7 @@ mod tests {
     struct Got {
         at_ms: u64,
         arrived_ms: u64,
+        pcm: [i16; 320],
         ulaw: [u8; 160],
         speech: bool,
         concealed: bool,
@@ -383,6 +410,7 @@ mod tests {
                 Output::Frame(frame) => got.push(Got {
                     at_ms,
                     arrived_ms: frame.arrived.as_nanos() / 1_000_000,
+                    pcm: frame.pcm,
                     ulaw: frame.ulaw,
                     speech: frame.speech,
                     concealed: frame.concealed,
@@ -403,7 +431,7 @@ mod tests {
         }
 
         fn datagram(&mut self, source: &str, bytes: &[u8]) {
-            let source = source.parse().expect("an address");
+            let source: SocketAddr = source.parse().expect("an address");
             self.run(|ingress, now, sink| {
                 let _ = ingress.handle_packet(source, bytes, now, &mut |output| sink(output));
             });
@@ -499,6 +527,195 @@ mod tests {
             let sent: Vec<u8> = (0..1200 / ms).flat_map(|n| nth(n, ms).payload).collect();
             assert_eq!(heard, sent, "{ms} ms");
         }
+    }
+
+    #[test]
+    fn the_packet_time_may_change_in_mid_call_and_be_odd() {
+        let mut rng = fastrand::Rng::with_seed(8);
+        let (mut line, mut sent, mut first) = (Line::new(), Vec::new(), 0u64);
+        for n in 0..300u64 {
+            // From 10 to 60 ms, and lengths that are no multiple of anything.
+            let len = if n % 7 == 3 { rng.u64(1..700) } else { rng.choice([80, 160, 240, 320, 480]).expect("some") };
+            line.pass(first / 8 + 60);
+            let whole = nth(first, 1);
+            let payload: Vec<u8> = (first..first + len).map(|sample| 0xf0 | (sample % 13) as u8).collect();
+            sent.extend_from_slice(&payload);
+            let timestamp = (u32::MAX - 1000).wrapping_add(first as u32);
+            line.packet(&Rtp { sequence: n as u16, timestamp, payload, ..whole });
+            first += len;
+        }
+        // The call began before the stream, and its first sound is blended with that silence.
+        let genuine = line.got.iter().filter(|frame| !frame.concealed);
+        let heard: Vec<u8> = genuine.skip(2).flat_map(|frame| frame.ulaw).collect();
+        let start = sent.windows(500).position(|part| part == &heard[..500]).expect("what was sent");
+        assert!(start <= 480, "{start}");
+        assert_eq!(heard[..], sent[start..start + heard.len()]);
+        assert!(sent.len() - heard.len() < 5 * 160, "all but the first frames, and the last, which is not whole");
+        assert_eq!(line.ingress.stats().packets_lost, 0);
+        line.packet(&Rtp { sequence: 300, payload: Vec::new(), ..nth(0, 20) });
+    }
+
+    fn wide_agreed() -> Agreed {
+        Agreed {
+            encoding: Encoding::G722,
+            payload_type_sent: 9,
+            payload_types_received: [None, None, Some(9)],
+            ..agreed()
+        }
+    }
+
+    /// Packets of `ms` of a tone in G.722.
+    fn wide_packets(hz: f32, packets: u64, ms: u64) -> Vec<Rtp> {
+        let mut encoder = crate::audio::g722::Encoder::new();
+        let sample = |n: u64| (8000.0 * (std::f32::consts::TAU * hz * n as f32 / 16_000.0).sin()) as i16;
+        let packet = |n: u64| {
+            let pcm: Vec<i16> = (n * ms * 16..(n + 1) * ms * 16).map(sample).collect();
+            let mut payload = vec![0; pcm.len() / 2];
+            encoder.encode(&pcm, &mut payload);
+            Rtp { payload_type: 9, payload, ..nth(n, ms) }
+        };
+        (0..packets).map(packet).collect()
+    }
+
+    fn rms(pcm: &[i16]) -> f32 {
+        (pcm.iter().map(|s| f32::from(*s).powi(2)).sum::<f32>() / pcm.len() as f32).sqrt()
+    }
+
+    #[test]
+    fn g722_reaches_the_recogniser_at_16_khz_as_it_was_decoded() {
+        for ms in [10, 20, 30, 60] {
+            let mut line = Line::new();
+            line.ingress.set_agreed(&wide_agreed(), Instant::ZERO);
+            let packets = wide_packets(6000.0, 1200 / ms, ms);
+            for (n, packet) in packets.iter().enumerate() {
+                line.pass(n as u64 * ms + 1);
+                line.packet(packet);
+            }
+            let bytes: Vec<u8> = packets.iter().flat_map(|packet| packet.payload.clone()).collect();
+            let mut decoded = vec![0; 2 * bytes.len()];
+            crate::audio::g722::Decoder::new().decode(&bytes, &mut decoded);
+            let heard: Vec<i16> = line.got.iter().flat_map(|frame| frame.pcm).collect();
+            assert_eq!(heard, decoded, "{ms} ms");
+            let mut narrow = [0; 160];
+            Codec::Pcmu.decode(&line.got[40].ulaw, &mut narrow);
+            assert!(rms(&line.got[40].pcm) > 5000.0 && rms(&narrow) < 50.0, "6 kHz is not to be heard in 8 kHz");
+            assert_eq!(line.ingress.stats().packets_lost, 0);
+        }
+    }
+
+    #[test]
+    fn g722_is_concealed_paused_and_held_like_any_other() {
+        let mut line = Line::new();
+        line.ingress.set_agreed(&wide_agreed(), Instant::ZERO);
+        let packets = wide_packets(400.0, 200, 20);
+        for (n, packet) in (0u64..).zip(&packets).filter(|(n, _)| *n != 100 && !(120..150).contains(n)) {
+            line.pass(n * 20);
+            // A pause of 30 packets that were never sent: the sequence goes on.
+            let sequence = packet.sequence.wrapping_sub(if n >= 150 { 30 } else { 0 });
+            line.packet(&Rtp { sequence, ..packet.clone() });
+        }
+        assert_eq!(line.got.len(), 200);
+        let stats = line.ingress.stats();
+        assert_eq!((stats.packets_lost, stats.concealed_samples), (1, 160));
+        assert!((4600..=4800).contains(&stats.silent_samples), "{stats:?}");
+        let loud = |n: usize| rms(&line.got[n].pcm);
+        assert!((4500.0..6500.0).contains(&loud(99)) && (4000.0..6500.0).contains(&loud(100)), "{}", loud(100));
+        assert!(line.got[100].concealed && loud(130) < 1.0 && (4500.0..6500.0).contains(&loud(160)));
+        // To G.711 and back, in mid-stream.
+        line.ingress.set_agreed(&agreed(), Instant::from_millis(line.now_ms));
+        for n in 200..220 {
+            line.pass(n * 20);
+            line.packet(&Rtp { sequence: nth(n - 30, 20).sequence, payload: voice(n), ..nth(n, 20) });
+        }
+        assert_eq!(line.got.len(), 220);
+        assert_eq!(linear(&line.got[219].ulaw), linear(&voice(219)));
+    }
+
+    #[test]
+    fn comfort_noise_fills_a_pause_at_its_level_and_is_no_loss() {
+        for payload_type in [13, 98] {
+            let mut line = Line::new();
+            line.ingress.set_agreed(&Agreed { comfort_noise_received: Some(98), ..agreed() }, Instant::ZERO);
+            let mut sequence = 0;
+            for n in 0..400u64 {
+                line.pass(n * 20);
+                let talks = !(50..350).contains(&n);
+                if talks {
+                    line.packet(&Rtp { sequence, payload: voice(n), ..nth(n, 20) });
+                } else if n == 50 || n % 100 == 0 {
+                    line.packet(&Rtp { payload_type, sequence, payload: vec![60, 130], ..nth(n, 20) });
+                }
+                sequence += u16::from(talks || n == 50 || n % 100 == 0);
+            }
+            let stats = line.ingress.stats();
+            assert_eq!((stats.packets_lost, stats.concealed_samples, stats.removed_samples), (0, 0, 0), "{stats:?}");
+            assert_eq!(line.got.len(), 400);
+            // -60 dBov is 33 of 32,768; 8 bits make it a little less or more.
+            for frame in &line.got[52..349] {
+                assert!(
+                    frame.concealed && !frame.speech && (15.0..60.0).contains(&rms(&frame.pcm)),
+                    "{}",
+                    rms(&frame.pcm)
+                );
+            }
+            assert_eq!(linear(&line.got[350].ulaw), linear(&voice(350)), "the first packet after it loses nothing");
+            // The caller stopped after 50 frames, and is known to within the hang-over.
+            assert_eq!(line.speaking.iter().map(|(_, speaking)| *speaking).collect::<Vec<_>>(), [true, false, true]);
+            assert!((1000..=1400).contains(&line.speaking[1].0), "{:?}", line.speaking);
+        }
+    }
+
+    #[test]
+    fn a_pause_of_seconds_without_a_word_ends_the_turn_and_cuts_no_word() {
+        // PJSIP's detector: nothing at all for 7 s, then speech.
+        let mut line = Line::new();
+        for (n, sequence) in (0..100u64).chain(450..500).zip(0u16..) {
+            line.pass(n * 20);
+            line.packet(&Rtp { sequence, payload: voice(n), ..nth(n, 20) });
+        }
+        let ended = line.speaking.iter().find(|(_, speaking)| !speaking).expect("the turn ended");
+        assert!((2000..=2500).contains(&ended.0), "{ended:?}");
+        let made_up: Vec<&Got> = line.got.iter().filter(|frame| frame.concealed).collect();
+        assert_eq!(made_up.len(), 350);
+        assert!(made_up[5..].iter().all(|frame| frame.ulaw == [0xff; 160]), "no speech is made up in a pause");
+        // After what was made up, the first 10 ms are blended in.
+        let first = line.got.iter().rposition(|frame| frame.concealed).expect("the pause") + 1;
+        assert_eq!(linear(&line.got[first].ulaw)[80..], linear(&voice(450))[80..]);
+        assert_eq!(linear(&line.got[first + 1].ulaw), linear(&voice(451)));
+        assert!(line.ingress.stats().jitter < Duration::from_millis(5));
+    }
+
+    fn linear(ulaw: &[u8]) -> Vec<i16> {
+        let mut pcm = vec![0; ulaw.len()];
+        Codec::Pcmu.decode(ulaw, &mut pcm);
+        pcm
+    }
+
+    /// Packet `n` of a key in the audio: 770 and 1336 Hz.
+    fn five(n: u64) -> Vec<u8> {
+        let tone = |hz: f32, i: u64| 5000.0 * (std::f32::consts::TAU * hz * (n * 160 + i) as f32 / 8000.0).sin();
+        let pcm: Vec<i16> = (0..160).map(|i| (tone(770.0, i) + tone(1336.0, i)) as i16).collect();
+        let mut bytes = vec![0; 160];
+        Codec::Pcmu.encode(&pcm, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_key_in_the_audio_is_told_once_though_packets_of_it_are_lost() {
+        let mut line = Line::new();
+        line.ingress.set_agreed(&Agreed { telephone_event_received: None, ..agreed() }, Instant::ZERO);
+        for n in (0..100u64).filter(|n| *n != 42 && *n != 72 && *n != 73) {
+            line.pass(n * 20);
+            let pressed = (40..46).contains(&n) || (70..78).contains(&n);
+            line.packet(&Rtp { payload: if pressed { five(n) } else { vec![0xff; 160] }, ..nth(n, 20) });
+            match n {
+                0..40 => assert_eq!(line.digits, ""),
+                // The loss came before it was sure, and it takes 40 ms more.
+                48..70 => assert_eq!(line.digits, "5"),
+                _ => {}
+            }
+        }
+        assert_eq!(line.digits, "55");
     }
 
     #[test]
@@ -724,7 +941,7 @@ mod tests {
     fn a_codec_switch_by_re_offer_is_heard() {
         let mut line = Line::new();
         line.packet(&nth(0, 20));
-        let pcma = Agreed { encoding: Encoding::Pcma, payload_types_received: [None, Some(8)], ..agreed() };
+        let pcma = Agreed { encoding: Encoding::Pcma, payload_types_received: [None, Some(8), None], ..agreed() };
         line.ingress.set_agreed(&pcma, Instant::ZERO);
         line.pass(20);
         line.packet(&nth(1, 20));
@@ -764,7 +981,7 @@ mod tests {
         let len = report.write(&mut bytes).expect("it fits");
         let mut about = Vec::new();
         let at = Instant::from_millis(2000);
-        let source = "198.51.100.1:4001".parse().expect("an address");
+        let source: SocketAddr = "198.51.100.1:4001".parse().expect("an address");
         line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(99), &mut |block| about.push(block.copied()));
         line.ingress.handle_rtcp(source, &bytes[..len], at, Ssrc(98), &mut |block| about.push(block.copied()));
         assert_eq!(about, [Some(block), None], "only what is about us");
@@ -788,7 +1005,7 @@ mod tests {
             let report =
                 rtcp::Report { ssrc: Ssrc(ssrc), sender: Some(info), block: Some(block), cname: "x", bye: true };
             let len = report.write(&mut bytes).expect("it fits");
-            let source = source.parse().expect("an address");
+            let source: SocketAddr = source.parse().expect("an address");
             let now = Instant::from_millis(5000);
             line.ingress.handle_rtcp(source, &bytes[..len], now, Ssrc(99), &mut |_| panic!("it is from {source}"));
         }
@@ -821,7 +1038,7 @@ mod tests {
             }
             bytes.truncate(rng.usize(..=bytes.len()));
             line.datagram(PEER, &bytes);
-            let source = PEER.parse().expect("an address");
+            let source: SocketAddr = PEER.parse().expect("an address");
             let now = Instant::from_millis(line.now_ms);
             line.ingress.handle_rtcp(source, &bytes, now, Ssrc(7), &mut |_| {});
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 /// The longest a phone rings while the greeting is being rendered: after that silence is worse than a late greeting.
 const RING_MAX: Duration = Duration::from_millis(1500);
 
-/// The greeting waits this long after the 200 for the ACK, which shows that the phone has opened its audio; it is heard
-/// within 100 ms of the answer either way.
+/// The greeting waits this long after the 200 for the ACK, which shows that the phone has opened its audio. A lost ACK does
+/// not delay it: the agent begins when the caller's first packet of audio shows the same.
 const ACK_WAIT: Duration = Duration::from_millis(60);
 
 /// What happens to the call.

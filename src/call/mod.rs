@@ -7,6 +7,8 @@
 //! tick   ─▶ Egress ◀─ Playout                         CallEvent ring ─▶ conductor
 //! ```
 
+mod codec;
+pub mod digits;
 pub mod doctor;
 mod ear;
 pub mod egress;
@@ -14,13 +16,16 @@ pub mod finding;
 pub mod ingress;
 pub mod lifecycle;
 pub mod playout;
+pub mod protection;
 pub mod tap;
 
 use crate::ids::{CallId, TurnId};
 use crate::jitter::Stats;
+use crate::rtp::latch::Source;
 use crate::rtp::packet::{self, Kind, Packet};
+use crate::rtp::srtp::TRAILER_LEN_MAX;
 use crate::rtp::{Discard, Discards, latch, rtcp};
-use crate::sdp::Agreed;
+use crate::sdp::{Agreed, Keys};
 use crate::time::Instant;
 use crate::turn::{self, Floor};
 use doctor::Doctor;
@@ -28,6 +33,7 @@ use egress::Egress;
 use finding::Audio;
 use ingress::Ingress;
 use playout::Playout;
+use protection::{PLAIN_LEN, Protection, Unprotected};
 use rtrb::{Consumer, Producer};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -101,8 +107,9 @@ pub enum CallEvent {
     Played { turn: TurnId, samples: u64 },
     /// The caller took the floor after `samples` of `turn`, at 8 kHz.
     Cut { turn: TurnId, samples: u64, at: Instant },
-    /// A digit was pressed (RFC 4733).
-    Digit { digit: char },
+    /// A digit came, as events (RFC 4733) or in the audio. It may be the echo of one that has come by another way: what
+    /// [`digits::Digits`] is for.
+    Digit { digit: char, by: digits::Way, at: Instant },
     /// Neither RTP nor RTCP has come for the configured time, and the call is not on hold.
     Silent,
     /// How the audio is has changed; `log`: it is to be written down.
@@ -241,7 +248,8 @@ pub struct Call {
     onset: Onset,
     /// A barge-in that is to be measured.
     barge_in: Option<Duration>,
-    packet: [u8; packet::SENT_LEN_MAX],
+    protection: Protection,
+    packet: [u8; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
 }
 
 /// The rings, and who is to be woken for them.
@@ -290,7 +298,8 @@ impl Call {
             gap_wait: Duration::ZERO,
             onset: Onset::default(),
             barge_in: None,
-            packet: [0; packet::SENT_LEN_MAX],
+            protection: Protection::default(),
+            packet: [0; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
         }
     }
 
@@ -303,12 +312,20 @@ impl Call {
     /// Takes a datagram from the RTP port, or from the RTCP port where `rtcp`.
     ///
     /// # Real-time
-    /// Bounded as [`Ingress::handle_packet`].
+    /// Bounded as [`Ingress::handle_packet`]; where the call is encrypted, a copy and one pass more over the datagram.
     pub fn datagram(&mut self, rtcp: bool, source: SocketAddr, bytes: &[u8], arrived: Instant, wire: &mut impl Wire) {
-        if rtcp || packet::kind(bytes) == Kind::Rtcp {
+        let rtcp = rtcp || packet::kind(bytes) == Kind::Rtcp;
+        // Nothing is learned from a packet of whoever lacks the key: not even that somebody is there.
+        let mut plain = [0; PLAIN_LEN];
+        let Unprotected { bytes, authenticated } = match self.protection.unprotect(rtcp, bytes, arrived, &mut plain) {
+            Ok(unprotected) => unprotected,
+            Err(reason) => return self.refuse(rtcp, source, bytes, reason, arrived),
+        };
+        let from = Source { address: source, authenticated };
+        if rtcp {
             let Self { ingress, egress, doctor, .. } = self;
             let own = egress.ssrc();
-            ingress.handle_rtcp(source, bytes, arrived, own, &mut |report| {
+            ingress.handle_rtcp(from, bytes, arrived, own, &mut |report| {
                 doctor.handle_input(doctor::Input::Report(report.copied()), arrived);
                 if let Some(round_trip) = report.and_then(|report| egress.handle_report(report, arrived)) {
                     wire.measure(Measure::RoundTrip, round_trip);
@@ -317,8 +334,8 @@ impl Call {
             return;
         }
         let taken = self.ingress.stats().packets_received;
-        let admitted = self
-            .hear(arrived, |ingress, sink| ingress.handle_packet(source, bytes, arrived, &mut |output| sink(output)));
+        let admitted =
+            self.hear(arrived, |ingress, sink| ingress.handle_packet(from, bytes, arrived, &mut |output| sink(output)));
         self.tell_doctor(source, bytes, admitted, arrived);
         if self.ingress.ssrc().is_some_and(|theirs| self.egress.collides(theirs)) {
             self.say_bye(arrived, wire);
@@ -382,6 +399,15 @@ impl Call {
         self.started = now;
     }
 
+    /// Takes the keys that an offer and its answer agreed upon; `None`: the call is not encrypted. Told before
+    /// [`Self::change`]. The same keys go on as they stand.
+    ///
+    /// # Real-time
+    /// As [`Protection::set_keys`].
+    pub fn set_keys(&mut self, keys: Option<&Keys>, now: Instant) {
+        self.protection.set_keys(keys, now);
+    }
+
     /// Lets somebody listen; returns the producer where as many listen as may.
     ///
     /// # Errors
@@ -399,11 +425,9 @@ impl Call {
     /// Says goodbye to the peer's RTCP for our SSRC.
     fn say_bye(&mut self, now: Instant, wire: &mut impl Wire) {
         let report = self.ingress.report(now);
-        let mut bytes = [0; rtcp::SENT_LEN_MAX];
+        let mut bytes = [0; rtcp::SENT_LEN_MAX + TRAILER_LEN_MAX];
         let len = self.egress.bye(now, report, &mut bytes);
-        if let (Some(to), Some(bytes)) = (self.ingress.rtcp_destination(), bytes.get(..len)) {
-            wire.send(!self.ingress.rtcp_mux(), to, bytes);
-        }
+        self.send_rtcp(&mut bytes, len, wire);
     }
 
     /// Returns what the jitter buffer did.
@@ -478,17 +502,27 @@ impl Call {
                 floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
                 links.event(CallEvent::CallerSpeech { speaking, at });
             }
-            ingress::Output::Digit { digit, .. } => links.event(CallEvent::Digit { digit }),
+            ingress::Output::Digit { digit, by, at } => links.event(CallEvent::Digit { digit, by, at }),
         });
         self.obey_floor(now);
         outcome
     }
 
     /// Tells the doctor of a datagram, and what became of it.
+    /// Counts a datagram that lacks the key or was here before. The doctor hears of what may be the phone's with another key.
+    fn refuse(&mut self, rtcp: bool, source: SocketAddr, bytes: &[u8], reason: Discard, now: Instant) {
+        self.ingress.refuse(reason);
+        if !rtcp && self.ingress.is_plausible(source) {
+            self.tell_doctor(source, bytes, Err(reason), now);
+        }
+    }
+
     fn tell_doctor(&mut self, source: SocketAddr, bytes: &[u8], admitted: Result<(), Discard>, now: Instant) {
         let header = Packet::parse(bytes).map(|packet| (packet.header.payload_type.0, packet.payload.len()));
         let input = match (admitted, header) {
-            (Ok(()), Ok((ingress::COMFORT_NOISE, _))) => doctor::Input::ComfortNoise,
+            (Ok(()), Ok((payload_type, _))) if self.ingress.is_comfort_noise(payload_type) => {
+                doctor::Input::ComfortNoise
+            }
             // Keys come from who sends no audio, too; they are no sound.
             (Ok(()), Ok((payload_type, len))) if self.ingress.is_audio(payload_type) => doctor::Input::Audio { len },
             (Ok(()), _) => return,
@@ -548,13 +582,15 @@ impl Call {
     /// Sends what is due: at most one RTP packet, and RTCP where its interval has passed.
     fn send(&mut self, now: Instant, wire: &mut impl Wire) {
         if let Some(sent) = self.egress.poll_packet(now, &mut self.playout, &mut self.packet) {
-            let bytes = self.packet.get(..sent.len).unwrap_or_default();
+            // Who listens hears what the caller can read, so that it is taken before it is protected.
+            self.tap.agent(self.packet.get(..sent.len).unwrap_or_default());
+            let protected = self.protection.protect(false, &mut self.packet, sent.len);
+            let bytes = protected.and_then(|len| self.packet.get(..len));
             let to = self.ingress.destination();
-            let gone = to.and_then(|to| wire.send(false, to, bytes));
+            let gone = to.zip(bytes).and_then(|(to, bytes)| wire.send(false, to, bytes));
             self.doctor.handle_input(doctor::Input::Sent { to, gone: gone.is_some() }, now);
             let at = gone.unwrap_or(now);
             wire.measure(Measure::PacingError, sent.late);
-            self.tap.agent(bytes);
             if let (true, Some(turn)) = (sent.taken.first, sent.taken.turn) {
                 self.floor.handle_input(turn::Input::Playing { turn }, now);
                 self.links.event(CallEvent::FirstPacket { turn, at });
@@ -567,11 +603,18 @@ impl Call {
         }
         if self.egress.rtcp_due(now) {
             let report = self.ingress.report(now);
-            let mut bytes = [0; rtcp::SENT_LEN_MAX];
-            let len = self.egress.poll_rtcp(now, report, &mut bytes);
-            if let (Some(len), Some(to)) = (len, self.ingress.rtcp_destination()) {
-                wire.send(!self.ingress.rtcp_mux(), to, bytes.get(..len).unwrap_or_default());
+            let mut bytes = [0; rtcp::SENT_LEN_MAX + TRAILER_LEN_MAX];
+            if let Some(len) = self.egress.poll_rtcp(now, report, &mut bytes) {
+                self.send_rtcp(&mut bytes, len, wire);
             }
+        }
+    }
+
+    /// Sends the report that is the first `len` bytes of `buffer`.
+    fn send_rtcp(&mut self, buffer: &mut [u8], len: usize, wire: &mut impl Wire) {
+        let Some(len) = self.protection.protect(true, buffer, len) else { return };
+        if let (Some(to), Some(bytes)) = (self.ingress.rtcp_destination(), buffer.get(..len)) {
+            wire.send(!self.ingress.rtcp_mux(), to, bytes);
         }
     }
 

@@ -206,13 +206,28 @@ impl Playout {
         self.under_way
     }
 
-    /// Whether the next frame would hold speech.
+    /// Whether the next packet, of `samples`, would hold speech.
     ///
     /// # Real-time
-    /// Constant time.
+    /// Bounded by the packet's length.
     #[must_use]
-    pub fn ready(&self) -> bool {
-        self.pause == Pause::No && self.front().is_some_and(|front| usize::from(front.len) > self.offset)
+    pub fn ready(&self, samples: usize) -> bool {
+        let speech = self.front().is_some_and(|front| usize::from(front.len) > self.offset);
+        self.pause == Pause::No && speech && (self.under_way.is_some() || self.fills(samples))
+    }
+
+    /// Whether what is queued fills `samples`, or all there is to come is here. A packet longer than a frame that began with less
+    /// would begin a reply with a hole.
+    fn fills(&self, samples: usize) -> bool {
+        let mut queued = 0;
+        for n in 0..self.len {
+            let frame = &self.queue[(self.head + n) % QUEUE_FRAMES];
+            queued += usize::from(frame.len);
+            if frame.last || Some(frame.turn) != self.granted || queued >= samples + self.offset {
+                return true;
+            }
+        }
+        false
     }
 
     /// Fills `out` with what comes next: speech, or silence where there is none. Turns do not share a frame.
@@ -228,6 +243,9 @@ impl Playout {
             Pause::Fading => (at + FADE_SAMPLES).min(out.len()),
             Pause::Silent => return taken,
         };
+        if self.under_way.is_none() && !self.fills(limit.saturating_sub(at)) {
+            return taken;
+        }
         let start = at;
         while at < limit {
             let Some((turn, made, copied, ended)) = self.take_some(out.get_mut(at..limit).unwrap_or_default()) else {
@@ -420,10 +438,10 @@ mod tests {
     fn nothing_is_played_before_the_grant() {
         let mut playout = Playout::new();
         playout.push(&frame(1, LEVEL));
-        assert!(!playout.ready());
+        assert!(!playout.ready(FRAME_8K));
         assert_eq!(take(&mut playout), ([0; FRAME_8K], Taken::default()));
         playout.grant(TurnId(1));
-        assert!(playout.ready());
+        assert!(playout.ready(FRAME_8K));
         let (pcm, taken) = take(&mut playout);
         assert_eq!(pcm, [LEVEL; FRAME_8K]);
         assert!(taken.first && taken.turn == Some(TurnId(1)) && taken.samples == 160);
@@ -450,7 +468,7 @@ mod tests {
         assert_eq!(take(&mut playout).1.finished, Some(Finished { turn: TurnId(1), heard: 160 }));
         playout.push(&last(2, 0));
         playout.grant(TurnId(2));
-        assert!(!playout.ready());
+        assert!(!playout.ready(FRAME_8K));
         let taken = take(&mut playout).1;
         assert_eq!(taken.finished, Some(Finished { turn: TurnId(2), heard: 0 }));
         assert!(!taken.first);
@@ -477,7 +495,7 @@ mod tests {
         take(&mut playout);
         take(&mut playout);
         assert_eq!(playout.cut(TurnId(1)), 320);
-        assert!(!playout.ready());
+        assert!(!playout.ready(FRAME_8K));
         let (pcm, taken) = take(&mut playout);
         assert_eq!(taken, Taken::default());
         assert!(pcm[0] > LEVEL / 10 * 9 && step(&pcm) < LEVEL / 10);
@@ -531,7 +549,7 @@ mod tests {
         assert!(fading[..FADE_SAMPLES].iter().zip(&ramp[160..]).all(|(faded, whole)| (0..=*whole).contains(faded)));
         assert_eq!(fading[FADE_SAMPLES..], [0; 120]);
         assert_eq!(take(&mut playout).1, Taken::default());
-        assert!(!playout.ready());
+        assert!(!playout.ready(FRAME_8K));
         playout.resume();
         let (rising, taken) = take(&mut playout);
         assert_eq!(taken.samples, 160);

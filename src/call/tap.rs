@@ -1,7 +1,7 @@
 //! Both sides of a call for whoever listens to it, which takes nothing away from the agent.
 
+use super::codec::Decoder;
 use super::{FRAME_8K, FRAME_16K, TapFrame};
-use crate::audio::g711::Codec;
 use crate::audio::resample::Up2;
 use crate::rtp::packet::HEADER_LEN;
 use crate::sdp::Encoding;
@@ -20,7 +20,7 @@ pub struct Tap {
     caller: [[i16; FRAME_16K]; CALLER_FRAMES_MAX],
     head: usize,
     len: usize,
-    codec: Codec,
+    decoder: Decoder,
     up: Up2,
 }
 
@@ -33,14 +33,16 @@ impl Tap {
             caller: [[0; FRAME_16K]; CALLER_FRAMES_MAX],
             head: 0,
             len: 0,
-            codec: codec(encoding),
+            decoder: Decoder::new(encoding),
             up: Up2::new(),
         }
     }
 
     /// The call's packets are coded so from here on.
     pub fn set_encoding(&mut self, encoding: Encoding) {
-        self.codec = codec(encoding);
+        if encoding != self.decoder.encoding() {
+            self.decoder = Decoder::new(encoding);
+        }
     }
 
     /// Adds a listener in the place of one who has left.
@@ -88,10 +90,12 @@ impl Tap {
         }
         let payload = packet.get(HEADER_LEN..).unwrap_or_default();
         for piece in payload.chunks_exact(FRAME_8K) {
-            let mut pcm = [0; FRAME_8K];
-            self.codec.decode(piece, &mut pcm);
             let mut frame = TapFrame { pcm: [0; FRAME_16K] };
-            self.up.process(&pcm, &mut frame.pcm);
+            if self.decoder.decode(piece, &mut frame.pcm).len() == FRAME_8K {
+                let mut pcm = [0; FRAME_8K];
+                pcm.copy_from_slice(&frame.pcm[..FRAME_8K]);
+                self.up.process(&pcm, &mut frame.pcm);
+            }
             if self.len > 0 {
                 for (mixed, caller) in frame.pcm.iter_mut().zip(&self.caller[self.head]) {
                     *mixed = mixed.saturating_add(*caller);
@@ -108,14 +112,5 @@ impl Tap {
 
     fn heard_by_anyone(&self) -> bool {
         self.listeners.iter().flatten().any(|listener| !listener.is_abandoned())
-    }
-}
-
-/// Returns the codec that `encoding` names.
-#[must_use]
-pub const fn codec(encoding: Encoding) -> Codec {
-    match encoding {
-        Encoding::Pcmu => Codec::Pcmu,
-        Encoding::Pcma => Codec::Pcma,
     }
 }

@@ -3,7 +3,7 @@
 use super::accounts::{self, FileAccount};
 use super::given::Given;
 use super::network::Network;
-use super::{Answer, Config, Error, Latch};
+use super::{Answer, Config, Error, Latch, Srtp};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -44,6 +44,8 @@ struct Agent {
     reprompt_after_s: Option<i64>,
     reprompts_max: Option<i64>,
     call_max_s: Option<i64>,
+    speculation: Option<bool>,
+    speculation_waste_max: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +90,7 @@ struct Media {
     silence_max_s: Option<i64>,
     latch: Option<String>,
     workers: Option<i64>,
+    srtp: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +128,7 @@ struct Voice {
     voice: Option<String>,
 }
 
+const SRTPS: &[(&str, Srtp)] = &[("off", Srtp::Off), ("optional", Srtp::Optional), ("mandatory", Srtp::Mandatory)];
 const LATCHES: &[(&str, Latch)] = &[("sdp", Latch::Sdp), ("signalling", Latch::Signalling), ("any", Latch::Any)];
 
 /// Names under which people would look for a place for their secrets.
@@ -192,6 +196,9 @@ impl File {
         if let Some(latch) = &media.latch {
             to.latch = in_file("media.latch", latch).choice(LATCHES)?;
         }
+        if let Some(srtp) = &media.srtp {
+            to.srtp = in_file("media.srtp", srtp).choice(SRTPS)?;
+        }
         number("media.workers", media.workers, 1..=64, &mut to.workers)?;
         duration("media.port_rest_ms", media.port_rest_ms, 0..=60_000, Duration::from_millis, &mut to.port_rest)?;
         duration("media.silence_max_s", media.silence_max_s, 5..=3_600, Duration::from_secs, &mut to.silence_max)
@@ -216,6 +223,8 @@ impl File {
         let seconds = Duration::from_secs;
         duration("agent.reprompt_after_s", agent.reprompt_after_s, 3..=600, seconds, &mut to.reprompt_after)?;
         duration("agent.call_max_s", agent.call_max_s, 10..=86_400, seconds, &mut to.call_max)?;
+        to.speculation = agent.speculation.unwrap_or(to.speculation);
+        share("agent.speculation_waste_max", agent.speculation_waste_max, &mut to.speculation_waste_max)?;
         to.answers = checked(&self.answers)?;
         Ok(())
     }
@@ -332,6 +341,16 @@ fn number<T: TryFrom<i64>>(key: &str, value: Option<i64>, range: RangeInclusive<
             let (least, most) = (range.start(), range.end());
             return Err(Error(format!("{key} in offhook.toml: {value} is not a whole number from {least} to {most}")));
         }
+    }
+    Ok(())
+}
+
+/// Takes a share of a whole.
+fn share(key: &str, value: Option<f64>, to: &mut f64) -> Result<(), Error> {
+    match value {
+        None => {}
+        Some(value) if (0.0..=1.0).contains(&value) => *to = value,
+        Some(value) => return Err(Error(format!("{key} in offhook.toml: {value} is not a number from 0.0 to 1.0"))),
     }
     Ok(())
 }

@@ -145,7 +145,7 @@ const LOG_LEVELS: &[(&str, LogLevel)] =
 
 #[cfg(test)]
 mod tests {
-    use super::super::DigestAlgorithm;
+    use super::super::{DigestAlgorithm, Srtp};
     use super::*;
     use std::fmt::Write as _;
     use std::time::Duration;
@@ -185,6 +185,17 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
             error
         }
+    }
+
+    #[test]
+    fn calls_are_encrypted_as_the_file_says() {
+        assert_eq!(setup(&[]).config("").media.srtp, Srtp::Optional);
+        for (word, srtp) in [("off", Srtp::Off), ("optional", Srtp::Optional), ("mandatory", Srtp::Mandatory)] {
+            let toml = format!("[media]\nsrtp = \"{word}\"\n");
+            assert_eq!(setup(&[("offhook.toml", &toml)]).config("").media.srtp, srtp);
+        }
+        let error = setup(&[("offhook.toml", "[media]\nsrtp = \"on\"\n")]).error("");
+        assert_eq!(error, "media.srtp in offhook.toml: \"on\" is not one of: off, optional, mandatory");
     }
 
     #[test]
@@ -477,6 +488,21 @@ mod tests {
         for (name, value) in defaults {
             let (_, line) = super::super::environment::VARIABLES.iter().find(|(n, _)| *n == name).expect(name);
             assert!(line.ends_with(&format!("default {value}")), "{name}: {line}");
+        }
+    }
+
+    #[test]
+    fn speculation_can_be_switched_off_and_its_waste_bounded() {
+        let agent = |text: &str| setup(&[("offhook.toml", text)]).config("").agent;
+        let usual = agent("");
+        assert!(usual.speculation && usual.speculation_waste_max > 0.0);
+        assert!(!agent("[agent]\nspeculation = false\n").speculation);
+        assert_eq!(agent("[agent]\nspeculation_waste_max = 0\n").speculation_waste_max, 0.0);
+        assert_eq!(agent("[agent]\nspeculation_waste_max = 0.5\n").speculation_waste_max, 0.5);
+        for wrong in ["1.5", "-0.1", "nan"] {
+            let text = format!("[agent]\nspeculation_waste_max = {wrong}\n");
+            let error = setup(&[("offhook.toml", text.as_str())]).error("");
+            assert!(error.contains("agent.speculation_waste_max") && error.contains("from 0.0 to 1.0"), "{error}");
         }
     }
 }

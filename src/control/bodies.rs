@@ -273,6 +273,8 @@ pub struct CallDetail {
     #[serde(flatten)]
     call: Call,
     remote: Option<String>,
+    /// The suite that its media are encrypted by; null where they are not.
+    srtp: Option<&'static str>,
     providers: Providers,
     turns: Vec<Turn>,
     quality: Quality,
@@ -288,6 +290,15 @@ struct Turn {
     interrupted: bool,
     /// Null until the reply's first packet is sent.
     latency_ms: Option<TurnLatency>,
+    speculation: Speculated,
+}
+
+/// What came of drafting the reply before the turn had ended.
+#[derive(Serialize)]
+struct Speculated {
+    /// `hit`, `miss` or `none`.
+    outcome: &'static str,
+    saved_ms: f64,
 }
 
 #[derive(Serialize)]
@@ -341,6 +352,7 @@ impl CallDetail {
         });
         Self {
             remote: call.remote.map(|remote| remote.to_string()),
+            srtp: call.srtp,
             providers: call.providers.into(),
             turns,
             quality: Quality {
@@ -368,13 +380,14 @@ impl CallDetail {
 }
 
 impl Turn {
-    fn new(TurnView { record, latency }: TurnView) -> Self {
+    fn new(TurnView { record, latency, speculation }: TurnView) -> Self {
         Self {
             turn: record.turn.0,
             caller: record.caller,
             agent: record.agent,
             interrupted: record.interrupted,
             latency_ms: latency.as_ref().map(TurnLatency::new),
+            speculation: Speculated { outcome: speculation.name(), saved_ms: milliseconds(speculation.saved()) },
         }
     }
 }

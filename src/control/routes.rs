@@ -357,7 +357,7 @@ mod tests {
     use crate::agent::TurnRecord;
     use crate::control::pretend::Pretend;
     use crate::ids::{CallId, TurnId};
-    use crate::metrics::{Kind, Quality, Sample};
+    use crate::metrics::{Kind, Quality, Sample, Speculation};
     use crate::sip::EndedBy;
     use crate::time::Instant;
     use crate::turn::timeline::{Mark, Timeline};
@@ -563,6 +563,7 @@ mod tests {
             timeline.mark(mark, Instant::from_nanos(us * 1_000));
         }
         bridge.board.latency(call, TurnId(1), &timeline.stages().expect("both ends are marked"));
+        bridge.board.speculated(call, TurnId(1), Speculation::Hit(Duration::from_micros(120_500)));
         let concealed = Duration::from_millis(40);
         bridge
             .board
@@ -571,7 +572,7 @@ mod tests {
         let body = ask(&bridge, "GET /api/v1/sip/calls/abc").body;
         for part in [
             r#""providers":{"stt":"moonshine","llm":"receptionist","tts":"hibari"}"#,
-            r#""turns":[{"turn":0,"caller":"","agent":"Hello.","interrupted":false,"latency_ms":null},{"turn":1,"caller":"Are you open?","agent":"Yes, until","interrupted":true,"latency_ms":{"total":612.2,"ingress":0.6,"end_of_turn":200.1,"decision":0.2,"llm":300.3,"clause":5.0,"tts":90.2,"egress":15.8,"unexplained":0.0}}]"#,
+            r#""turns":[{"turn":0,"caller":"","agent":"Hello.","interrupted":false,"latency_ms":null,"speculation":{"outcome":"none","saved_ms":0.0}},{"turn":1,"caller":"Are you open?","agent":"Yes, until","interrupted":true,"latency_ms":{"total":612.2,"ingress":0.6,"end_of_turn":200.1,"decision":0.2,"llm":300.3,"clause":5.0,"tts":90.2,"egress":15.8,"unexplained":0.0},"speculation":{"outcome":"hit","saved_ms":120.5}}]"#,
             r#""quality":{"packets_received":600,"lost":2,"late":1,"#,
             r#""concealed_ms":40.0"#,
             r#""pacing_error_ms":{"p50":0.07,"#,

@@ -66,7 +66,13 @@ pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&s
     }
     let ears: Arc<dyn Transcriber> = match (wanted.stt, local_ears) {
         (Stt::Local, Some(Ok(ears))) => Arc::new(ears),
-        _ => Arc::new(Flux::new(&wanted.deepgram, wanted.stt_format)),
+        _ => {
+            let flux = Flux::new(&wanted.deepgram, wanted.stt_format);
+            // Eager ends cost nothing themselves; what they are for does.
+            let waste_max = config.agent.speculation_waste_max;
+            let speculates = config.agent.speculation && waste_max > 0.0;
+            Arc::new(if speculates { flux.with_eager_ends(waste_max) } else { flux })
+        }
     };
     let mind: Arc<dyn Responder> = match wanted.llm {
         Llm::Groq => Arc::new(Chat::groq(&wanted.groq)),

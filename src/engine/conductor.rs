@@ -3,7 +3,8 @@
 //! It decides nothing: the agent's machine does. What it adds is the time: it puts each turn's marks together into the
 //! closed latency budget, all on one clock.
 
-use crate::agent::{self, Agent, EarsEvent, MindEvent, Phrase, VoiceEvent};
+use crate::agent::{self, Agent, DraftNews, EarsEvent, MindEvent, Phrase, VoiceEvent, Waste};
+use crate::call::digits::{Digits, Way};
 use crate::call::finding::Audio;
 use crate::call::{CallCommand, CallEvent, Heard};
 use crate::config::LogLevel;
@@ -12,7 +13,7 @@ use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
 use crate::ids::{CallId, TurnId};
-use crate::metrics::{Board, Journal};
+use crate::metrics::{Board, Counter, Journal, Speculation};
 use crate::providers::{Bell, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
 use crate::sip::EndedBy;
 use crate::time::{Clock, Instant};
@@ -34,6 +35,18 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Samples a second of agent speech.
 const RATE: u64 = 8000;
+
+/// Replies begun before the caller's turn had surely ended.
+const DRAFTS: Counter = Counter { name: "speculation_drafts", help: "Replies begun on an eager end of turn" };
+/// Drafts that were kept.
+const HITS: Counter = Counter { name: "speculation_hits", help: "Drafts that became the reply" };
+/// Drafts thrown away since the turn ended otherwise, or they could not be made.
+const MISSES: Counter = Counter { name: "speculation_misses", help: "Drafts that the turn's end did not want" };
+/// Drafts thrown away since the caller went on.
+const RESUMED: Counter = Counter { name: "speculation_resumed", help: "Drafts for a turn that went on" };
+/// What the model wrote for nothing.
+const WASTED: Counter =
+    Counter { name: "speculation_wasted_characters", help: "Characters of drafts that were thrown away" };
 
 /// What reaches the conductor by its channel; the media path's events come by ring.
 pub enum Event {
@@ -117,6 +130,14 @@ impl Seat {
     }
 }
 
+/// What is known of how a turn's reply came about.
+#[derive(Default)]
+struct Marks {
+    timeline: Timeline,
+    /// Whether it was drafted in vain before.
+    missed: bool,
+}
+
 /// A call's conductor.
 pub struct Conductor {
     seat: Seat,
@@ -124,9 +145,17 @@ pub struct Conductor {
     /// Orders that the full ring has not taken yet, oldest first.
     waiting: VecDeque<CallCommand>,
     /// The marks of the latest turns.
-    timelines: BTreeMap<TurnId, Timeline>,
+    timelines: BTreeMap<TurnId, Marks>,
     /// The end of the caller's turn that the next request will answer.
     ended_turn: Option<Timeline>,
+    /// When the recogniser's latest event came in.
+    heard_at: Instant,
+    /// The draft that waits behind the gate.
+    draft: Option<TurnId>,
+    /// Whether a draft for the caller's present turn was thrown away.
+    missed: bool,
+    /// Which keys were told.
+    digits: Digits,
     /// Phrases that the agent knows to be ready.
     announced: Vec<Phrase>,
 }
@@ -141,6 +170,10 @@ impl Conductor {
             waiting: VecDeque::new(),
             timelines: BTreeMap::new(),
             ended_turn: None,
+            heard_at: Instant::ZERO,
+            draft: None,
+            missed: false,
+            digits: Digits::new(),
             announced: Vec::new(),
         }
     }
@@ -156,6 +189,9 @@ impl Conductor {
             self.seat.listener.wait(due.into_iter().chain(retry).min());
         }
         self.last_words();
+        if self.draft.take().is_some() {
+            self.seat.board.count(MISSES, 1);
+        }
         // A provider may be waiting for room in the channel: it must see that nobody reads it any more.
         drop(self.seat);
         self.crew.end();
@@ -187,7 +223,7 @@ impl Conductor {
     fn event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Answered => self.tell(agent::Input::Answered, now),
-            Event::Digit(digit) => self.tell(agent::Input::Digit(digit), now),
+            Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
             Event::Held(held) => self.tell(agent::Input::Held(held), now),
             Event::Crashed(role) => {
                 let text = format!("the thread of the {role} panicked");
@@ -197,7 +233,7 @@ impl Conductor {
             }
             Event::Ears(Stamped { at, event }) => self.ears(at, event, now),
             Event::Mind(Stamped { at, event: (turn, event) }) => {
-                if let Some(timeline) = self.timelines.get_mut(&turn) {
+                if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
                     match &event {
                         MindEvent::Sent => timeline.mark(Mark::RequestSent, at),
                         MindEvent::Token(text) if !text.trim().is_empty() => timeline.mark(Mark::FirstToken, at),
@@ -210,7 +246,7 @@ impl Conductor {
                 self.tell(agent::Input::Mind { turn, event }, now);
             }
             Event::Voice(Stamped { at, event: (turn, event) }) => {
-                if let Some(timeline) = self.timelines.get_mut(&turn) {
+                if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
                     match &event {
                         VoiceEvent::Sent { .. } => timeline.mark(Mark::ClauseSent, at),
                         VoiceEvent::FirstAudio => timeline.mark(Mark::FirstAudio, at),
@@ -231,13 +267,64 @@ impl Conductor {
     fn close_budget(&mut self, turn: TurnId) {
         let whole =
             |timeline: &Timeline| [Mark::FirstAudio, Mark::FirstPacket].iter().all(|mark| timeline.at(*mark).is_some());
-        if let Some(stages) = self.timelines.get(&turn).filter(|timeline| whole(timeline)).and_then(Timeline::stages) {
-            self.timelines.remove(&turn);
-            self.seat.board.latency(self.seat.call, turn, &stages);
+        let Some(Marks { timeline, missed }) = self.timelines.get(&turn).filter(|marks| whole(&marks.timeline)) else {
+            return;
+        };
+        let Some(stages) = timeline.stages() else { return };
+        let speculation = match (timeline.at(Mark::DraftBegun), missed) {
+            (Some(_), _) => Speculation::Hit(timeline.saved()),
+            (None, true) => Speculation::Miss,
+            (None, false) => Speculation::None,
+        };
+        self.timelines.remove(&turn);
+        self.seat.board.latency(self.seat.call, turn, &stages);
+        self.seat.board.speculated(self.seat.call, turn, speculation);
+    }
+
+    /// Keeps the marks of `turn` from here on; the oldest make room.
+    fn keep_marks(&mut self, turn: TurnId, marks: Marks) {
+        self.timelines.insert(turn, marks);
+        while self.timelines.len() > TIMELINES_MAX {
+            self.timelines.pop_first();
+        }
+    }
+
+    /// Counts what becomes of a draft, and lets the ears learn from it.
+    fn draft(&mut self, turn: TurnId, news: DraftNews) {
+        let board = self.seat.board.clone();
+        match news {
+            DraftNews::Begun => {
+                board.count(DRAFTS, 1);
+                self.draft = Some(turn);
+                let mut timeline = Timeline::default();
+                timeline.mark(Mark::DraftBegun, self.heard_at);
+                self.keep_marks(turn, Marks { timeline, missed: false });
+            }
+            DraftNews::Opened => {
+                board.count(HITS, 1);
+                self.draft = None;
+                self.missed = false;
+                if let (Some(marks), Some(ended)) = (self.timelines.get_mut(&turn), self.ended_turn.take()) {
+                    marks.timeline.join(&ended);
+                }
+                self.crew.learn(true);
+            }
+            DraftNews::ThrownAway { why, characters } => {
+                board.count(if why == Waste::Resumed { RESUMED } else { MISSES }, 1);
+                board.count(WASTED, characters as u64);
+                self.draft = None;
+                self.missed = true;
+                self.timelines.remove(&turn);
+                // Who could not make it has nothing to do with who asked for it.
+                if why != Waste::Failed {
+                    self.crew.learn(false);
+                }
+            }
         }
     }
 
     fn ears(&mut self, at: Instant, event: EarsEvent, now: Instant) {
+        self.heard_at = at;
         let heard = match &event {
             EarsEvent::StartOfTurn { .. } => Some(Heard::StartOfTurn),
             EarsEvent::Update { transcript } | EarsEvent::TurnResumed { transcript } => {
@@ -267,7 +354,7 @@ impl Conductor {
         match event {
             CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
             CallEvent::FirstPacket { turn, at } => {
-                if let Some(timeline) = self.timelines.get_mut(&turn) {
+                if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
                     timeline.mark(Mark::FirstPacket, at);
                 }
                 self.close_budget(turn);
@@ -279,9 +366,16 @@ impl Conductor {
             CallEvent::Cut { turn, samples, .. } => {
                 self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now)
             }
-            CallEvent::Digit { digit } => self.tell(agent::Input::Digit(digit), now),
+            CallEvent::Digit { digit, by, at } => self.digit(digit, by, at, now),
             CallEvent::Audio { audio, log } => self.audio(audio, log),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
+        }
+    }
+
+    /// A key that came by one way is the agent's only if it has not come by another.
+    fn digit(&mut self, digit: char, by: Way, at: Instant, now: Instant) {
+        if self.digits.is_new(digit, by, at) {
+            self.tell(agent::Input::Digit(digit), now);
         }
     }
 
@@ -294,11 +388,12 @@ impl Conductor {
         while let Some(output) = self.seat.agent.poll_output() {
             match output {
                 agent::Output::Ask { turn, messages, tools } => {
-                    if let Some(timeline) = self.ended_turn.take() {
-                        self.timelines.insert(turn, timeline);
-                        while self.timelines.len() > TIMELINES_MAX {
-                            self.timelines.pop_first();
-                        }
+                    // A draft has its marks already, and the end of its turn is still to come.
+                    if self.draft != Some(turn)
+                        && let Some(timeline) = self.ended_turn.take()
+                    {
+                        let missed = std::mem::take(&mut self.missed);
+                        self.keep_marks(turn, Marks { timeline, missed });
                     }
                     self.crew.mind(MindCommand::Ask(Request { turn, messages, tools }));
                 }
@@ -308,7 +403,7 @@ impl Conductor {
                     self.crew.voice(VoiceCommand::Speak { turn, clause, text, last });
                 }
                 agent::Output::Play { turn, phrase } => {
-                    if let Some(timeline) = self.timelines.get_mut(&turn) {
+                    if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
                         timeline.mark(Mark::ClauseSent, now);
                         timeline.mark(Mark::FirstAudio, now);
                     }
@@ -322,6 +417,7 @@ impl Conductor {
                     self.crew.voice(VoiceCommand::Cancel(turn));
                 }
                 agent::Output::Turn(record) => self.turn(&record),
+                agent::Output::Draft { turn, news } => self.draft(turn, news),
                 agent::Output::HangUp { reason } => self.hang_up(EndedBy::Agent, &reason),
             }
         }

@@ -11,7 +11,7 @@ use crate::ids::CallId;
 use crate::metrics::{Kind, Quality, Sample};
 use crate::providers::Bell;
 use crate::rtp::Discard;
-use crate::sdp::Agreed;
+use crate::sdp::{Agreed, Keys};
 use crate::time::{Clock, Instant};
 use rtrb::{Consumer, Producer};
 use std::net::{SocketAddr, UdpSocket};
@@ -34,6 +34,8 @@ pub enum WorkerOrder {
     Remove(CallId),
     /// The session has changed: codec, addresses, direction.
     Change(CallId, Agreed),
+    /// The keys of the session that the next change is of; `None`: it is not encrypted.
+    Secure(CallId, Option<Keys>),
     /// Let somebody listen to a call.
     Tap(CallId, Producer<TapFrame>),
 }
@@ -176,6 +178,11 @@ impl Worker {
                 Ok(WorkerOrder::Change(id, agreed)) => {
                     if let Some(at) = self.find(id) {
                         self.lines[at].call.change(&agreed, now);
+                    }
+                }
+                Ok(WorkerOrder::Secure(id, keys)) => {
+                    if let Some(at) = self.find(id) {
+                        self.lines[at].call.set_keys(keys.as_ref(), now);
                     }
                 }
                 Ok(WorkerOrder::Tap(id, tap)) => {

@@ -4,7 +4,7 @@
 mod calls;
 
 use crate::call::TapFrame;
-use crate::config::Config;
+use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{self, Role};
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
@@ -14,7 +14,7 @@ use crate::engine::ports::Ports;
 use crate::engine::provider_threads::Cast;
 use crate::engine::rings::{DATAGRAM_MAX, Datagram};
 use crate::ids::CallId;
-use crate::metrics::{Board, Counter, Journal};
+use crate::metrics::{Board, Counter, Field, Journal};
 use crate::providers::{Bell, Listener};
 use crate::sip::flow::Flow;
 use crate::sip::{self, Command, EndedBy, UserAgent};
@@ -26,6 +26,7 @@ use rtrb::{Consumer, Producer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -56,6 +57,8 @@ const RTP_STRANGERS: Counter = Counter {
 };
 const RTP_TOO_LONG: Counter =
     Counter { name: "rtp_too_long", help: "Media datagrams dropped because they were longer than any is" };
+const SIP_PANICS: Counter =
+    Counter { name: "sip_panics", help: "SIP messages whose handling panicked; each is a bug, and only it is lost" };
 const SIP_SEND_ERRORS: Counter = Counter { name: "sip_send_errors", help: "SIP messages that the kernel did not take" };
 
 /// What other threads want of net.
@@ -156,6 +159,8 @@ pub struct Net {
     orders: Vec<VecDeque<WorkerOrder>>,
     conductors: Vec<std::thread::JoinHandle<()>>,
     draining: Option<Instant>,
+    /// The user agent's counters as the board has them.
+    shown: sip::Counters,
 }
 
 impl Net {
@@ -182,6 +187,7 @@ impl Net {
             orders,
             conductors: Vec::new(),
             draining: None,
+            shown: sip::Counters::default(),
         })
     }
 
@@ -212,7 +218,7 @@ impl Net {
         let mut tokens = std::mem::take(&mut self.unread);
         tokens.extend(ready);
         for token in tokens {
-            let more = if token == SIP_TOKEN { self.read_sip(now) } else { self.read_media(token) };
+            let more = if token == SIP_TOKEN { self.read_sip(now) } else { self.read_media(token, now) };
             if more {
                 self.unread.insert(token);
             }
@@ -221,6 +227,10 @@ impl Net {
         self.obey_user_agent(now);
         self.run_lifecycles(now);
         self.give_orders();
+        if *self.agent.counters() != self.shown {
+            self.shown.clone_from(self.agent.counters());
+            self.parts.board.sip(&self.shown);
+        }
         for worker in &mut self.parts.workers {
             if std::mem::take(&mut worker.fed) {
                 worker.bell.ring();
@@ -245,8 +255,7 @@ impl Net {
                 Ok((len, source)) => {
                     let local = SocketAddr::new(self.local_for(source.ip()), self.parts.listen.port());
                     let bytes = bytes.get(..len).unwrap_or_default();
-                    self.agent.handle_input(sip::Input::Received { flow: Flow::udp(source, local), bytes }, now);
-                    self.obey_user_agent(now);
+                    self.received(Flow::udp(source, local), bytes, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An ICMP error of an earlier answer shows up here; the socket is as good as before.
@@ -256,15 +265,29 @@ impl Net {
         true
     }
 
-    fn read_media(&mut self, token: Token) -> bool {
+    /// Hands a message to the user agent. A bug that the message runs into costs this message, not the thread.
+    fn received(&mut self, flow: Flow, bytes: &[u8], now: Instant) {
+        let agent = &mut self.agent;
+        let handled = catch_unwind(AssertUnwindSafe(|| agent.handle_input(sip::Input::Received { flow, bytes }, now)));
+        if handled.is_err() {
+            self.parts.board.count(SIP_PANICS, 1);
+            self.parts.journal.line(LogLevel::Error, None, format_args!("a message from {} hit a bug", flow.peer));
+        }
+        self.obey_user_agent(now);
+    }
+
+    fn read_media(&mut self, token: Token, now: Instant) -> bool {
         let (id, rtcp) = (CallId(u32::try_from(token.0 / 2).unwrap_or(0)), token.0 % 2 == 1);
         let Some(call) = self.calls.get_mut(&id) else { return false };
+        let mut caller_is_there = false;
+        let mut more = true;
         for _ in 0..READS_PER_TURN {
             let mut bytes = [0; DATAGRAM_MAX];
             match call.sockets[usize::from(rtcp)].recv_from(&mut bytes) {
                 // One that fills the buffer was longer: what is left of it is no packet.
                 Ok((DATAGRAM_MAX, _)) => self.parts.board.count(RTP_TOO_LONG, 1),
                 Ok((len, source)) => {
+                    caller_is_there |= source.ip() == call.source.ip();
                     let len = u16::try_from(len).unwrap_or(0);
                     let arrived = self.parts.clock.now();
                     // A flood of strangers leaves room for the peer.
@@ -277,11 +300,17 @@ impl Net {
                     }
                     self.parts.workers[call.worker].fed = true;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    more = false;
+                    break;
+                }
                 Err(_) => {}
             }
         }
-        true
+        if caller_is_there && call.waiting.is_some() {
+            self.seat(id, now);
+        }
+        more
     }
 
     /// Returns the address of ours that `peer` reaches us by: where we listen on all, the one that routes to it.
@@ -344,13 +373,13 @@ impl Net {
             }
             sip::Event::Ended { call, by, reason } => self.ended(call, by, &reason, now),
             sip::Event::Registered { aor, source, expires_s, .. } => {
-                self.log(None, &format!("{aor} registered from {source} for {expires_s} s"));
+                self.log(None, &format!("{} registered from {source} for {expires_s} s", Field(&aor)));
             }
             sip::Event::Distrusted { source, user, count } => {
                 let text = format_args!("{source} gave a wrong user name or password for {user:?}, {count} in a row");
-                self.parts.journal.line(crate::config::LogLevel::Warn, None, text);
+                self.parts.journal.line(LogLevel::Warn, None, text);
             }
-            sip::Event::Unregistered { aor } => self.log(None, &format!("{aor} is not registered any more")),
+            sip::Event::Unregistered { aor } => self.log(None, &format!("{} is not registered any more", Field(&aor))),
         }
         self.parts.registrations.store(self.agent.bindings().count(), Ordering::Relaxed);
     }
@@ -406,7 +435,7 @@ impl Net {
     }
 
     fn log(&self, call: Option<CallId>, text: &str) {
-        self.parts.journal.line(crate::config::LogLevel::Info, call, text);
+        self.parts.journal.line(LogLevel::Info, call, text);
     }
 }
 

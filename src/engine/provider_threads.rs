@@ -34,6 +34,7 @@ pub struct Cast {
 
 /// One call's provider threads.
 pub struct Crew {
+    ears: Arc<dyn Transcriber>,
     mind: Sender<MindCommand>,
     mind_bell: Bell,
     voice: Sender<VoiceCommand>,
@@ -111,7 +112,9 @@ impl Crew {
             events: Events::new(clock, events, conductor, Event::Voice),
             stop: stop.clone(),
         };
-        let mut crew = Self { mind, mind_bell, voice, voice_bell, ears_bell, stop, threads: Vec::with_capacity(3) };
+        let learner = cast.ears.clone();
+        let mut crew =
+            Self { ears: learner, mind, mind_bell, voice, voice_bell, ears_bell, stop, threads: Vec::with_capacity(3) };
         let Cast { ears, mind, voice } = cast.clone();
         let crashed = Crashed { events: crash_events, conductor: crash_bell };
         let [hears, thinks, speaks] = [ears.computes(), mind.computes(), voice.computes()];
@@ -131,6 +134,11 @@ impl Crew {
     pub fn voice(&self, command: VoiceCommand) {
         let _ = self.voice.try_send(command);
         self.voice_bell.ring();
+    }
+
+    /// Tells the ears what came of the reply that was drafted on their eager end of turn.
+    pub fn learn(&self, kept: bool) {
+        self.ears.learn(kept);
     }
 
     /// Ends the threads and waits for them; each ends within its provider's own deadlines.

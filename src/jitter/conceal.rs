@@ -6,6 +6,9 @@
 //! Appendix I holds all speech back by 3.75 ms, so that it can blend the end of what was received into the first repetition.
 //! Here nothing is held back, as every packet would pay for the few that are lost. What that blend removes, the step
 //! between the last sample received and the first one repeated, is added to the first quarter period and let decay.
+//!
+//! Appendix I is for 8 kHz. At 16 kHz all its times stay and all counts of samples double: the upper band is periodic where the
+//! lower one is.
 
 /// The shortest pitch period, in samples: 5 ms, 200 Hz (Appendix I, I.2.2). A higher voice repeats at twice its period.
 const PITCH_MIN: usize = 40;
@@ -28,14 +31,19 @@ const MERGE_GROWTH: usize = 32;
 /// The longest blend back into speech, in samples: 10 ms.
 const MERGE_MAX: usize = 80;
 
-/// Conceals lost frames of one 8 kHz stream. Adds no delay.
+/// Samples kept at 16 kHz.
+const HISTORY_MAX: usize = 2 * HISTORY;
+
+/// Conceals lost frames of one stream at 8 or 16 kHz. Adds no delay.
 #[derive(Clone, Debug)]
 pub struct Concealer {
+    /// Samples for each one at 8 kHz: the constants above are counts at 8 kHz.
+    rate: usize,
     state: State,
-    /// What was last handed out, received or filled in, newest last.
-    history: [i16; HISTORY],
+    /// What was last handed out, received or filled in, newest last; at 8 kHz the second half of it.
+    history: [i16; HISTORY_MAX],
     /// The history as the loss began, from which the filling is made.
-    source: [f32; HISTORY],
+    source: [f32; HISTORY_MAX],
     pitch: Pitch,
     /// What is repeated.
     cycle: Cycle,
@@ -84,15 +92,26 @@ impl Default for Concealer {
 }
 
 impl Concealer {
-    /// Makes one that has heard nothing yet: a loss before the first good frame is silence.
+    /// Makes one for 8 kHz that has heard nothing yet: a loss before the first good frame is silence.
     #[must_use]
     pub fn new() -> Self {
+        Self::of_rate(1)
+    }
+
+    /// Makes one for 16 kHz.
+    #[must_use]
+    pub fn wide() -> Self {
+        Self::of_rate(2)
+    }
+
+    fn of_rate(rate: usize) -> Self {
         let cycle = Cycle { periods: 1, phase: 0 };
         Self {
+            rate,
             state: State::Hearing,
-            history: [0; HISTORY],
-            source: [0.0; HISTORY],
-            pitch: Pitch(PITCH_MAX),
+            history: [0; HISTORY_MAX],
+            source: [0.0; HISTORY_MAX],
+            pitch: Pitch(PITCH_MAX * rate),
             cycle,
             outgoing: (cycle, 0),
             filled: 0,
@@ -103,7 +122,7 @@ impl Concealer {
 
     /// Forgets everything heard, as at the start of another stream.
     pub fn reset(&mut self) {
-        *self = Self::new();
+        *self = Self::of_rate(self.rate);
     }
 
     /// Takes a received frame of any length, and after a loss blends its beginning with what was filled in.
@@ -112,8 +131,8 @@ impl Concealer {
     /// No heap, no panic; time is proportional to the frame.
     pub fn good(&mut self, pcm: &mut [i16]) {
         if self.state == State::Lost {
-            let growth = MERGE_GROWTH * (self.filled / STAGE).saturating_sub(1);
-            let total = (self.pitch.overlap() + growth).min(MERGE_MAX);
+            let growth = MERGE_GROWTH * self.rate * (self.filled / (STAGE * self.rate)).saturating_sub(1);
+            let total = (self.pitch.overlap() + growth).min(MERGE_MAX * self.rate);
             self.state = State::Merging { left: total, total };
         }
         if let State::Merging { left, total } = self.state {
@@ -148,22 +167,22 @@ impl Concealer {
             *source = f32::from(sample);
         }
         self.state = State::Lost;
-        self.pitch = find_pitch(&self.source);
+        self.pitch = find_pitch(&self.source, self.rate);
         self.cycle = Cycle { periods: 1, phase: 0 };
         self.outgoing = (self.cycle, 0);
         self.filled = 0;
-        self.step = self.source[HISTORY - 1] - self.source[HISTORY - 1 - self.pitch.0];
+        self.step = self.source[HISTORY_MAX - 1] - self.source[HISTORY_MAX - 1 - self.pitch.0];
         self.peak = self.source.iter().fold(0.0, |peak, sample| sample.abs().max(peak));
     }
 
     /// Makes the next sample of the filling.
     fn next_filled(&mut self) -> f32 {
-        let filled = self.filled;
-        if filled >= STAGE + FADE {
+        let (filled, stage, fade) = (self.filled, STAGE * self.rate, FADE * self.rate);
+        if filled >= stage + fade {
             return 0.0;
         }
         self.filled += 1;
-        if filled > 0 && filled.is_multiple_of(STAGE) && self.cycle.periods < PERIODS_MAX {
+        if filled > 0 && filled.is_multiple_of(stage) && self.cycle.periods < PERIODS_MAX {
             self.outgoing = (self.cycle, self.pitch.overlap());
             // The longer cycle begins a period earlier, and at the same point of a period.
             self.cycle = Cycle { periods: self.cycle.periods + 1, phase: self.cycle.phase % self.pitch.0 };
@@ -179,24 +198,24 @@ impl Concealer {
         if filled < overlap {
             value += self.step * (overlap - filled) as f32 / (overlap + 1) as f32;
         }
-        let gain = 1.0 - filled.saturating_sub(STAGE) as f32 / FADE as f32;
+        let gain = 1.0 - filled.saturating_sub(stage) as f32 / fade as f32;
         gain * value.clamp(-self.peak, self.peak)
     }
 
     /// Keeps the newest of what was handed out.
     fn remember(&mut self, pcm: &[i16]) {
-        let newest = &pcm[pcm.len().saturating_sub(HISTORY)..];
+        let newest = &pcm[pcm.len().saturating_sub(HISTORY_MAX)..];
         self.history.copy_within(newest.len().., 0);
-        self.history[HISTORY - newest.len()..].copy_from_slice(newest);
+        self.history[HISTORY_MAX - newest.len()..].copy_from_slice(newest);
     }
 }
 
 impl Cycle {
     /// Returns the sample at hand and goes on. The last quarter period of the cycle is blended into what came before its
     /// first sample, so that it leads into its own beginning.
-    fn next(&mut self, source: &[f32; HISTORY], pitch: Pitch) -> f32 {
+    fn next(&mut self, source: &[f32; HISTORY_MAX], pitch: Pitch) -> f32 {
         let length = self.periods * pitch.0;
-        let at = HISTORY - length + self.phase;
+        let at = HISTORY_MAX - length + self.phase;
         let mut value = source[at];
         let into_blend = (self.phase + pitch.overlap() + 1).saturating_sub(length);
         if into_blend > 0 {
@@ -210,22 +229,23 @@ impl Cycle {
 
 /// Finds the period at which the last 20 ms resemble what came before, by normalised cross-correlation. Appendix I looks at
 /// every other sample first; at full rate it costs a few microseconds, and a pure tone meets its best period.
-fn find_pitch(source: &[f32; HISTORY]) -> Pitch {
+fn find_pitch(source: &[f32; HISTORY_MAX], rate: usize) -> Pitch {
     /// Keeps near silence from deciding.
     const POWER_MIN: f64 = 1.0;
-    let start = HISTORY - COMPARED;
+    let (shortest, longest) = (PITCH_MIN * rate, PITCH_MAX * rate);
+    let start = HISTORY_MAX - COMPARED * rate;
     let now = &source[start..];
     let squared = |at: usize| f64::from(source[at]).powi(2);
     // The stretch that is compared with, moved back lag by lag: one sample enters, one leaves.
-    let mut power = (start - PITCH_MIN..HISTORY - PITCH_MIN).map(squared).sum::<f64>();
-    let mut best = (f64::MIN, PITCH_MIN);
-    for lag in PITCH_MIN..=PITCH_MAX {
-        let product = f64::from(dot(now, &source[start - lag..HISTORY - lag]));
+    let mut power = (start - shortest..HISTORY_MAX - shortest).map(squared).sum::<f64>();
+    let mut best = (f64::MIN, shortest);
+    for lag in shortest..=longest {
+        let product = f64::from(dot(now, &source[start - lag..HISTORY_MAX - lag]));
         let score = product / (power + POWER_MIN).sqrt();
         if score > best.0 {
             best = (score, lag);
         }
-        power += squared(start - lag - 1) - squared(HISTORY - lag - 1);
+        power += squared(start - lag - 1) - squared(HISTORY_MAX - lag - 1);
     }
     Pitch(best.1)
 }
@@ -460,8 +480,38 @@ mod tests {
     fn the_pitch_of_a_voice_is_found() {
         for period in [40usize, 41, 53, 77, 100, 119, 120] {
             let source = std::array::from_fn(|n| (((n + 13) % period) as f32 - 20.0).max(0.0).sqrt() * 900.0);
-            let found = find_pitch(&source).0;
+            let found = find_pitch(&source, 1).0;
             assert!(found.is_multiple_of(period), "period {period} found as {found}");
         }
+    }
+
+    #[test]
+    fn a_tone_of_either_band_survives_a_lost_frame_at_16_khz() {
+        for hz in [100.0, 200.0, 400.0, 2000.0, 6000.0] {
+            let pcm: Vec<i16> =
+                (0..6400).map(|n| (10_000.0 * (2.0 * PI * hz * n as f32 / 16_000.0).sin()).round() as i16).collect();
+            let mut concealer = Concealer::wide();
+            let mut out = pcm.clone();
+            for (index, frame) in out.chunks_mut(320).enumerate() {
+                if index == 10 { concealer.conceal(frame) } else { concealer.good(frame) }
+            }
+            let error: Vec<i16> = pcm.iter().zip(&out).map(|(a, b)| a - b).collect();
+            let snr_db = 10.0 * (power(&pcm) / power(&error[3200..3360]).max(1e-3)).log10();
+            assert!(snr_db > 25.0, "{hz} Hz: {snr_db} dB");
+            assert_eq!(out[3680..], pcm[3680..]);
+        }
+    }
+
+    #[test]
+    fn a_long_loss_at_16_khz_is_silence_after_60_ms() {
+        let mut concealer = Concealer::wide();
+        let mut pcm: Vec<i16> = (0..1600).map(|n| if n % 130 < 20 { 9000 } else { -900 }).collect();
+        concealer.good(&mut pcm);
+        let mut gap = [1; 1600];
+        concealer.conceal(&mut gap);
+        assert!(gap[640..900].iter().any(|sample| *sample != 0) && gap[960..].iter().all(|sample| *sample == 0));
+        concealer.reset();
+        concealer.conceal(&mut gap);
+        assert_eq!(gap, [0; 1600]);
     }
 }

@@ -4,8 +4,10 @@ use crate::agent::TurnRecord;
 use crate::call::finding::Audio;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
-use crate::metrics::view::{CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Totals, TurnView};
-use crate::sip::EndedBy;
+use crate::metrics::view::{
+    CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView,
+};
+use crate::sip::{Counters, EndedBy};
 use crate::time::Instant;
 use crate::turn::timeline::{Stage, Stages};
 use parking_lot::Mutex;
@@ -33,6 +35,7 @@ struct State {
     ended: VecDeque<CallView>,
     totals: Totals,
     counters: BTreeMap<Counter, u64>,
+    sip: Counters,
     /// By [`Kind::index`].
     distributions: Vec<Distribution>,
 }
@@ -89,6 +92,11 @@ impl Board {
         }
     }
 
+    /// The call's media are encrypted by this suite, or not; told again where a re-INVITE changes it.
+    pub fn secured(&self, call: CallId, suite: Option<&'static str>) {
+        self.change(call, |row| row.view.srtp = suite);
+    }
+
     /// The call's agent is up (its providers' threads run), or down again.
     pub fn agent_up(&self, call: CallId, up: bool) {
         self.change(call, |row| row.view.agent_up = up);
@@ -136,6 +144,18 @@ impl Board {
         }
     }
 
+    /// What came of drafting the reply of `turn`, once its first packet is sent. What a draft saved is counted here.
+    pub fn speculated(&self, call: CallId, turn: TurnId, speculation: Speculation) {
+        let mut state = self.state.lock();
+        let State { live, distributions, .. } = &mut *state;
+        if let Speculation::Hit(saved) = speculation {
+            distributions[Kind::SpeculationSaved.index()].record(saved);
+        }
+        if let Some(row) = live.get_mut(&call) {
+            turn_of(&mut row.view, turn).speculation = speculation;
+        }
+    }
+
     /// Counts measurements of the media path, under one lock; those of calls that are over count in the sums only.
     pub fn samples(&self, samples: impl IntoIterator<Item = Sample>) {
         let mut state = self.state.lock();
@@ -147,7 +167,8 @@ impl Board {
                 Kind::Jitter => row.jitter.record(value),
                 Kind::GapWait => row.gap_wait.record(value),
                 Kind::PacingError => row.pacing_error.record(value),
-                Kind::OwnPath | Kind::Turn | Kind::BargeIn | Kind::RoundTrip | Kind::Stage(_) => {}
+                Kind::OwnPath | Kind::Turn | Kind::BargeIn | Kind::RoundTrip => {}
+                Kind::SpeculationSaved | Kind::Stage(_) => {}
             }
         }
     }
@@ -206,6 +227,11 @@ impl Board {
         *self.state.lock().counters.entry(counter).or_default() += more;
     }
 
+    /// Shows what the user agent has counted since its start.
+    pub fn sip(&self, counters: &Counters) {
+        self.state.lock().sip.clone_from(counters);
+    }
+
     fn change(&self, call: CallId, change: impl FnOnce(&mut Row)) {
         if let Some(row) = self.state.lock().live.get_mut(&call) {
             change(row);
@@ -249,6 +275,12 @@ impl Board {
         self.state.lock().counters.clone()
     }
 
+    /// Returns what the user agent has counted.
+    #[must_use]
+    pub fn sip_counters(&self) -> Counters {
+        self.state.lock().sip.clone()
+    }
+
     /// Returns the distribution of `kind` over all calls since the engine's start.
     #[must_use]
     pub fn distribution(&self, kind: Kind) -> Distribution {
@@ -269,6 +301,7 @@ impl Row {
             rtp_port: invited.rtp_port,
             remote: None,
             codec: None,
+            srtp: None,
             providers: invited.providers,
             agent_up: false,
             turns: Vec::new(),
@@ -328,7 +361,7 @@ fn turn_of(view: &mut CallView, turn: TurnId) -> &mut TurnView {
         at = at.saturating_sub(1);
     }
     let record = TurnRecord { turn, ..TurnRecord::default() };
-    turns.insert(at, TurnView { record, latency: None });
+    turns.insert(at, TurnView { record, ..TurnView::default() });
     &mut turns[at]
 }
 
@@ -410,6 +443,18 @@ mod tests {
     }
 
     #[test]
+    fn a_call_shows_how_it_is_encrypted() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        let srtp = || board.find("abc", at(0)).expect("invited").srtp;
+        assert_eq!(srtp(), None);
+        board.secured(CALL, Some("AES_CM_128_HMAC_SHA1_80"));
+        assert_eq!(srtp(), Some("AES_CM_128_HMAC_SHA1_80"));
+        board.secured(CALL, None);
+        assert_eq!(srtp(), None, "a re-INVITE gave it up");
+    }
+
+    #[test]
     fn a_call_that_was_never_answered_has_no_duration() {
         let board = Board::new();
         invite(&board, CALL, "abc");
@@ -485,6 +530,20 @@ mod tests {
         let turns = board.find("abc", at(1)).expect("live").turns;
         assert_eq!(turns.len(), 2);
         assert_eq!(turns[1].latency.map(|stages| stages.total()), Some(Duration::from_millis(612)));
+    }
+
+    #[test]
+    fn what_drafts_save_is_shown_with_their_turn_and_counted() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        board.turn(CALL, &said(1, "Sure", false));
+        board.turn(CALL, &said(2, "Yes", false));
+        board.speculated(CALL, TurnId(1), Speculation::Hit(Duration::from_millis(120)));
+        board.speculated(CALL, TurnId(2), Speculation::Miss);
+        let turns = board.find("abc", at(1)).expect("live").turns;
+        assert_eq!(turns[0].speculation.saved(), Duration::from_millis(120));
+        assert_eq!((turns[1].speculation.name(), turns[1].speculation.saved()), ("miss", Duration::ZERO));
+        assert_eq!(board.distribution(Kind::SpeculationSaved).count(), 1);
     }
 
     #[test]

@@ -30,13 +30,15 @@ pub enum Kind {
     Turn,
     /// From the arrival of the caller's first packet with speech to the agent's silence.
     BargeIn,
+    /// By how much a draft that was kept made its reply earlier.
+    SpeculationSaved,
     /// To a peer and back, by RTCP (RFC 3550 §6.4.1).
     RoundTrip,
 }
 
 impl Kind {
     /// How many kinds there are.
-    pub const COUNT: usize = 7 + Stage::ALL.len();
+    pub const COUNT: usize = 8 + Stage::ALL.len();
 
     /// Returns the kind's place in an array of [`Self::COUNT`] recorders.
     #[must_use]
@@ -49,7 +51,8 @@ impl Kind {
             Self::Turn => 4,
             Self::BargeIn => 5,
             Self::RoundTrip => 6,
-            Self::Stage(stage) => 7 + stage as usize,
+            Self::SpeculationSaved => 7,
+            Self::Stage(stage) => 8 + stage as usize,
         }
     }
 }
@@ -171,8 +174,9 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_place_of_its_own() {
-        let alone = [Kind::Jitter, Kind::GapWait, Kind::PacingError, Kind::OwnPath, Kind::Turn, Kind::BargeIn];
-        let mut places: Vec<_> = alone.into_iter().chain(Stage::ALL.map(Kind::Stage)).map(Kind::index).collect();
+        let media = [Kind::Jitter, Kind::GapWait, Kind::PacingError, Kind::BargeIn, Kind::RoundTrip];
+        let alone = media.into_iter().chain([Kind::OwnPath, Kind::Turn, Kind::SpeculationSaved]);
+        let mut places: Vec<_> = alone.chain(Stage::ALL.map(Kind::Stage)).map(Kind::index).collect();
         places.sort_unstable();
         assert_eq!(places, (0..Kind::COUNT).collect::<Vec<_>>());
     }

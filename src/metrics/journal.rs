@@ -15,6 +15,22 @@ pub const TEXT_MAX: usize = 256;
 /// Lines that may wait for the log thread: a burst of every call ending at once, several times over.
 pub const LINES_WAITING: usize = 4_096;
 
+/// Characters of one field of a message in a line: nobody's long name pushes what follows it out of sight.
+pub const FIELD_MAX: usize = 128;
+
+/// What came from the wire, on its way into a line: cut. The line escapes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a>(pub &'a str);
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(FIELD_MAX) {
+            Some((end, _)) => write!(f, "{}\u{2026}", self.0.get(..end).unwrap_or_default()),
+            None => f.write_str(self.0),
+        }
+    }
+}
+
 /// One line on its way to the log thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -204,6 +220,14 @@ mod tests {
         assert_eq!(shown.matches('\n').count(), 1);
         assert!(shown.contains(r"a\u{d}\u{a}fake line\u{1b}[2J\u{202e}x") && shown.ends_with("x\u{2026}\n"), "{shown}");
         assert!(shown.chars().count() < TEXT_MAX + 100);
+    }
+
+    #[test]
+    fn a_long_field_does_not_hide_the_next() {
+        let long = "\u{e9}".repeat(500);
+        let text = format!("{} calls {}", Field(&long), Field("1000"));
+        assert!(text.ends_with("\u{e9}\u{2026} calls 1000"));
+        assert_eq!(text.chars().count(), FIELD_MAX + 1 + " calls 1000".len());
     }
 
     #[test]

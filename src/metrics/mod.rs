@@ -16,5 +16,5 @@ pub mod view;
 
 pub use board::Board;
 pub use histogram::{Distribution, Kind, Percentiles, Sample};
-pub use journal::{Entry, Journal};
-pub use view::{CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Totals, TurnView};
+pub use journal::{Entry, Field, Journal};
+pub use view::{CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView};

@@ -3,7 +3,7 @@
 use crate::call::finding::Finding;
 use crate::metrics::histogram::{Distribution, Kind};
 use crate::metrics::{Board, Totals};
-use crate::sip::EndedBy;
+use crate::sip::{COUNTED_METHODS, Counters, Discard, EndedBy};
 use crate::turn::timeline::Stage;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -40,6 +40,7 @@ pub fn render(gauges: &Gauges, board: &Board) -> String {
     text.gauge("agents_active", "Calls whose agent is up", gauges.agents_active as u64);
     text.gauge("registrations", "Registrations that are valid", gauges.registrations as u64);
     text.totals(&board.totals());
+    text.sip(&board.sip_counters());
     for (counter, count) in board.counters() {
         text.counter(counter.name, counter.help, count);
     }
@@ -101,6 +102,45 @@ impl Text {
         let _ = writeln!(self.0, "offhook_concealed_seconds_total {}", q.concealed.as_secs_f64());
     }
 
+    fn labelled(&mut self, name: &str, help: &str, label: &str, samples: impl Iterator<Item = (&'static str, u64)>) {
+        self.head(name, "counter", help);
+        for (value, count) in samples {
+            let _ = writeln!(self.0, "offhook_{name}{{{label}=\"{value}\"}} {count}");
+        }
+    }
+
+    fn sip(&mut self, sip: &Counters) {
+        self.counter(
+            "sip_messages_received",
+            "Datagrams and messages on the SIP port, whatever was in them",
+            sip.datagrams_received,
+        );
+        let reasons = Discard::ALL.into_iter().map(|reason| (reason.label(), sip.discarded_for(reason)));
+        self.labelled("sip_discarded_total", "Messages dropped without an answer, and why", "reason", reasons);
+        let requests = COUNTED_METHODS.into_iter().zip(sip.requests);
+        self.labelled("sip_requests_total", "Requests read, by method", "method", requests);
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"].into_iter().zip(sip.responses);
+        self.labelled("sip_responses_total", "Responses sent, repetitions included, by class", "class", classes);
+        for (name, help, count) in [
+            ("sip_parse_errors", "Messages that could not be read", sip.parse_errors),
+            ("sip_retransmissions_absorbed", "Requests that came again", sip.retransmissions_absorbed),
+            ("sip_retransmissions_sent", "Messages sent again", sip.retransmissions_sent),
+            ("sip_refused_for_load", "Requests refused with 503", sip.refused_for_load),
+            (
+                "sip_refused_unacknowledged",
+                "INVITEs refused because too many wait for an ACK",
+                sip.refused_unacknowledged,
+            ),
+            ("sip_challenges", "Requests that had to show who sent them", sip.challenges),
+            ("sip_wrong_credentials", "Wrong user names and passwords", sip.wrong_credentials),
+            ("sip_answers_withheld", "Refusals not sent to addresses that were told enough", sip.answers_withheld),
+            ("sip_requests_timed_out", "Requests of ours that were never answered", sip.requests_timed_out),
+            ("sip_acks_missed", "200s that were never acknowledged", sip.acks_missed),
+        ] {
+            self.counter(name, help, count);
+        }
+    }
+
     fn summaries(&mut self, board: &Board) {
         for (name, help, kind) in [
             ("jitter_seconds", "Interarrival jitter of callers' packets (RFC 3550)", Kind::Jitter),
@@ -110,6 +150,7 @@ impl Text {
             ("own_path_seconds", "The part of the turn latency that is not a provider's", Kind::OwnPath),
             ("rtp_round_trip_seconds", "Round-trip time to callers, by RTCP (RFC 3550)", Kind::RoundTrip),
             ("barge_in_seconds", "Caller's onset to the last packet of agent speech", Kind::BargeIn),
+            ("speculation_saved_seconds", "How much earlier a draft made its reply", Kind::SpeculationSaved),
         ] {
             self.head(name, "summary", help);
             self.summary(name, "", &board.distribution(kind));
@@ -163,7 +204,10 @@ mod tests {
         }
         board.latency(CallId(1), TurnId(1), &timeline.stages().expect("both ends are marked"));
         board.quality(CallId(1), Quality::default());
-        board.count(Counter { name: "sip_requests", help: "SIP requests received" }, 7);
+        board.count(Counter { name: "examples", help: "Examples given" }, 7);
+        let mut sip = Counters { challenges: 4, responses: [0, 0, 0, 9, 0, 0], ..Counters::default() };
+        sip.requests[0] = 3;
+        board.sip(&sip);
         render(&Gauges { running: true, calls_active: 3, ..Gauges::default() }, &board)
     }
 
@@ -175,9 +219,13 @@ mod tests {
             "offhook_bridge_running 1",
             "offhook_calls_active 3",
             "offhook_calls_ended_total{by=\"caller\"} 0",
-            "# HELP offhook_sip_requests_total SIP requests received.",
-            "# TYPE offhook_sip_requests_total counter",
-            "offhook_sip_requests_total 7",
+            "# HELP offhook_examples_total Examples given.",
+            "# TYPE offhook_examples_total counter",
+            "offhook_examples_total 7",
+            "offhook_sip_requests_total{method=\"INVITE\"} 3",
+            "offhook_sip_responses_total{class=\"4xx\"} 9",
+            "offhook_sip_discarded_total{reason=\"excess\"} 0",
+            "offhook_sip_challenges_total 4",
             "offhook_jitter_seconds{quantile=\"0.5\"} 0.002",
             "offhook_jitter_seconds_sum 0.002",
             "offhook_jitter_seconds_count 1",

@@ -150,6 +150,41 @@ pub struct TurnView {
     pub record: TurnRecord,
     /// How long the reply took, once its first packet is sent.
     pub latency: Option<Stages>,
+    /// What came of drafting the reply before the turn had ended.
+    pub speculation: Speculation,
+}
+
+/// What came of drafting a turn's reply before the turn had ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speculation {
+    /// Nothing was drafted.
+    #[default]
+    None,
+    /// A draft became the reply, which was there so much earlier.
+    Hit(Duration),
+    /// What was drafted was thrown away.
+    Miss,
+}
+
+impl Speculation {
+    /// Returns the word that the control API shows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Hit(_) => "hit",
+            Self::Miss => "miss",
+        }
+    }
+
+    /// Returns how much earlier the reply was there.
+    #[must_use]
+    pub const fn saved(self) -> Duration {
+        match self {
+            Self::Hit(saved) => saved,
+            Self::None | Self::Miss => Duration::ZERO,
+        }
+    }
 }
 
 /// A snapshot of one call.
@@ -175,6 +210,8 @@ pub struct CallView {
     pub remote: Option<SocketAddr>,
     /// The codec's name, such as `PCMA`, once agreed.
     pub codec: Option<&'static str>,
+    /// How its media are encrypted, such as `AES_CM_128_HMAC_SHA1_80` (RFC 4568 §6.2); `None`: not at all, or not yet agreed.
+    pub srtp: Option<&'static str>,
     /// Who serves it.
     pub providers: ProviderNames,
     /// Whether the agent is up: its providers' threads run.

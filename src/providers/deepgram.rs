@@ -1,5 +1,6 @@
 //! Speech to text by Deepgram Flux, over a WebSocket: 20 ms frames up, turns down.
 
+mod eager;
 mod outbox;
 mod turns;
 
@@ -10,12 +11,14 @@ use super::{EarsIo, Transcriber};
 use crate::agent::{EarsEvent, Failure, FailureKind};
 use crate::config::{Endpoint, SttFormat};
 use crate::time::Instant;
+use eager::Eagerness;
 use outbox::Outbox;
+use parking_lot::Mutex;
 use std::time::Duration;
 use turns::{Said, Turned, Turns};
 
 /// The confidence at which Flux ends a turn: the vendor's default, 0.5 to 1.0.
-const EOT_THRESHOLD: &str = "0.7";
+const EOT_THRESHOLD: f64 = 0.7;
 /// Silence after speech that ends a turn whatever the confidence: the vendor's default, in milliseconds.
 const EOT_TIMEOUT: Duration = Duration::from_millis(5000);
 /// How long `Connected` is waited for after the upgrade; a server that dislikes a parameter may just say nothing.
@@ -38,6 +41,10 @@ const LIVED_MIN: Duration = Duration::from_secs(5);
 /// Frames sent at one go while there is a backlog, and how often: eight times real time.
 const BURST_FRAMES: usize = 8;
 const BURST_EVERY: Duration = Duration::from_millis(20);
+/// How long the answer to a change of settings is waited for; one at a time is what Flux wants.
+const CONFIGURE_MAX: Duration = Duration::from_secs(5);
+/// How far the eager threshold must have moved for a change of settings, in hundredths.
+const CONFIGURE_STEP: u32 = 2;
 /// How long the goodbye may take.
 const CLOSE_MAX: Duration = Duration::from_millis(300);
 /// Messages read at one go, so that a flood cannot keep frames from being sent.
@@ -48,13 +55,15 @@ pub struct Flux {
     endpoint: Endpoint,
     format: SttFormat,
     trust: Trust,
+    /// Set where eager ends of turns are wanted; shared by all calls.
+    eager: Option<Mutex<Eagerness>>,
 }
 
 impl Flux {
     /// Makes the ears that listen at `endpoint` (base URL without the path) and are sent audio as `format`.
     #[must_use]
     pub fn new(endpoint: &Endpoint, format: SttFormat) -> Self {
-        Self { endpoint: endpoint.clone(), format, trust: Trust::web() }
+        Self { endpoint: endpoint.clone(), format, trust: Trust::web(), eager: None }
     }
 
     /// Checks the server's certificate against `trust`.
@@ -64,17 +73,34 @@ impl Flux {
         self
     }
 
-    fn target(&self) -> Result<Target, SocketError> {
+    /// Tells probable ends of turns before they are sure, and so eagerly that a share of `waste_max` of the drafts that
+    /// are begun on them is thrown away.
+    #[must_use]
+    pub fn with_eager_ends(mut self, waste_max: f64) -> Self {
+        self.eager = Some(Mutex::new(Eagerness::new(waste_max, EOT_THRESHOLD)));
+        self
+    }
+
+    /// Returns the eager threshold in hundredths.
+    fn eager(&self) -> Option<u32> {
+        self.eager.as_ref().map(|eager| eager.lock().hundredths())
+    }
+
+    /// Returns where a connection goes that begins with this eager threshold.
+    fn target(&self, eager: Option<u32>) -> Result<Target, SocketError> {
         let (encoding, sample_rate) = match self.format {
             SttFormat::Pcm16 => ("linear16", 16_000),
             SttFormat::Mulaw => ("mulaw", 8_000),
         };
         let model = query_value(&self.endpoint.model);
         let timeout = EOT_TIMEOUT.as_millis();
-        let path = format!(
+        let mut path = format!(
             "/v2/listen?model={model}&encoding={encoding}&sample_rate={sample_rate}\
              &eot_threshold={EOT_THRESHOLD}&eot_timeout_ms={timeout}"
         );
+        if let Some(eager) = eager {
+            path.push_str(&format!("&eager_eot_threshold={}", share(eager)));
+        }
         let target = Target::new(&self.endpoint.base_url, &path)?;
         Ok(target.auth("Authorization", "Token ", &self.endpoint.key))
     }
@@ -85,9 +111,16 @@ impl Transcriber for Flux {
         "flux"
     }
 
+    fn learn(&self, kept: bool) {
+        if let Some(eager) = &self.eager {
+            eager.lock().learn(kept);
+        }
+    }
+
     fn run(&self, io: EarsIo) {
-        match self.target() {
-            Ok(target) => Session::new(self, target, io).run(),
+        let eager = self.eager();
+        match self.target(eager) {
+            Ok(target) => Session::new(self, target, eager, io).run(),
             Err(error) => io.events.send(EarsEvent::Failed(error.failure("deepgram"))),
         }
     }
@@ -97,6 +130,11 @@ impl Transcriber for Flux {
 struct Session<'a> {
     flux: &'a Flux,
     target: Target,
+    /// The eager threshold that `target` asks for, in hundredths; and the one that the connection has, unless it has refused
+    /// to change it.
+    eager: [Option<u32>; 2],
+    /// Until when the answer to a change of it is waited for.
+    configuring: Option<Instant>,
     io: EarsIo,
     link: Link,
     turns: Turns,
@@ -126,11 +164,13 @@ enum Link {
 const SOCKET: mio::Token = mio::Token(1);
 
 impl<'a> Session<'a> {
-    fn new(flux: &'a Flux, target: Target, io: EarsIo) -> Self {
+    fn new(flux: &'a Flux, target: Target, eager: Option<u32>, io: EarsIo) -> Self {
         let now = io.clock.now();
         Self {
             flux,
             target,
+            eager: [eager; 2],
+            configuring: None,
             io,
             link: Link::Down(now),
             turns: Turns::default(),
@@ -178,6 +218,7 @@ impl<'a> Session<'a> {
             _ => {}
         }
         self.receive()?;
+        self.configure(now)?;
         self.send(now)?;
         self.watch(now)
     }
@@ -230,6 +271,9 @@ impl<'a> Session<'a> {
                     self.outbox.acknowledge(self.turns.window_end());
                 }
             }
+            Said::Configured { taken: true } => self.configuring = None,
+            // What it dislikes once it dislikes again.
+            Said::Configured { taken: false } => (self.eager[1], self.configuring) = (None, None),
             Said::Other => {}
         }
         self.heard = (now, self.outbox.sent_frames());
@@ -249,6 +293,24 @@ impl<'a> Session<'a> {
             }
         };
         self.io.events.send_at(now, event);
+    }
+
+    /// Has Flux take the eager threshold as it stands, where that has moved far enough.
+    fn configure(&mut self, now: Instant) -> Result<(), Lost> {
+        if self.configuring.is_some_and(|until| now < until) {
+            return Ok(());
+        }
+        let (Link::Ready(socket), [_, Some(has)], Some(wanted)) = (&mut self.link, self.eager, self.flux.eager())
+        else {
+            return Ok(());
+        };
+        if wanted.abs_diff(has) >= CONFIGURE_STEP {
+            let eager = share(wanted);
+            socket.send_text(format!(r#"{{"type":"Configure","thresholds":{{"eager_eot_threshold":{eager}}}}}"#))?;
+            self.eager[1] = Some(wanted);
+            self.configuring = Some(now + CONFIGURE_MAX);
+        }
+        Ok(())
     }
 
     /// Sends what waits: a live frame at once, a backlog in bursts, since Flux gives no rate that it takes.
@@ -318,6 +380,8 @@ impl<'a> Session<'a> {
         let wait = BACKOFF.get(self.failures).filter(|_| failure.kind != FailureKind::Refused).ok_or(failure)?;
         self.failures += 1;
         self.heard = (now, 0);
+        // The next connection begins with what its address asks for.
+        (self.eager[1], self.configuring) = (self.eager[0], None);
         self.link = Link::Down(now + *wait);
         Ok(())
     }
@@ -385,6 +449,11 @@ impl Lost {
             Self::Stalled(what) => Failure { kind: FailureKind::Stalled, text: format!("deepgram: the server {what}") },
         }
     }
+}
+
+/// Returns `hundredths` as Flux reads a share.
+fn share(hundredths: u32) -> String {
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 /// Escapes what is not allowed in a query's value (RFC 3986 §3.4).

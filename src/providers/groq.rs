@@ -42,8 +42,8 @@ const RETRY_WAIT: Duration = Duration::from_millis(250);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 /// How long after its last use a connection is used just to keep it: the pool drops it after 55 s, servers after 60 s and more.
 const WARM_EVERY: Duration = Duration::from_secs(40);
-/// Threads of one session: one that answers, one that warms a connection, two that are still being cut.
-const WORKERS_MAX: usize = 4;
+/// Threads of one session: one that answers, one that warms a connection, and the drafts of a turn that are still being cut.
+const WORKERS_MAX: usize = 5;
 /// What workers may have told and the session not yet read.
 const TOLD_MAX: usize = 256;
 
@@ -312,6 +312,7 @@ impl<'a> Session<'a> {
                 asked.sent = true;
                 MindEvent::Sent
             }
+            News::Allowance(left) => MindEvent::Allowance { left },
             News::Progress => {
                 asked.due = told.at + self.chat.patience.next;
                 return;

@@ -32,6 +32,11 @@ pub trait Transcriber: Send + Sync {
     fn computes(&self) -> bool {
         false
     }
+    /// Takes what came of a reply that was drafted on an eager end of turn in any of the calls: whether it was `kept`. Ears
+    /// whose eagerness can be set keep the share of the others within a budget by it.
+    fn learn(&self, kept: bool) {
+        let _ = kept;
+    }
     /// Runs one call's session.
     fn run(&self, io: EarsIo);
 }

@@ -1,7 +1,11 @@
 //! Which address this call's media come from and go to: learned from the description, the signalling and the packets.
 //!
 //! Whoever can make us send to them hears the call (RTP Bleed), and whoever can make us listen speaks to the agent (RTP
-//! Inject). So only hosts that the signalling names may send, the best of them wins, and once one is confirmed it stays.
+//! Inject). So only hosts that the signalling names may send, the best of them wins, and once one is confirmed it stays. Where
+//! the call is encrypted a packet's tag says whose it is, and its address is only where to send to.
+//!
+//! What is left without SRTP: who sends from the peer's own host before it does, or behind the same NAT from the same address
+//! and port, cannot be told from it.
 
 use super::packet::Header;
 use super::{Discard, SequenceNumber, Ssrc};
@@ -39,6 +43,22 @@ pub struct Expected {
     pub signalling: IpAddr,
 }
 
+/// Where a packet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether the packet's tag says that it is the peer's ([`super::srtp`]).
+    pub authenticated: bool,
+}
+
+/// An address alone says nothing of who is behind it.
+impl From<SocketAddr> for Source {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, authenticated: false }
+    }
+}
+
 /// How a call's media port is guarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -63,7 +83,7 @@ enum Rank {
     DescribedHost,
     /// The host that the signalling comes from, any port.
     SignallingHost,
-    /// Anybody, where the settings say so.
+    /// Anybody, where the settings say so or the packet is authenticated.
     Anybody,
 }
 
@@ -114,16 +134,19 @@ impl Latch {
         }
     }
 
-    /// Lets an RTP packet in, or not. `header` is its own, read before.
+    /// Lets an RTP packet in, or not. `header` is its own, read before. One that is authenticated is the peer's and is let in
+    /// from anywhere; we send to where it comes from once nothing has come from the address before it for a moment, so that
+    /// nobody who copies packets draws ours away while they last.
     ///
     /// # Errors
     /// [`Discard::Foreign`] for a source that is not this call's, [`Discard::Unconfirmed`] for one that may yet be.
     ///
     /// # Real-time
     /// Constant time.
-    pub fn admit(&mut self, source: SocketAddr, header: &Header, now: Instant) -> Result<(), Discard> {
-        let source = canonical(source);
-        let rank = self.rank(source);
+    pub fn admit(&mut self, source: impl Into<Source>, header: &Header, now: Instant) -> Result<(), Discard> {
+        let Source { address, authenticated } = source.into();
+        let source = canonical(address);
+        let rank = self.rank(source).or(authenticated.then_some(Rank::Anybody));
         if let Some(confirmed) = &mut self.confirmed {
             if confirmed.source == source {
                 confirmed.heard = now;
@@ -131,18 +154,20 @@ impl Latch {
                 return Ok(());
             }
             let same_stream = confirmed.source.ip() == source.ip() && confirmed.ssrc == header.ssrc;
-            if same_stream && now.since(confirmed.heard) > MOVE_QUIET {
+            let quiet = now.since(confirmed.heard);
+            if same_stream && quiet > MOVE_QUIET || authenticated && quiet > CANDIDATE_QUIET {
                 confirmed.source = source;
                 confirmed.heard = now;
+                confirmed.ssrc = header.ssrc;
                 return Ok(());
             }
             let better = now < confirmed.learning_ends && rank.is_some_and(|rank| rank < confirmed.rank);
             if !better {
-                return Err(Discard::Foreign);
+                return if authenticated { Ok(()) } else { Err(Discard::Foreign) };
             }
         }
         let rank = rank.ok_or(Discard::Foreign)?;
-        if rank != Rank::Described && !self.try_out(source, rank, header, now) {
+        if rank != Rank::Described && !authenticated && !self.try_out(source, rank, header, now) {
             return Err(Discard::Unconfirmed);
         }
         let learning_ends = self.confirmed.map_or(now + LEARNING, |confirmed| confirmed.learning_ends);
@@ -201,18 +226,20 @@ impl Latch {
         }
     }
 
-    /// Lets an RTCP datagram in, or not: it must come from the host that RTP comes from, whatever the port.
+    /// Lets an RTCP datagram in, or not: it must come from the host that RTP comes from, whatever the port, or be
+    /// authenticated.
     ///
     /// # Real-time
     /// Constant time.
-    pub fn admit_rtcp(&mut self, source: SocketAddr) -> Result<(), Discard> {
-        let source = canonical(source);
+    pub fn admit_rtcp(&mut self, source: impl Into<Source>) -> Result<(), Discard> {
+        let Source { address, authenticated } = source.into();
+        let source = canonical(address);
         let admitted = match &self.confirmed {
             Some(confirmed) => confirmed.source.ip() == source.ip(),
             None => self.rank(source).is_some(),
         };
         if !admitted {
-            return Err(Discard::Foreign);
+            return if authenticated { Ok(()) } else { Err(Discard::Foreign) };
         }
         self.rtcp = Some(source);
         Ok(())
@@ -518,5 +545,43 @@ mod tests {
         let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
         assert_eq!(send(&mut latch, "[::ffff:198.51.100.1]:4000", 1, 0..1, 0), Ok(()));
         assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")));
+    }
+
+    /// Admits one authenticated packet of stream 1.
+    fn authenticated(latch: &mut Latch, from: &str, number: u16, ms: u64) -> Result<(), Discard> {
+        let header = Header {
+            marker: false,
+            payload_type: PayloadType(0),
+            sequence: SequenceNumber(number),
+            timestamp: RtpTimestamp(0),
+            ssrc: Ssrc(1),
+        };
+        latch.admit(Source { address: addr(from), authenticated: true }, &header, Instant::from_millis(ms))
+    }
+
+    #[test]
+    fn what_is_authenticated_is_let_in_from_anywhere_and_sent_to_at_once() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        assert_eq!(authenticated(&mut latch, "203.0.113.9:7000", 1, 0), Ok(()));
+        assert_eq!(latch.destination(), Some(addr("203.0.113.9:7000")));
+        // What the description names is better still, for as long as we learn.
+        assert_eq!(authenticated(&mut latch, "198.51.100.1:4000", 2, 20), Ok(()));
+        assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")));
+    }
+
+    #[test]
+    fn who_copies_packets_does_not_draw_ours_away() {
+        let mut latch = latch("198.51.100.1:4000", "198.51.100.1");
+        for n in 0..100 {
+            // Whichever comes first is the one that is no replay.
+            let from = if n % 3 == 2 { "203.0.113.9:7000" } else { "198.51.100.1:4000" };
+            assert_eq!(authenticated(&mut latch, from, n, u64::from(n) * 20), Ok(()));
+            assert_eq!(latch.destination(), Some(addr("198.51.100.1:4000")));
+        }
+        // A phone that has really moved is followed.
+        assert_eq!(authenticated(&mut latch, "203.0.113.9:7000", 100, 2181), Ok(()));
+        assert_eq!(latch.destination(), Some(addr("203.0.113.9:7000")));
+        assert_eq!(latch.admit_rtcp(Source { address: addr("192.0.2.5:1"), authenticated: true }), Ok(()));
+        assert_eq!(latch.rtcp_destination().map(|to| to.ip()), Some(addr("203.0.113.9:7000").ip()));
     }
 }

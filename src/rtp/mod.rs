@@ -1,8 +1,8 @@
 //! Bytes on the media wire.
 //!
 //! A datagram is told apart and read by [`packet`], let in by [`latch`], placed by [`receiver`]; [`telephone_event`] reads
-//! keys. [`sender`] numbers what we send. [`rtcp`] is the report that both sides give each other. Everything is fixed in
-//! size and works on borrowed bytes; nothing from the wire can make it panic or grow.
+//! keys. [`sender`] numbers what we send. [`rtcp`] is the report that both sides give each other. [`srtp`] keeps both from
+//! strangers. Everything is fixed in size and works on borrowed bytes; nothing from the wire can make it panic or grow.
 
 pub mod latch;
 pub mod packet;
@@ -10,6 +10,7 @@ pub mod receiver;
 pub mod rtcp;
 pub mod sender;
 pub mod sequence;
+pub mod srtp;
 pub mod telephone_event;
 
 use std::fmt;
@@ -63,11 +64,15 @@ pub enum Discard {
     TooLong,
     /// Held for a gap when the stream went on far ahead of it.
     Overrun,
+    /// Without a right tag, in a call that is encrypted: of a stranger, or not encrypted (RFC 3711 §3.3).
+    Authentication,
+    /// With a right tag, and here before; or of the one source too many that would have to be known (RFC 3711 §3.3.2).
+    Replay,
 }
 
 impl Discard {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NotRtp,
         Self::Malformed,
         Self::Foreign,
@@ -78,6 +83,8 @@ impl Discard {
         Self::Duplicate,
         Self::TooLong,
         Self::Overrun,
+        Self::Authentication,
+        Self::Replay,
     ];
 
     /// Returns the reason as a label of a metric.
@@ -94,6 +101,8 @@ impl Discard {
             Self::Duplicate => "duplicate",
             Self::TooLong => "too_long",
             Self::Overrun => "overrun",
+            Self::Authentication => "authentication",
+            Self::Replay => "replay",
         }
     }
 }

@@ -12,6 +12,10 @@ const DROPOUT_MAX: i64 = 3000;
 /// A sequence number this far behind is not reordering but another stream (RFC 3550 A.1, `MAX_MISORDER`).
 const MISORDER_MAX: i64 = 100;
 
+/// How far the timestamp of a talkspurt's first packet may slip against the wall and still tell of the network, in its units:
+/// 100 ms. Some senders stop their timestamps in a pause, or count it in whole packets.
+const PAUSE_SLIP_MAX: u64 = CLOCK_RATE as u64 / 10;
+
 /// A packet's place in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -77,7 +81,7 @@ impl Receiver {
             None => self.admit(header)?,
         };
         if timed && let Some(stream) = &mut self.stream {
-            stream.measure(place.timestamp, arrived);
+            stream.measure(place.timestamp, arrived, header.marker);
         }
         Ok(place)
     }
@@ -155,13 +159,17 @@ impl Stream {
         Place { sequence, timestamp: self.timestamp.extend(header.timestamp), restarted: false }
     }
 
-    fn measure(&mut self, timestamp: u64, arrived: Instant) {
+    fn measure(&mut self, timestamp: u64, arrived: Instant, talkspurt: bool) {
         // 8 timestamp units a millisecond: nanoseconds / 125,000.
         let arrived = (arrived.as_nanos() / (1_000_000_000 / u64::from(CLOCK_RATE))).cast_signed();
         let transit = arrived.wrapping_sub(timestamp.cast_signed());
         if let Some(before) = self.transit.replace(transit) {
+            let difference = transit.wrapping_sub(before).unsigned_abs();
+            if talkspurt && difference > PAUSE_SLIP_MAX {
+                return;
+            }
             // A sender that jumps its timestamp would else make a jitter that takes minutes to go away.
-            let difference = transit.wrapping_sub(before).unsigned_abs().min(u64::from(CLOCK_RATE));
+            let difference = difference.min(u64::from(CLOCK_RATE));
             self.jitter_16 = self.jitter_16 + difference - ((self.jitter_16 + 8) >> 4);
         }
     }
@@ -296,6 +304,27 @@ mod tests {
         let jumped = header(1, 2000, 0x7000_0000);
         assert!(receiver.receive(&jumped, at(40_000), true).is_ok());
         assert!(receiver.jitter() < Duration::from_millis(80));
+    }
+
+    #[test]
+    fn a_pause_is_no_jitter_whatever_the_timestamps_make_of_it() {
+        for stands_still in [false, true] {
+            let mut receiver = Receiver::new();
+            let (mut ms, mut timestamp, mut pauses) = (0u64, 0u32, 0);
+            for n in 0..1000u16 {
+                let begins = n % 50 == 0;
+                if begins {
+                    // Five seconds of nothing, in which the timestamp goes on or not.
+                    ms += 5000;
+                    timestamp = timestamp.wrapping_add(if stands_still { 0 } else { 40_000 });
+                    pauses += 1;
+                }
+                let header = Header { marker: begins, ..header(1, n, timestamp) };
+                assert!(receiver.receive(&header, at(ms), true).is_ok());
+                (ms, timestamp) = (ms + 20, timestamp.wrapping_add(160));
+            }
+            assert_eq!((pauses, receiver.jitter()), (20, Duration::ZERO), "stands still: {stands_still}");
+        }
     }
 
     #[test]

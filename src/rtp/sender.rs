@@ -18,12 +18,13 @@ pub struct Sender {
 
 impl Sender {
     /// Begins a stream at random numbers, so that neither a guess nor an old stream fits it. Its SSRC is never 0, which peers
-    /// report on before they have heard anything.
+    /// report on before they have heard anything. The sequence begins in its lower half: where the first packets are lost
+    /// around a wrap, an SRTP receiver cannot know that there was one.
     #[must_use]
     pub fn new(rng: &mut fastrand::Rng) -> Self {
         Self {
             ssrc: Ssrc(rng.u32(1..)),
-            sequence: rng.u16(..),
+            sequence: rng.u16(..1 << 15),
             timestamp: rng.u32(..),
             broken: true,
             talking: false,

@@ -1,13 +1,16 @@
 //! The answer to an offer, and our own offer: codec, direction, ptime (RFC 3264 §5, §6, §8).
 
+use super::crypto::{self, Crypto, Cryptos, Keyring, Keys};
 use super::description::{Connection, Direction, Media, Origin, RtpMap};
 use super::{Agreed, Description, Encoding, Error, RemoteAddress};
+use crate::config;
 use std::net::{IpAddr, SocketAddr};
 
-/// The transport that we speak.
-const TRANSPORT: &str = "RTP/AVP";
-/// The payload type of telephone events in our own offers; the usual one, though any dynamic one would do.
+/// The payload type of telephone events in our own first offers; the usual one, though any dynamic one would do.
 const TELEPHONE_EVENT: u8 = 101;
+/// Its name in an `rtpmap` (RFC 4733 §2.4.1), and that of comfort noise (RFC 3389 §5.1).
+const TELEPHONE_EVENT_NAME: &str = "telephone-event";
+const COMFORT_NOISE: &str = "CN";
 /// The keys that we hear: digits, `*`, `#`, `A` to `D`, and the hook flash (RFC 4733 table 3).
 const EVENTS: &str = "0-16";
 /// The packet time that we send and ask for, in milliseconds (RFC 3551 §4.2).
@@ -23,6 +26,9 @@ pub struct Negotiation {
     local: SocketAddr,
     /// The description that went out last: re-offers keep its streams, and a change of it raises the version.
     last: Option<Description>,
+    /// The codec in use, and the payload type of telephone events: a re-offer asks to go on with them.
+    used: Option<(Encoding, Option<u8>)>,
+    keyring: Keyring,
 }
 
 impl Negotiation {
@@ -30,7 +36,19 @@ impl Negotiation {
     /// is random, below 2^62 (RFC 8866 §5.2).
     #[must_use]
     pub fn new(session_id: u64, local: SocketAddr) -> Self {
-        Self { session_id, version: session_id, local, last: None }
+        Self { session_id, version: session_id, local, last: None, used: None, keyring: Keyring::default() }
+    }
+
+    /// Lets the call be encrypted, as `keyring` allows.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Keyring) -> Self {
+        Self { keyring, ..self }
+    }
+
+    /// Returns the keys that are agreed upon, where the call is encrypted.
+    #[must_use]
+    pub const fn keys(&self) -> Option<&Keys> {
+        self.keyring.keys.as_ref()
     }
 
     /// Puts `address` in place of the address in our descriptions from here on.
@@ -44,17 +62,26 @@ impl Negotiation {
     /// What is wrong with the offer; the session stays as it was.
     pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Agreed), Error> {
         let offer = Description::parse(offer)?;
-        let (index, media, codec) = choose(&offer)?;
+        let (index, media, codec, crypto) = choose(&offer, self.keyring.mode)?;
+        let keys = crypto.map(|crypto| self.keyring.keys_for(crypto)).transpose()?;
         let direction = our_direction(&offer, media);
-        let telephone_event = telephone_event(media);
-        let ours =
-            Media { direction: Some(direction), rtcp_mux: media.rtcp_mux, ..self.audio(&[codec], telephone_event) };
+        let (telephone_event, comfort_noise) = (telephone_event(media), comfort_noise(media));
+        let ours = Media {
+            direction: Some(direction),
+            rtcp_mux: media.rtcp_mux,
+            transport: media.transport.clone(),
+            cryptos: Cryptos::of(
+                crypto.zip(keys.as_ref()).map(|(theirs, keys)| theirs.answered(keys)).into_iter().collect(),
+            ),
+            ..self.audio(&[codec], comfort_noise, telephone_event)
+        };
         let agreed = Agreed {
             encoding: codec.0,
             payload_type_sent: codec.1,
             payload_types_received: Encoding::ALL.map(|encoding| (encoding == codec.0).then_some(codec.1)),
             telephone_event_sent: telephone_event,
             telephone_event_received: telephone_event,
+            comfort_noise_received: comfort_noise,
             direction,
             held: !direction.sends(),
             remote: remote(&offer, media),
@@ -65,17 +92,27 @@ impl Negotiation {
         // Every other stream is refused, in its place (RFC 3264 §6).
         let mut answered: Vec<Media> = offer.media.iter().map(refused).collect();
         answered[index] = ours;
+        self.used = Some((codec.0, telephone_event));
+        self.keyring.keys = keys;
         Ok((self.describe(answered), agreed))
     }
 
     /// Returns our offer, for an INVITE or re-INVITE without one. Streams of the session so far keep their places (RFC 3264
-    /// §8).
+    /// §8), and the codec in use comes first, so that a refresh changes nothing. Comfort noise is not offered: the room that the
+    /// caller is in is worth more to the recogniser than its level.
     pub fn offer(&mut self) -> Vec<u8> {
-        let codecs = Encoding::ALL.map(|encoding| (encoding, encoding.payload_type()));
+        let (used, event) = self.used.map_or((None, None), |(used, event)| (Some(used), event));
+        let others = Encoding::PREFERENCE.into_iter().filter(|encoding| Some(*encoding) != used);
+        let codecs: Vec<(Encoding, u8)> =
+            used.into_iter().chain(others).map(|encoding| (encoding, encoding.payload_type())).collect();
+        let transport = self.last.iter().flat_map(|last| &last.media).find(|media| media.port != 0);
+        let (transport, cryptos) = self.keyring.offer(transport.map(|media| media.transport.as_str()));
         let audio = Media {
             direction: Some(Direction::SendRecv),
             rtcp_mux: false,
-            ..self.audio(&codecs, Some(TELEPHONE_EVENT))
+            transport,
+            cryptos,
+            ..self.audio(&codecs, None, Some(event.unwrap_or(TELEPHONE_EVENT)))
         };
         let mut offered: Vec<Media> = self.last.iter().flat_map(|last| &last.media).map(refused).collect();
         let used = self.last.iter().flat_map(|last| &last.media).position(|media| media.port != 0);
@@ -96,22 +133,27 @@ impl Negotiation {
         if answer.media.len() != offer.media.len() {
             return Err(Error::NotAnAnswer);
         }
-        let index = offer.media.iter().position(|media| media.port != 0).ok_or(Error::NotAnAnswer)?;
+        let (index, offered) =
+            offer.media.iter().enumerate().find(|(_, media)| media.port != 0).ok_or(Error::NotAnAnswer)?;
         let media = answer.media.get(index).ok_or(Error::NotAnAnswer)?;
-        let ours = offer.media.get(index).ok_or(Error::NotAnAnswer)?;
-        if media.port == 0 || media.kind != "audio" || !media.transport.eq_ignore_ascii_case(TRANSPORT) {
+        if media.port == 0 || media.kind != "audio" || !media.transport.eq_ignore_ascii_case(&offered.transport) {
             return Err(Error::NotAnAnswer);
         }
+        let keys = self.keyring.accept(offered, media)?;
         let (encoding, payload_type_sent) = codec(media).ok_or(Error::NoCommonCodec)?;
         let telephone_event_sent = telephone_event(media);
+        let telephone_event_received = telephone_event_sent.and_then(|_| telephone_event(offered));
+        self.used = Some((encoding, telephone_event_received));
         let direction = our_direction(&answer, media);
+        self.keyring.keys = keys;
         Ok(Agreed {
             encoding,
             payload_type_sent,
             // What we offered we are to take, whichever the answer names first.
-            payload_types_received: Encoding::ALL.map(|encoding| offered(ours, encoding)),
+            payload_types_received: Encoding::ALL.map(|encoding| payload_type_of(offered, encoding.name())),
             telephone_event_sent,
-            telephone_event_received: telephone_event_sent.and_then(|_| telephone_event(ours)),
+            telephone_event_received,
+            comfort_noise_received: None,
             direction,
             held: !direction.sends(),
             remote: remote(&answer, media),
@@ -121,22 +163,17 @@ impl Negotiation {
         })
     }
 
-    /// Our audio stream with these codecs.
-    fn audio(&self, codecs: &[(Encoding, u8)], telephone_event: Option<u8>) -> Media {
-        let mut rtpmaps: Vec<RtpMap> = codecs
-            .iter()
-            .map(|(encoding, payload_type)| RtpMap {
-                payload_type: *payload_type,
-                encoding: encoding.name().into(),
-                clock_rate: 8000,
-            })
-            .collect();
-        let event = |payload_type| RtpMap { payload_type, encoding: "telephone-event".into(), clock_rate: 8000 };
-        rtpmaps.extend(telephone_event.map(event));
+    /// Our audio stream with these codecs, and with the payload types of what else it may hold.
+    fn audio(&self, codecs: &[(Encoding, u8)], comfort_noise: Option<u8>, telephone_event: Option<u8>) -> Media {
+        let map = |encoding: &str, payload_type| RtpMap { payload_type, encoding: encoding.into(), clock_rate: 8000 };
+        let codecs = codecs.iter().map(|(encoding, payload_type)| map(encoding.name(), *payload_type));
+        let comfort_noise = comfort_noise.map(|payload_type| map(COMFORT_NOISE, payload_type));
+        let event = telephone_event.map(|payload_type| map(TELEPHONE_EVENT_NAME, payload_type));
+        let rtpmaps: Vec<RtpMap> = codecs.chain(comfort_noise).chain(event).collect();
         Media {
             kind: "audio".into(),
             port: self.local.port(),
-            transport: TRANSPORT.into(),
+            transport: crypto::AVP.into(),
             formats: rtpmaps.iter().map(|map| map.payload_type.to_string()).collect(),
             rtpmaps,
             fmtps: telephone_event.map(|payload_type| (payload_type, EVENTS.into())).into_iter().collect(),
@@ -160,16 +197,18 @@ impl Negotiation {
     }
 }
 
-/// Chooses the stream and its codec: the first audio stream that has one of ours, and of its codecs the first.
-fn choose(offer: &Description) -> Result<(usize, &Media, (Encoding, u8)), Error> {
+/// A stream of an offer that is taken: where it stands, its codec, and its keys where it is encrypted.
+type Chosen<'a> = (usize, &'a Media, (Encoding, u8), Option<&'a Crypto>);
+
+/// Chooses the stream and its codec: the first audio stream that has one of ours and is as secret as `mode` wants it, and of
+/// its codecs the first.
+fn choose(offer: &Description, mode: config::Srtp) -> Result<Chosen<'_>, Error> {
     let mut error = Error::NoAudio;
     for (index, media) in offer.media.iter().enumerate().filter(|(_, media)| media.kind == "audio" && media.port != 0) {
-        if !media.transport.eq_ignore_ascii_case(TRANSPORT) {
-            error = Error::Transport;
-        } else if let Some(codec) = codec(media) {
-            return Ok((index, media, codec));
-        } else {
-            error = Error::NoCommonCodec;
+        match (crypto::choose(mode, media), codec(media)) {
+            (Ok(crypto), Some(codec)) => return Ok((index, media, codec, crypto)),
+            (Ok(_), None) => error = Error::NoCommonCodec,
+            (Err(refused), _) => error = refused,
         }
     }
     Err(error)
@@ -185,20 +224,23 @@ fn codec(media: &Media) -> Option<(Encoding, u8)> {
     })
 }
 
-/// The payload type under which the stream names the codec.
-fn offered(media: &Media, encoding: Encoding) -> Option<u8> {
-    media.formats.iter().find_map(|format| match media.encoding_of(format)? {
-        (payload_type, name, 8000) if name.eq_ignore_ascii_case(encoding.name()) => Some(payload_type),
-        _ => None,
-    })
-}
-
 /// The payload type of telephone events at our clock rate.
 fn telephone_event(media: &Media) -> Option<u8> {
-    media.formats.iter().find_map(|format| match media.encoding_of(format)? {
-        (payload_type, name, 8000) if name.eq_ignore_ascii_case("telephone-event") => Some(payload_type),
-        _ => None,
-    })
+    payload_type_of(media, TELEPHONE_EVENT_NAME)
+}
+
+/// The payload type of comfort noise at our clock rate. Whoever offers it pauses in silence, and is to tell how loud that is.
+fn comfort_noise(media: &Media) -> Option<u8> {
+    payload_type_of(media, COMFORT_NOISE)
+}
+
+fn payload_type_of(media: &Media, encoding: &str) -> Option<u8> {
+    let (payload_type, ..) = media
+        .formats
+        .iter()
+        .filter_map(|format| media.encoding_of(format))
+        .find(|(_, name, clock_rate)| name.eq_ignore_ascii_case(encoding) && *clock_rate == 8000)?;
+    Some(payload_type)
 }
 
 /// Mirrors the peer's direction; a wildcard address means that nothing is to be sent to it (RFC 3264 §8.4).
@@ -243,6 +285,7 @@ fn refused(media: &Media) -> Media {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use config::Srtp;
 
     const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n";
     const MICROSIP: &str = "m=audio 4000 RTP/AVP 8 0 120\r\na=rtcp:4001 IN IP4 192.0.2.7\r\na=rtpmap:8 PCMA/8000\r\n\
@@ -285,7 +328,11 @@ mod tests {
 
     #[test]
     fn the_offerer_s_order_decides() {
-        assert_eq!(answered("m=audio 4000 RTP/AVP 9 0 8\r\n").1.encoding, Encoding::Pcmu);
+        assert_eq!(answered("m=audio 4000 RTP/AVP 18 0 8\r\n").1.encoding, Encoding::Pcmu);
+        let (answer, agreed) = answered("m=audio 4000 RTP/AVP 9 0 8\r\n");
+        assert_eq!((agreed.encoding, agreed.payload_type_sent), (Encoding::G722, 9));
+        assert!(answer.contains("m=audio 10000 RTP/AVP 9\r\na=rtpmap:9 G722/8000\r\n"), "{answer}");
+        assert_eq!(answered("m=audio 4000 RTP/AVP 8 9\r\n").1.encoding, Encoding::Pcma);
         let dynamic = "m=audio 4000 RTP/AVP 96 97 0\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:97 pcma/8000/1\r\n";
         let (answer, agreed) = answered(dynamic);
         assert_eq!((agreed.encoding, agreed.payload_type_sent), (Encoding::Pcma, 97));
@@ -297,6 +344,18 @@ mod tests {
         let (_, agreed) = answered("m=audio 4000 RTP/AVP 111 x 200 0 101\r\na=rtpmap:101 telephone-event/16000\r\n");
         assert_eq!((agreed.encoding, agreed.telephone_event_sent), (Encoding::Pcmu, None));
         assert_eq!(refusal("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 PCMU/16000\r\n"), Error::NoCommonCodec);
+        assert_eq!(refusal("m=audio 4000 RTP/AVP 9\r\na=rtpmap:9 G722/16000\r\n"), Error::NoCommonCodec);
+    }
+
+    #[test]
+    fn comfort_noise_is_taken_where_it_is_offered() {
+        let (answer, agreed) = answered("m=audio 4000 RTP/AVP 0 13 101\r\na=rtpmap:101 telephone-event/8000\r\n");
+        assert_eq!(agreed.comfort_noise_received, Some(13));
+        assert!(answer.contains("m=audio 10000 RTP/AVP 0 13 101\r\n") && answer.contains("a=rtpmap:13 CN/8000\r\n"));
+        let (_, agreed) = answered("m=audio 4000 RTP/AVP 96 98 0\r\na=rtpmap:96 CN/16000\r\na=rtpmap:98 cn/8000\r\n");
+        assert_eq!((agreed.comfort_noise_received, agreed.encoding), (Some(98), Encoding::Pcmu));
+        assert_eq!(answered(MICROSIP).1.comfort_noise_received, None);
+        assert_eq!(refusal("m=audio 4000 RTP/AVP 13\r\n"), Error::NoCommonCodec, "no speech in it");
     }
 
     #[test]
@@ -348,7 +407,7 @@ mod tests {
     fn what_cannot_be_answered_is_refused_with_its_warning() {
         assert_eq!(refusal("m=audio 4000 RTP/SAVP 8 0\r\n"), Error::Transport);
         assert_eq!(refusal("m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n"), Error::Transport);
-        assert_eq!(refusal("m=audio 4000 RTP/AVP 9 18\r\n"), Error::NoCommonCodec);
+        assert_eq!(refusal("m=audio 4000 RTP/AVP 3 18\r\n"), Error::NoCommonCodec);
         assert_eq!(refusal("m=video 4000 RTP/AVP 96\r\n"), Error::NoAudio);
         assert_eq!(refusal("m=audio 0 RTP/AVP 0\r\n"), Error::NoAudio);
         assert_eq!(refusal(""), Error::NoAudio);
@@ -405,7 +464,7 @@ mod tests {
     fn a_refused_re_offer_changes_nothing() {
         let mut negotiation = negotiation();
         let first = negotiation.answer(&offer(MICROSIP)).expect("it is acceptable");
-        assert!(negotiation.answer(&offer("m=audio 4000 RTP/AVP 9\r\n")).is_err());
+        assert!(negotiation.answer(&offer("m=audio 4000 RTP/AVP 18\r\n")).is_err());
         assert_eq!(negotiation.answer(&offer(MICROSIP)), Ok(first));
     }
 
@@ -413,7 +472,7 @@ mod tests {
     fn a_late_offer_is_ours_and_its_answer_decides() {
         let mut negotiation = negotiation();
         let ours = String::from_utf8(negotiation.offer()).expect("it is text");
-        assert!(ours.contains("m=audio 10000 RTP/AVP 0 8 101\r\n"), "{ours}");
+        assert!(ours.contains("m=audio 10000 RTP/AVP 9 0 8 101\r\n"), "{ours}");
         // PJSIP's answer in the ACK, with another type for its events.
         let answer =
             offer("m=audio 4004 RTP/AVP 8 120\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:120 telephone-event/8000\r\n");
@@ -433,7 +492,7 @@ mod tests {
         negotiation.answer(&offer(&format!("m=video 4002 RTP/AVP 96\r\n{MICROSIP}"))).expect("it is acceptable");
         let ours = String::from_utf8(negotiation.offer()).expect("it is text");
         let media: Vec<&str> = ours.lines().filter(|line| line.starts_with("m=")).collect();
-        assert_eq!(media, ["m=video 0 RTP/AVP 96", "m=audio 10000 RTP/AVP 0 8 101"]);
+        assert_eq!(media, ["m=video 0 RTP/AVP 96", "m=audio 10000 RTP/AVP 8 9 0 120"], "first what is in use");
         assert!(ours.contains("o=- 77 78 "));
         let answer = offer("m=video 0 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 0\r\n");
         assert!(negotiation.read_answer(&answer).is_ok());
@@ -446,5 +505,171 @@ mod tests {
             negotiation.answer(&offer(&format!("{MICROSIP}c=IN IP6 2001:db8::2\r\n"))).expect("it is acceptable");
         assert!(String::from_utf8(answer).expect("it is text").contains("c=IN IP6 2001:db8::1\r\n"));
         assert_eq!(agreed.remote.known(), Some("[2001:db8::2]:4000".parse().expect("an address")));
+    }
+
+    /// What MicroSIP's stack offers: four lines, AES-256 first.
+    const CRYPTOS: &str = "a=crypto:1 AES_256_CM_HMAC_SHA1_80 \
+        inline:auOlaP9LnffeQBEddVNDIN9h5XKUlkPN9I7NN6OX9coEArlitMLNGv4LUqnnBg==\r\n\
+        a=crypto:2 AES_256_CM_HMAC_SHA1_32 \
+        inline:C1EY5wgTw6lN0GPNenHRu2WElvvCMjdrRbLbhLtycQkDQV8OHijhQwU8ZF3YjQ==\r\n\
+        a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:uVRFzqNsixRG86J5vjw/V6+xFBgFrmqhT5szfsFi\r\n\
+        a=crypto:4 AES_CM_128_HMAC_SHA1_32 inline:+b45ER2675uZhKXv6Du1CjY685mTZsIS4MEOH119\r\n";
+
+    /// Keys that count up, each unlike the one before.
+    fn random(bytes: &mut [u8]) -> bool {
+        use std::sync::atomic::{AtomicU8, Ordering};
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        bytes.fill(NEXT.fetch_add(1, Ordering::Relaxed));
+        true
+    }
+
+    fn secure(mode: Srtp) -> Negotiation {
+        negotiation().with_keyring(Keyring::new(mode, random))
+    }
+
+    fn with_keys(media: &str) -> Vec<u8> {
+        offer(&format!("{media}{CRYPTOS}"))
+    }
+
+    fn savp(media: &str) -> String {
+        media.replace("RTP/AVP", "RTP/SAVP")
+    }
+
+    fn lines(answer: &[u8], prefix: &str) -> Vec<String> {
+        let text = std::str::from_utf8(answer).expect("it is text");
+        text.lines().filter(|line| line.starts_with(prefix)).map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn keys_are_taken_and_given_in_the_offered_transport() {
+        for (media, mode) in [
+            (MICROSIP.to_owned(), Srtp::Optional),
+            (MICROSIP.to_owned(), Srtp::Mandatory),
+            (savp(MICROSIP), Srtp::Optional),
+            (savp(MICROSIP), Srtp::Mandatory),
+            (MICROSIP.replace("RTP/AVP", "RTP/SAVPF"), Srtp::Optional),
+        ] {
+            let mut negotiation = secure(mode);
+            let (answer, _) = negotiation.answer(&with_keys(&media)).expect("it is acceptable");
+            let keys = negotiation.keys().expect("it is encrypted");
+            let transport = media.split(' ').nth(2).expect("a transport");
+            assert_eq!(lines(&answer, "m="), [format!("m=audio 10000 {transport} 8 120")]);
+            let cryptos = lines(&answer, "a=crypto");
+            assert_eq!(cryptos.len(), 1, "{cryptos:?}");
+            assert!(cryptos[0].starts_with("a=crypto:1 AES_256_CM_HMAC_SHA1_80 inline:"), "{cryptos:?}");
+            assert_eq!(keys.suite, crypto::Suite::Aes256CmSha80);
+            assert_eq!((keys.ours.as_bytes().len(), &keys.theirs.as_bytes()[..3]), (46, &[0x6a, 0xe3, 0xa5][..]));
+            assert_eq!(Description::parse(&answer).expect("ours").media[0].cryptos.lines[0].key, keys.ours);
+        }
+    }
+
+    #[test]
+    fn without_encryption_keys_are_as_if_they_were_not_there() {
+        let (answer, _) = secure(Srtp::Off).answer(&with_keys(MICROSIP)).expect("it is acceptable");
+        assert_eq!(answer, answered(MICROSIP).0.into_bytes());
+        let error = secure(Srtp::Off).answer(&with_keys(&savp(MICROSIP))).expect_err("it insists");
+        assert_eq!((error, error.status()), (Error::Transport, 488));
+        let mut plain = secure(Srtp::Optional);
+        let (answer, _) = plain.answer(&offer(MICROSIP)).expect("it is acceptable");
+        assert!(lines(&answer, "a=crypto").is_empty() && plain.keys().is_none());
+    }
+
+    #[test]
+    fn what_has_to_be_encrypted_and_cannot_be_is_refused() {
+        let refused = |mode, body: &[u8]| secure(mode).answer(body).expect_err("it is not acceptable");
+        assert_eq!(refused(Srtp::Optional, &offer(&savp(MICROSIP))), Error::Crypto, "no keys");
+        assert_eq!(refused(Srtp::Mandatory, &offer(MICROSIP)), Error::Unencrypted);
+        let twice = format!("{}{CRYPTOS}{CRYPTOS}", savp(MICROSIP));
+        assert_eq!(refused(Srtp::Optional, &offer(&twice)), Error::Crypto, "each number twice");
+        let unsigned = CRYPTOS.replace("\r\n", " UNAUTHENTICATED_SRTP\r\n");
+        assert_eq!(refused(Srtp::Optional, &offer(&format!("{}{unsigned}", savp(MICROSIP)))), Error::Crypto);
+        for error in [Error::Crypto, Error::Unencrypted] {
+            assert!(error.status() == 488 && error.warning().is_some_and(|(code, _)| code == 399));
+        }
+        // Where it need not be, it is not.
+        let broken = format!("{MICROSIP}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n");
+        let mut negotiation = secure(Srtp::Optional);
+        assert!(negotiation.answer(&offer(&broken)).is_ok() && negotiation.keys().is_none());
+        let mut dry = self::negotiation().with_keyring(Keyring::new(Srtp::Optional, |_| false));
+        assert_eq!(dry.answer(&with_keys(&savp(MICROSIP))), Err(Error::Crypto), "no randomness");
+    }
+
+    #[test]
+    fn a_stream_in_the_clear_is_taken_where_the_encrypted_one_cannot_be() {
+        let both = format!("m=audio 4000 RTP/SAVP 0\r\n{MICROSIP}");
+        let (answer, _) = secure(Srtp::Optional).answer(&offer(&both)).expect("the second is acceptable");
+        assert_eq!(lines(&answer, "m="), ["m=audio 0 RTP/SAVP 0", "m=audio 10000 RTP/AVP 8 120"]);
+    }
+
+    #[test]
+    fn our_key_stays_as_long_as_theirs_does() {
+        let mut negotiation = secure(Srtp::Optional);
+        let (first, _) = negotiation.answer(&with_keys(MICROSIP)).expect("it is acceptable");
+        let keys = negotiation.keys().cloned();
+        let hold = with_keys(&format!("{MICROSIP}a=sendonly\r\n"));
+        negotiation.answer(&hold).expect("it is acceptable");
+        assert_eq!(negotiation.keys().cloned(), keys, "a hold");
+        assert!(negotiation.answer(&with_keys("m=audio 4000 RTP/AVP 9\r\n")).is_err());
+        assert_eq!(negotiation.keys().cloned(), keys, "a refused offer");
+        let (again, _) = negotiation.answer(&with_keys(MICROSIP)).expect("it is acceptable");
+        assert_eq!(lines(&again, "a=crypto"), lines(&first, "a=crypto"));
+        let other = CRYPTOS.replace("auOl", "buOl");
+        negotiation.answer(&offer(&format!("{MICROSIP}{other}"))).expect("it is acceptable");
+        let rekeyed = negotiation.keys().cloned().expect("it is encrypted");
+        assert!(keys.is_some_and(|keys| keys.ours != rekeyed.ours && keys.theirs != rekeyed.theirs));
+        negotiation.answer(&offer(MICROSIP)).expect("it is acceptable");
+        assert!(negotiation.keys().is_none(), "encryption is given up");
+    }
+
+    #[test]
+    fn a_late_offer_has_keys_where_we_insist() {
+        assert!(lines(&secure(Srtp::Optional).offer(), "a=crypto").is_empty());
+        let mut negotiation = secure(Srtp::Mandatory);
+        let ours = negotiation.offer();
+        assert_eq!(lines(&ours, "m="), ["m=audio 10000 RTP/SAVP 0 8 101"]);
+        let cryptos = Description::parse(&ours).expect("ours").media.remove(0).cryptos.lines;
+        assert_eq!(cryptos.len(), 4);
+        let taken = "a=crypto:2 AES_256_CM_HMAC_SHA1_80 \
+            inline:auOlaP9LnffeQBEddVNDIN9h5XKUlkPN9I7NN6OX9coEArlitMLNGv4LUqnnBg==\r\n";
+        let answer = |media: &str, crypto: &str| offer(&format!("{media}{crypto}"));
+        let media = "m=audio 4004 RTP/SAVP 8\r\n";
+        let unknown = taken.replace(":2 ", ":5 ");
+        let other = taken.replace(":2 ", ":1 ");
+        for unfit in [
+            answer(media, ""),
+            answer(media, &unknown),
+            answer(media, &other),
+            answer("m=audio 4004 RTP/AVP 8\r\n", taken),
+        ] {
+            assert_eq!(negotiation.read_answer(&unfit), Err(Error::NotAnAnswer));
+            assert!(negotiation.keys().is_none());
+        }
+        assert!(negotiation.read_answer(&answer(media, taken)).is_ok());
+        let keys = negotiation.keys().expect("it is encrypted");
+        assert_eq!((keys.suite, &keys.ours), (crypto::Suite::Aes256CmSha80, &cryptos[1].key));
+    }
+
+    #[test]
+    fn our_re_offer_of_an_encrypted_call_keeps_our_key() {
+        let mut negotiation = secure(Srtp::Optional);
+        let (first, _) = negotiation.answer(&with_keys(&savp(MICROSIP))).expect("it is acceptable");
+        let keys = negotiation.keys().cloned().expect("it is encrypted");
+        let ours = negotiation.offer();
+        assert_eq!(lines(&ours, "m="), ["m=audio 10000 RTP/SAVP 0 8 101"]);
+        assert_eq!(lines(&ours, "a=crypto"), lines(&first, "a=crypto"));
+        let crypto = CRYPTOS.split_inclusive("\r\n").next().expect("a line");
+        negotiation.read_answer(&offer(&format!("m=audio 4000 RTP/SAVP 8\r\n{crypto}"))).expect("it fits");
+        assert_eq!(negotiation.keys(), Some(&keys));
+    }
+
+    #[test]
+    fn the_session_s_state_shows_no_key() {
+        let mut negotiation = secure(Srtp::Optional);
+        negotiation.answer(&with_keys(MICROSIP)).expect("it is acceptable");
+        let shown = format!("{negotiation:?}");
+        assert!(
+            shown.contains("<key of 46 bytes>") && !shown.contains("inline") && !shown.contains("106, 227"),
+            "{shown}"
+        );
     }
 }

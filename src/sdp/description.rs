@@ -1,8 +1,9 @@
 //! A session description, parsed and written (RFC 8866), as far as one audio stream over RTP needs it.
 
 use super::Error;
+use super::crypto::Cryptos;
 use std::fmt::{self, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Largest body that is read. PJSIP with video, ICE and SRTP stays under 4 kB.
 const BODY_LEN_MAX: usize = 16 * 1024;
@@ -85,19 +86,20 @@ pub enum Connection {
 }
 
 impl Connection {
-    /// Returns the address, where it is one that can be sent to.
+    /// Returns the address, where it is one host's: speech is not sent to a group of them, whoever asks for it. IPv4 written
+    /// as IPv6 (RFC 5118 §4.9) is IPv4.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Address(ip) if !ip.is_unspecified() => Some(*ip),
-            _ => None,
-        }
+        let Self::Address(ip) = self else { return None };
+        let ip = ip.to_canonical();
+        let one_host = !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST);
+        one_host.then_some(ip)
     }
 
     /// Whether it is the wildcard address of an old hold.
     #[must_use]
     pub fn is_hold(&self) -> bool {
-        matches!(self, Self::Address(ip) if ip.is_unspecified())
+        matches!(self, Self::Address(ip) if ip.to_canonical().is_unspecified())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -171,6 +173,8 @@ pub struct Media {
     pub rtcp: Option<(u16, Option<Connection>)>,
     /// Whether RTCP may share RTP's port (RFC 5761).
     pub rtcp_mux: bool,
+    /// `a=crypto` lines (RFC 4568).
+    pub cryptos: Cryptos,
 }
 
 impl Media {
@@ -184,6 +188,8 @@ impl Media {
             (Some(map), _) => Some((payload_type, &map.encoding, map.clock_rate)),
             (None, 0) => Some((0, "PCMU", 8000)),
             (None, 8) => Some((8, "PCMA", 8000)),
+            (None, 9) => Some((9, "G722", 8000)),
+            (None, 13) => Some((13, "CN", 8000)),
             _ => None,
         }
     }
@@ -289,6 +295,7 @@ impl Media {
         if self.rtcp_mux {
             out.write_str("a=rtcp-mux\r\n")?;
         }
+        self.cryptos.lines.iter().try_for_each(|line| write!(out, "a=crypto:{line}\r\n"))?;
         if let Some(direction) = self.direction {
             write!(out, "a={}\r\n", direction.name())?;
         }
@@ -398,6 +405,7 @@ impl Parser {
             "ptime" => media.ptime_ms = milliseconds(value),
             "maxptime" => media.maxptime_ms = milliseconds(value),
             "rtcp-mux" => media.rtcp_mux = true,
+            "crypto" => media.cryptos.read(value),
             "rtcp" => {
                 let (port, address) = value.split_once(' ').unwrap_or((value, ""));
                 media.rtcp = port.parse().ok().filter(|port| *port != 0).map(|port| (port, Connection::parse(address)));
@@ -485,6 +493,23 @@ mod tests {
     }
 
     #[test]
+    fn only_one_host_is_an_address_to_send_to() {
+        for (text, address) in [
+            ("IN IP4 10.0.0.5", Some("10.0.0.5")),
+            ("IN IP6 fd00::5", Some("fd00::5")),
+            ("IN IP6 ::ffff:10.0.0.5", Some("10.0.0.5")),
+            ("IN IP4 224.0.0.1/127/3", None),
+            ("IN IP6 ff02::1", None),
+            ("IN IP4 255.255.255.255", None),
+            ("IN IP4 0.0.0.0", None),
+            ("IN IP6 ::ffff:0.0.0.0", None),
+        ] {
+            let found = Connection::parse(text).expect("a connection").address();
+            assert_eq!(found.map(|ip| ip.to_string()).as_deref(), address, "{text}");
+        }
+    }
+
+    #[test]
     fn what_microsip_offers_is_read() {
         let description = parse(PJSIP).expect("it is well formed");
         assert_eq!(description.connection, None, "only the stream has a c=");
@@ -522,6 +547,7 @@ mod tests {
                 maxptime_ms: Some(60),
                 rtcp: Some((10_001, Some(Connection::Address([192, 0, 2, 1].into())))),
                 rtcp_mux: true,
+                cryptos: Cryptos::default(),
             }],
         };
         assert_eq!(Description::parse(&description.to_bytes()), Ok(description));

@@ -1,29 +1,39 @@
 //! Session descriptions: what both sides agree to send.
 //!
-//! [`description`] reads and writes the text (RFC 8866), [`answer`] decides (RFC 3264). Nothing here resolves a name or
-//! opens a port: an offer goes in, and an answer and what was [`Agreed`] come out.
+//! [`description`] reads and writes the text (RFC 8866), [`answer`] decides (RFC 3264), [`crypto`] has the keys (RFC 4568).
+//! Nothing here resolves a name or opens a port: an offer goes in, and an answer and what was [`Agreed`] come out.
 
 pub mod answer;
+pub mod crypto;
 pub mod description;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 pub use answer::Negotiation;
+pub use crypto::{Keyring, Keys};
 pub use description::{Description, Direction};
 
-/// How speech is coded on the wire; both are 8 kHz, one byte a sample (RFC 3551 §4.5.14).
+/// How speech is coded on the wire. Of each, one byte is 125 µs, and the clock rate is 8000 Hz: G.711 is 8 kHz, one byte a sample
+/// (RFC 3551 §4.5.14); G.722 is 16 kHz, one byte for two, and its clock rate is an old mistake that stays (§4.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Encoding {
     /// µ-law, payload type 0.
     Pcmu,
     /// A-law, payload type 8.
     Pcma,
+    /// G.722 at 64 kbit/s, payload type 9.
+    G722,
 }
 
 impl Encoding {
-    /// Every encoding that we speak, in the order in which our own offers name them.
-    pub const ALL: [Self; 2] = [Self::Pcmu, Self::Pcma];
+    /// Every encoding that we speak.
+    pub const ALL: [Self; 3] = [Self::Pcmu, Self::Pcma, Self::G722];
+    /// The same in the order in which our own offers name them. A peer that has G.722 takes it where it comes first (PJSIP keeps
+    /// the offerer's order, as most do), and then the recogniser has the caller's consonants up to 7 kHz, and the caller a
+    /// voice without the grain of eight bits; for a peer that has not, the order changes nothing. µ-law before A-law is
+    /// what PBXs name first where they name both; to the ear they are alike.
+    pub const PREFERENCE: [Self; 3] = [Self::G722, Self::Pcmu, Self::Pcma];
 
     /// Returns the static payload type (RFC 3551 table 4).
     #[must_use]
@@ -31,15 +41,17 @@ impl Encoding {
         match self {
             Self::Pcmu => 0,
             Self::Pcma => 8,
+            Self::G722 => 9,
         }
     }
 
-    /// Returns the name of an `rtpmap` (RFC 3551 §4.5.14).
+    /// Returns the name of an `rtpmap` (RFC 3551 §4.5.2, §4.5.14).
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
+            Self::G722 => "G722",
         }
     }
 }
@@ -93,6 +105,8 @@ pub struct Agreed {
     pub telephone_event_sent: Option<u8>,
     /// The payload type of telephone events that the peer sends, if we have said that we take them.
     pub telephone_event_received: Option<u8>,
+    /// The payload type of comfort noise (RFC 3389) that the peer sends, if we have said that we take it.
+    pub comfort_noise_received: Option<u8>,
     /// Our direction, as our description says it: `SendOnly` means that we send and the peer does not.
     pub direction: Direction,
     /// Whether the peer holds: it wants nothing to be sent that is meant for its user's ear.
@@ -125,8 +139,12 @@ pub enum Error {
     TooLarge { what: &'static str },
     /// It has no audio stream that is offered at all.
     NoAudio,
-    /// Its audio is offered by a transport that we do not speak: `RTP/SAVP`, DTLS, ...
+    /// Its audio is offered by a transport that we do not speak: DTLS, or `RTP/SAVP` where encryption is off.
     Transport,
+    /// It is to be encrypted, and none of its keys can be taken (RFC 4568 §5.1.2).
+    Crypto,
+    /// It is not to be encrypted, and we insist.
+    Unencrypted,
     /// None of its codecs is ours.
     NoCommonCodec,
     /// An answer that does not answer our offer: other media, refused, or changed.
@@ -139,7 +157,12 @@ impl Error {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Malformed { .. } | Self::TooLarge { .. } => 400,
-            Self::NoAudio | Self::Transport | Self::NoCommonCodec | Self::NotAnAnswer => 488,
+            Self::NoAudio
+            | Self::Transport
+            | Self::Crypto
+            | Self::Unencrypted
+            | Self::NoCommonCodec
+            | Self::NotAnAnswer => 488,
         }
     }
 
@@ -150,6 +173,8 @@ impl Error {
             Self::Malformed { .. } | Self::TooLarge { .. } => None,
             Self::NoAudio => Some((304, "Media type not available")),
             Self::Transport => Some((302, "Incompatible transport protocol")),
+            Self::Crypto => Some((399, "No crypto attribute that can be taken")),
+            Self::Unencrypted => Some((399, "SRTP is required")),
             Self::NoCommonCodec => Some((305, "Incompatible media format")),
             Self::NotAnAnswer => Some((399, "The answer does not fit the offer")),
         }
@@ -162,8 +187,10 @@ impl fmt::Display for Error {
             Self::Malformed { what, line } => write!(f, "malformed session description: {what} on line {line}"),
             Self::TooLarge { what } => write!(f, "session description too large: {what}"),
             Self::NoAudio => f.write_str("no audio stream is offered"),
-            Self::Transport => f.write_str("the audio stream's transport is not RTP/AVP"),
-            Self::NoCommonCodec => f.write_str("neither PCMU nor PCMA is offered"),
+            Self::Transport => f.write_str("the audio stream's transport is not one of ours"),
+            Self::Crypto => f.write_str("none of the audio stream's SRTP keys can be taken"),
+            Self::Unencrypted => f.write_str("the audio stream is not encrypted, and media.srtp is mandatory"),
+            Self::NoCommonCodec => f.write_str("none of PCMU, PCMA and G722 is offered"),
             Self::NotAnAnswer => f.write_str("the answer does not fit the offer"),
         }
     }

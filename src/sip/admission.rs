@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     fn admission() -> Admission {
-        Admission::new(&Limits::default())
+        Admission::new(&Limits { failures_free: 5, failures_banned: 30, ..Limits::default() })
     }
 
     fn source(text: &str) -> SocketAddr {

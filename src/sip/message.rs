@@ -292,15 +292,18 @@ fn check_repeats(lexed: &Lexed<'_>) -> Result<(), Flaw> {
     Ok(())
 }
 
-fn read_cseq(text: &str, method: Method) -> Result<u32, Flaw> {
+/// Takes the value of CSeq apart; `None` where the number is none, or too large for one (RFC 3261 §8.1.1.5).
+pub(super) fn cseq_parts(text: &str) -> Option<(u32, &str)> {
     let mut words = text.split([' ', '\t']).filter(|word| !word.is_empty());
-    let (Some(number), Some(name), None) = (words.next(), words.next(), words.next()) else {
-        return Err(Flaw::bad("Bad CSeq"));
-    };
-    let number = digits(number).filter(|number| *number <= CSEQ_MAX).and_then(|number| u32::try_from(number).ok());
-    match number {
-        Some(_) if name != method_name(method) => Err(Flaw::bad("CSeq Of Another Method")),
-        Some(number) => Ok(number),
+    let (Some(number), Some(method), None) = (words.next(), words.next(), words.next()) else { return None };
+    let number = digits(number).filter(|number| *number <= CSEQ_MAX)?;
+    u32::try_from(number).ok().map(|number| (number, method))
+}
+
+fn read_cseq(text: &str, method: Method) -> Result<u32, Flaw> {
+    match cseq_parts(text) {
+        Some((_, name)) if name != method_name(method) => Err(Flaw::bad("CSeq Of Another Method")),
+        Some((number, _)) => Ok(number),
         None => Err(Flaw::bad("Bad CSeq")),
     }
 }

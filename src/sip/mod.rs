@@ -36,6 +36,7 @@ mod registrar;
 mod reliable;
 mod replaces;
 mod reply;
+mod requests;
 pub mod response;
 pub mod response_route;
 #[cfg(test)]
@@ -43,6 +44,7 @@ mod rig;
 mod schedule;
 mod session;
 mod session_timer;
+mod sessions;
 mod tags;
 #[cfg(test)]
 mod torture;
@@ -68,7 +70,7 @@ use outbox::Outbox;
 use reason::{Cause, Reason};
 use registrar::Registrar;
 use reply::Reply;
-use session::Sessions;
+use sessions::Sessions;
 use std::net::{IpAddr, SocketAddr};
 use tags::Tags;
 use transaction::timers::Timers;

@@ -24,7 +24,7 @@ impl UserAgent {
     /// Refuses what could not be read, unless it is an ACK or names no way back.
     pub(super) fn refuse_flawed(&mut self, lexed: &Lexed<'_>, flaw: Flaw, method: &str, flow: Flow) {
         self.out.counters.parse_errors += 1;
-        let envelope = Envelope::of(lexed).filter(|_| method != "ACK");
+        let envelope = Envelope::of_what_is_there(lexed).filter(|_| method != "ACK");
         let Some(envelope) = envelope else {
             self.out.counters.discard(Discard::Unreadable);
             return;
@@ -119,6 +119,7 @@ impl UserAgent {
                 begin(200).with_all("Contact", contacts.iter().map(String::as_str))
             }
             Err(RegisterRefusal::NotAnAddress) => begin(404),
+            Err(RegisterRefusal::TooLong) => begin(400).phrase("Contact Too Long"),
             Err(RegisterRefusal::Star) => begin(400).phrase("Bad Contact"),
             Err(RegisterRefusal::OutOfOrder) => begin(500).phrase("CSeq Out Of Order"),
             Err(RegisterRefusal::TooBrief) => begin(423)

@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Most contacts of one user: more devices than people have, fewer than an attacker would like. The oldest gives way.
 pub const CONTACTS_PER_USER_MAX: usize = 10;
 
+/// Longest contact in bytes, parameters and all: one with instance, GRUU and keep-alive has 300. All of a user's go into one
+/// datagram, and a short question does not make a long answer.
+const CONTACT_BYTES_MAX: usize = 512;
+
 /// Longest User-Agent that is kept, in characters.
 const USER_AGENT_CHARS_MAX: usize = 128;
 
@@ -53,6 +57,8 @@ pub enum RegisterRefusal {
     NotAnAddress,
     /// 400: `*` with company, or without `Expires: 0`.
     Star,
+    /// 400: a contact longer than any phone's.
+    TooLong,
     /// 423, with Min-Expires.
     TooBrief,
     /// 500: older than what is known (RFC 3261 §10.3 step 7).
@@ -152,6 +158,10 @@ impl Registrar {
         let mut listed = contact.clone();
         listed.display.clear();
         listed.params.remove("expires");
+        let listed = listed.to_string();
+        if listed.len() > CONTACT_BYTES_MAX {
+            return Err(RegisterRefusal::TooLong);
+        }
         let user_agent = request.header("User-Agent").unwrap_or_default();
         bindings.push(Binding {
             aor: aor.to_owned(),
@@ -161,7 +171,7 @@ impl Registrar {
             user_agent: user_agent.chars().take(USER_AGENT_CHARS_MAX).collect(),
             call_id: request.call_id().to_owned(),
             cseq: request.cseq(),
-            listed: listed.to_string(),
+            listed,
         });
         events.push(Event::Registered {
             aor: aor.to_owned(),
@@ -384,6 +394,8 @@ mod tests {
         let list =
             phone.send("sip:b@h", "Contact: <sip:u@e?Route=%3Csip:sip.example.com%3E>;p=1\r\n").expect("registered");
         assert_eq!(list, ["<sip:u@e?Route=%3Csip:sip.example.com%3E>;p=1;expires=300"]);
+        let long = format!("Contact: <sip:{}@y>\r\n", "x".repeat(CONTACT_BYTES_MAX));
+        assert_eq!(phone.send("sip:a@h", &long), Err(RegisterRefusal::TooLong));
         assert_eq!(phone.send("isbn:2983792873", "Contact: <name:John>\r\n"), Err(RegisterRefusal::NotAnAddress));
     }
 }

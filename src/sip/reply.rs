@@ -1,7 +1,7 @@
 //! Responses that come: what our own requests learn from their answers (RFC 3261 §8.1.3).
 
 use super::lexer::{Lexed, digits};
-use super::message::{Headers, Method, method_called};
+use super::message::{Headers, Method, cseq_parts, method_called};
 use super::name_addr::NameAddr;
 use super::uri::SipUri;
 use super::via::Via;
@@ -29,10 +29,9 @@ impl Reply {
         let mut vias = lexed.values("Via");
         let via = vias.next().and_then(Via::parse_list)?;
         let [via] = via.as_slice() else { return None };
-        let mut cseq = lexed.values("CSeq").next()?.split([' ', '\t']).filter(|word| !word.is_empty());
-        let number = cseq.next().and_then(digits).and_then(|number| u32::try_from(number).ok())?;
-        let method = cseq.next().and_then(method_called)?;
-        if vias.next().is_some() || cseq.next().is_some() || !(100..700).contains(&status) {
+        let (number, method) = lexed.values("CSeq").next().and_then(cseq_parts)?;
+        let method = method_called(method)?;
+        if vias.next().is_some() || !(100..700).contains(&status) {
             return None;
         }
         let mut headers = Headers::default();

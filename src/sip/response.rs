@@ -23,10 +23,18 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Takes the headers out of a request; `None` where one is missing, and so nothing can be answered.
+    /// Takes the headers out of a request; `None` where one is missing, and so it cannot be served.
     #[must_use]
     pub fn of(lexed: &Lexed<'_>) -> Option<Self> {
-        let one = |name| lexed.values(name).next().map(str::to_owned);
+        let whole = ["From", "To", "Call-ID", "CSeq"].iter().all(|name| lexed.values(name).next().is_some());
+        Self::of_what_is_there(lexed).filter(|_| whole)
+    }
+
+    /// Takes what there is of the headers, for a refusal that says what is wrong (RFC 4475 §3.3.1); `None` without Via and
+    /// CSeq, which say that somebody waits for an answer, and to what: a scrap of a message gets none.
+    #[must_use]
+    pub fn of_what_is_there(lexed: &Lexed<'_>) -> Option<Self> {
+        let one = |name| lexed.values(name).next().unwrap_or_default().to_owned();
         let mut vias: Vec<String> = lexed.values("Via").map(str::to_owned).collect();
         let lists: Option<Vec<Vec<Via>>> = vias.iter().map(|via| Via::parse_list(via)).collect();
         let (mut nearest, mut farther) = (None, String::new());
@@ -35,14 +43,14 @@ impl Envelope {
             nearest = Some(first.remove(0));
             farther = first.iter().map(|via| format!(", {via}")).collect();
         }
-        if vias.is_empty() {
+        if vias.is_empty() || one("CSeq").is_empty() {
             return None;
         }
         if nearest.is_some() {
             vias.remove(0);
         }
-        let (from, to) = (one("From")?, one("To")?);
-        Some(Self { vias, nearest, farther, from, to, call_id: one("Call-ID")?, cseq: one("CSeq")? })
+        let (from, to, call_id, cseq) = (one("From"), one("To"), one("Call-ID"), one("CSeq"));
+        Some(Self { vias, nearest, farther, from, to, call_id, cseq })
     }
 
     /// Returns the nearest hop, if all of them can be read.
@@ -112,10 +120,13 @@ impl Response {
         for via in &envelope.vias {
             headers.push("Via", via.as_str());
         }
-        headers.push("From", envelope.from.as_str());
-        headers.push("To", if status == 100 { envelope.to.clone() } else { envelope.to_with_tag(tag) });
-        headers.push("Call-ID", envelope.call_id.as_str());
-        headers.push("CSeq", envelope.cseq.as_str());
+        let to = if status == 100 || envelope.to.is_empty() { envelope.to.clone() } else { envelope.to_with_tag(tag) };
+        let Envelope { from, call_id, cseq, .. } = envelope;
+        let copied = [("From", from), ("To", &to), ("Call-ID", call_id), ("CSeq", cseq)];
+        // What a request lacks, its refusal lacks too.
+        for (name, value) in copied.into_iter().filter(|(_, value)| !value.is_empty()) {
+            headers.push(name, value.as_str());
+        }
         Self { status, phrase: reason_phrase(status), headers, body: Vec::new() }
     }
 

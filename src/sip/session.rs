@@ -1,27 +1,22 @@
 //! Calls between INVITE and BYE: their states, their timers, and what the engine wants done about them (RFC 3261 §13-15).
 
 use super::calling::Calling;
-use super::dialog::{Body, Dialog, DialogId};
+use super::dialog::Dialog;
 use super::flow::Flow;
 use super::message::{Method, Request};
 use super::reason::{Cause, Reason};
 use super::refer::Referral;
 use super::refusals::{RETRY_AFTER_S, for_engine};
 use super::reliable::{Reliable, first_rseq};
-use super::reply::Reply;
 use super::response::{ALLOW, Response};
-use super::schedule::Schedule;
 use super::session_timer::{Refresh, SessionTimer, Terms};
-use super::transaction::non_invite_client::Outcome;
+use super::transaction::TransactionId;
 use super::transaction::timers::{Letter, Timers};
-use super::transaction::{TransactionId, Unanswered};
 use super::transfer::Transfer;
 use super::uri::host_of;
 use super::{EndedBy, Event, Refusal, UserAgent, options};
 use crate::ids::CallId;
 use crate::time::Instant;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,9 +25,6 @@ pub const RING_MAX: Duration = Duration::from_secs(180);
 
 /// The longest that the engine may take over a re-INVITE or UPDATE; the caller repeats it for 32 s.
 pub const REOFFER_MAX: Duration = Duration::from_secs(10);
-
-/// Calls that are over, but whose BYE is not answered or whose ACK is awaited; the oldest gives way.
-const LEAVING_MAX: usize = 1024;
 
 /// A request of the dialog that waits for the engine or for its ACK: what its responses are made of.
 #[derive(Debug)]
@@ -136,11 +128,11 @@ impl Session {
         matches!(self.state, State::Leaving { .. } | State::Left | State::Transferred { .. })
     }
 
-    const fn is_live(&self) -> bool {
+    pub(super) const fn is_live(&self) -> bool {
         matches!(self.state, State::Invited(_) | State::Established)
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let state = match &self.state {
             State::Invited(pending) | State::Taking { pending, .. } => Some(pending.expires_at),
             State::Calling(calling) => Some(calling.expires_at),
@@ -156,129 +148,6 @@ impl Session {
         let timer =
             self.timer.as_ref().filter(|_| matches!(self.state, State::Established)).map(SessionTimer::deadline);
         [state, referral, transfer, reoffer, ack, reliable, timer].into_iter().flatten().min()
-    }
-}
-
-/// All calls.
-#[derive(Debug)]
-pub(super) struct Sessions {
-    timers: Timers,
-    sessions: BTreeMap<CallId, Session>,
-    by_dialog: BTreeMap<DialogId, CallId>,
-    schedule: Schedule<CallId>,
-    live: usize,
-    next: u32,
-}
-
-impl Sessions {
-    pub(super) const fn new(timers: Timers) -> Self {
-        Self {
-            timers,
-            sessions: BTreeMap::new(),
-            by_dialog: BTreeMap::new(),
-            schedule: Schedule::new(),
-            live: 0,
-            next: 1,
-        }
-    }
-
-    pub(super) const fn live(&self) -> usize {
-        self.live
-    }
-
-    pub(super) fn find_dialog(&self, dialog: &DialogId) -> Option<CallId> {
-        self.by_dialog.get(dialog).copied()
-    }
-
-    pub(super) fn find(&self, request: &Request) -> Option<CallId> {
-        DialogId::of(request).and_then(|id| self.by_dialog.get(&id)).copied()
-    }
-
-    /// Returns the call whose INVITE or re-INVITE waits in `transaction`; nothing else can be cancelled (RFC 3261 §9.1).
-    pub(super) fn find_by_transaction(&self, transaction: TransactionId) -> Option<CallId> {
-        let waits = |session: &Session| {
-            let invited = match &session.state {
-                State::Invited(pending) | State::Taking { pending, .. } => pending.transaction == transaction,
-                _ => false,
-            };
-            let reoffer = session.reoffer.as_ref().filter(|pending| pending.request.method() == Method::Invite);
-            invited || reoffer.is_some_and(|pending| pending.transaction == transaction)
-        };
-        self.sessions.iter().find(|(_, session)| waits(session)).map(|(call, _)| *call)
-    }
-
-    /// Returns how many calls ring, or have a first 200 without its ACK: those from `address`, and all.
-    pub(super) fn unacknowledged(&self, address: IpAddr) -> (usize, usize) {
-        let waits = |session: &&Session| {
-            matches!(session.state, State::Invited(_))
-                || session.unacknowledged.as_ref().is_some_and(|ack| ack.is_first)
-        };
-        self.sessions
-            .values()
-            .filter(waits)
-            .fold((0, 0), |(own, all), session| (own + usize::from(session.dialog.flow.peer.ip() == address), all + 1))
-    }
-
-    pub(super) fn insert(&mut self, session: Session) -> CallId {
-        if self.sessions.len() - self.live >= LEAVING_MAX {
-            let oldest = self.sessions.iter().find(|(_, session)| session.is_over()).map(|(call, _)| *call);
-            oldest.into_iter().for_each(|call| self.remove(call));
-        }
-        let call = CallId(self.next);
-        self.next = self.next.wrapping_add(1).max(1);
-        self.by_dialog.insert(session.dialog.id().clone(), call);
-        self.live += usize::from(session.is_live());
-        self.schedule.set(&call, session.deadline());
-        self.sessions.insert(call, session);
-        call
-    }
-
-    pub(super) fn remove(&mut self, call: CallId) {
-        if let Some(session) = self.sessions.remove(&call) {
-            self.by_dialog.remove(session.dialog.id());
-            self.live -= usize::from(session.is_live());
-            self.schedule.set(&call, None);
-        }
-    }
-
-    /// Changes a call by `change`, and keeps its deadline and the number of live calls right.
-    pub(super) fn with<R>(&mut self, call: CallId, change: impl FnOnce(&mut Session, &Timers) -> R) -> Option<R> {
-        let session = self.sessions.get_mut(&call)?;
-        let was_live = session.is_live();
-        let result = change(session, &self.timers);
-        self.live = self.live - usize::from(was_live) + usize::from(session.is_live());
-        self.schedule.set(&call, session.deadline());
-        Some(result)
-    }
-
-    /// Gives the sessions of two calls to each other.
-    pub(super) fn exchange(&mut self, one: CallId, other: CallId) {
-        let (Some(first), Some(second)) = (self.sessions.remove(&one), self.sessions.remove(&other)) else { return };
-        for (call, session) in [(one, second), (other, first)] {
-            self.by_dialog.insert(session.dialog.id().clone(), call);
-            self.schedule.set(&call, session.deadline());
-            self.sessions.insert(call, session);
-        }
-    }
-
-    /// Puts another dialog in the place of a call's.
-    pub(super) fn set_dialog(&mut self, call: CallId, dialog: Dialog) {
-        let Some(session) = self.sessions.get_mut(&call) else { return };
-        self.by_dialog.remove(session.dialog.id());
-        self.by_dialog.insert(dialog.id().clone(), call);
-        session.dialog = dialog;
-    }
-
-    pub(super) fn get(&self, call: CallId) -> Option<&Session> {
-        self.sessions.get(&call)
-    }
-
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<CallId> {
-        self.schedule.pop_due(now)
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.schedule.next()
     }
 }
 
@@ -467,80 +336,6 @@ impl UserAgent {
         }
     }
 
-    /// Sends a request of ours within a call; returns its branch, or `None` where nobody waits for its answer.
-    pub(super) fn send_in_dialog(
-        &mut self,
-        call: CallId,
-        method: Method,
-        headers: &[(&str, String)],
-        body: Option<Body<'_>>,
-        now: Instant,
-    ) -> Option<String> {
-        let branch = self.tags.branch();
-        let request = self.sessions.with(call, |session, _| session.dialog.request(method, &branch, headers, body));
-        self.transactions.request(call, request.flatten()?, now, &mut self.out).then_some(branch)
-    }
-
-    /// Takes a request of ours that was never answered: as if 408 had come, or 503 (RFC 3261 §8.1.3.1).
-    pub(super) fn handle_unanswered(&mut self, unanswered: &Unanswered, now: Instant) {
-        let Unanswered { owner, method, branch, outcome } = unanswered;
-        let status = if *outcome == Outcome::Unreachable { 503 } else { 408 };
-        self.handle_final(*owner, *method, branch, status, None, now);
-    }
-
-    /// Takes a response to a request of ours.
-    pub(super) fn handle_reply(&mut self, call: CallId, reply: &Reply, now: Instant) {
-        if reply.method == Method::Invite && self.handle_call_reply(call, reply, now) {
-            return;
-        }
-        if reply.method == Method::Invite && (200..300).contains(&reply.status) && self.acknowledge(call, reply) {
-            return;
-        }
-        if reply.status >= 200 {
-            self.handle_final(call, reply.method, &reply.branch, reply.status, Some(reply), now);
-        }
-    }
-
-    /// Acknowledges a 2xx to a re-INVITE of ours; returns whether it had come before.
-    fn acknowledge(&mut self, call: CallId, reply: &Reply) -> bool {
-        let branch = self.tags.branch();
-        let sent = self.sessions.with(call, |session, _| {
-            if let Some((_, ack)) = session.acknowledged.as_ref().filter(|(cseq, _)| *cseq == reply.cseq) {
-                return Some((session.dialog.flow, ack.clone(), true));
-            }
-            session.dialog.refresh_target(reply.contact_uri().as_deref());
-            let ack = session.dialog.acknowledge(reply.cseq, &branch)?;
-            session.acknowledged = Some((reply.cseq, ack.clone()));
-            Some((session.dialog.flow, ack, false))
-        });
-        let Some((to, ack, again)) = sent.flatten() else { return false };
-        self.out.send(to, ack);
-        again
-    }
-
-    /// Takes the end of a request of ours: its final status, and the response unless there was none.
-    fn handle_final(
-        &mut self,
-        call: CallId,
-        method: Method,
-        branch: &str,
-        status: u16,
-        reply: Option<&Reply>,
-        now: Instant,
-    ) {
-        match method {
-            // Whatever is said to a BYE, the dialog is over (RFC 3261 §15.1.1).
-            Method::Bye => self.sessions.remove(call),
-            Method::Invite | Method::Update => {
-                if !self.handle_refreshed(call, branch, status, reply, now) && method == Method::Invite {
-                    self.call_failed(call, status, now);
-                }
-            }
-            Method::Refer => self.handle_referred(call, branch, status),
-            _ => {}
-        }
-    }
-
     /// 200 to the open re-INVITE or UPDATE.
     pub(super) fn accept_reoffer(&mut self, call: CallId, sdp: Option<Vec<u8>>, now: Instant) {
         if let Some(leg) = self.sessions.get(call).and_then(|session| session.taken_by) {
@@ -631,6 +426,7 @@ pub(super) fn await_ack(
 mod tests {
     use super::super::Command;
     use super::super::rig::{Caller, Rig};
+    use super::super::sessions::LEAVING_MAX;
     use super::*;
     use crate::config;
 

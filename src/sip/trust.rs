@@ -153,7 +153,8 @@ mod tests {
 
     fn settings() -> config::Sip {
         let account = |user| Account::with_password(user, "offhook", "secret");
-        config::Sip { accounts: vec![account("a"), account("b")], ..config::Sip::default() }
+        let limits = config::Limits { failures_free: 5, failures_banned: 30, ..config::Limits::default() };
+        config::Sip { accounts: vec![account("a"), account("b")], limits, ..config::Sip::default() }
     }
 
     fn register(number: u32) -> String {
@@ -330,7 +331,7 @@ mod tests {
         // The right one among the wrong ones is not believed until its turn has come, and looks like them.
         assert_eq!(guess(&mut rig, "secret"), "401 Unauthorized");
         assert_eq!(rig.last().header("P-Registrar-Error"), Some(WRONG_PASSWORD));
-        rig.now = rig.now + std::time::Duration::from_secs(1);
+        rig.now += std::time::Duration::from_secs(1);
         assert_eq!(guess(&mut rig, "secret"), "200 OK");
         let counts: Vec<u32> = rig
             .events()
@@ -351,7 +352,7 @@ mod tests {
         rig.source = home;
         assert_eq!(rig.say(&register(904)), ["401 Unauthorized"], "the phone that is known is not banned");
         rig.source = "127.0.0.1:6666".parse().expect("an address");
-        rig.now = rig.now + std::time::Duration::from_secs(301);
+        rig.now += std::time::Duration::from_secs(301);
         assert_eq!(rig.say(&register(905)), ["401 Unauthorized"]);
     }
 

@@ -10,6 +10,8 @@ pub enum Mark {
     SpeechArrived,
     /// Its audio was handed to the recogniser.
     SpeechHanded,
+    /// The recogniser's eager end of turn, on which the reply was drafted.
+    DraftBegun,
     /// The recogniser's end of turn came out of its socket or model.
     EndOfTurn,
     /// The request to the model was written.
@@ -94,6 +96,24 @@ impl Timeline {
     #[must_use]
     pub const fn at(&self, mark: Mark) -> Option<Instant> {
         self.marks[mark as usize]
+    }
+
+    /// Takes the marks of `other` that it does not have itself: a draft and the end of the turn that it answers are one
+    /// turn.
+    pub fn join(&mut self, other: &Self) {
+        for (own, theirs) in self.marks.iter_mut().zip(other.marks) {
+            *own = own.or(theirs);
+        }
+    }
+
+    /// Returns by how much earlier the first audio was there than it would have been, had the reply not been drafted: the
+    /// part of its making that was over when the turn ended. Zero where nothing was drafted.
+    #[must_use]
+    pub fn saved(&self) -> Duration {
+        let (Some(begun), Some(ended)) = (self.at(Mark::DraftBegun), self.at(Mark::EndOfTurn)) else {
+            return Duration::ZERO;
+        };
+        self.at(Mark::FirstAudio).map_or(ended, |audio| audio.min(ended)).since(begun)
     }
 
     /// Returns what each stage cost, once both `SpeechArrived` and `FirstPacket` are known.
@@ -184,6 +204,7 @@ mod tests {
     const MARKS: [Mark; Mark::COUNT] = [
         Mark::SpeechArrived,
         Mark::SpeechHanded,
+        Mark::DraftBegun,
         Mark::EndOfTurn,
         Mark::RequestSent,
         Mark::FirstToken,
@@ -206,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_whole_turn_is_explained_to_the_last_microsecond() {
-        let times = [1000, 1600, 201_700, 201_900, 502_200, 507_200, 597_400, 613_400];
+        let times = [1000, 1600, 150_000, 201_700, 201_900, 502_200, 507_200, 597_400, 613_400];
         let marks: Vec<_> = MARKS.into_iter().zip(times).collect();
         let turn = timeline(&marks);
         assert_eq!(micros(&turn), [600, 200_100, 200, 300_300, 5000, 90_200, 16_000, 0]);
@@ -256,17 +277,22 @@ mod tests {
             (Mark::SpeechHanded, 1),
             (Mark::RequestSent, 150),
             (Mark::EndOfTurn, 300),
+            (Mark::DraftBegun, 140),
             (Mark::FirstToken, 350),
             (Mark::ClauseSent, 360),
             (Mark::FirstAudio, 450),
             (Mark::FirstPacket, 460),
         ];
         assert_eq!(micros(&timeline(&marks)), [1, 299, 0, 50, 10, 90, 10, 0]);
+        assert_eq!(timeline(&marks).saved(), Duration::from_micros(160), "it would have taken 310 from the end on");
         // Drafted, spoken and kept behind the gate: only the way out is left.
-        for (mark, time) in [(4, 200), (5, 210), (6, 290)] {
+        for (mark, time) in [(5, 200), (6, 210), (7, 290)] {
             marks[mark].1 = time;
         }
         assert_eq!(micros(&timeline(&marks)), [1, 299, 0, 0, 0, 0, 160, 0]);
+        assert_eq!(timeline(&marks).saved(), Duration::from_micros(150), "all of its making");
+        marks.remove(4);
+        assert_eq!(timeline(&marks).saved(), Duration::ZERO, "nothing was drafted");
     }
 
     #[test]
@@ -281,6 +307,16 @@ mod tests {
             (Mark::FirstPacket, 500),
         ]);
         assert_eq!(micros(&turn), [1, 299, 1, 99, 1, 0, 0, 99]);
+    }
+
+    #[test]
+    fn a_drafts_marks_and_those_of_the_turns_end_are_one_timeline() {
+        let mut draft = timeline(&[(Mark::DraftBegun, 80), (Mark::RequestSent, 81)]);
+        draft.join(&timeline(&[(Mark::SpeechArrived, 0), (Mark::SpeechHanded, 1), (Mark::EndOfTurn, 200)]));
+        draft.mark(Mark::EndOfTurn, Instant::from_nanos(900_000));
+        draft.mark(Mark::FirstPacket, Instant::from_nanos(250_000));
+        assert_eq!(draft.stages().map(|stages| stages.total()), Some(Duration::from_micros(250)));
+        assert_eq!(draft.at(Mark::EndOfTurn), Some(Instant::from_nanos(200_000)));
     }
 
     #[test]

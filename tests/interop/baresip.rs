@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const MODULES: &str = "/usr/lib/baresip/modules";
 
-fn settings(folder: &Path, offhook: &Offhook) {
+fn settings(folder: &Path, offhook: &Offhook, account: &str) {
     let tone: Vec<i16> = (0..60 * sound::RATE).map(|n| if n % 8 < 4 { 40 } else { -40 }).collect();
     sound::write(&folder.join("quiet.wav"), &tone);
     let dir = folder.display();
@@ -18,25 +18,43 @@ fn settings(folder: &Path, offhook: &Offhook) {
          audio_alert aubridge,nowhere\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
          rtp_ports 33000-33100\nmodule_path {MODULES}\nmodule stdio.so\nmodule g711.so\nmodule aufile.so\nmodule aubridge.so\n\
          module sndfile.so\nsnd_path {dir}/heard\n\
-         module_app account.so\nmodule_app contact.so\nmodule_app menu.so\n"
+         module_app account.so\nmodule_app contact.so\nmodule_app menu.so\nmodule srtp.so\n"
     );
     std::fs::create_dir(folder.join("heard")).expect("a folder");
     std::fs::write(folder.join("config"), config).expect("a file");
     let server = offhook.sip();
-    std::fs::write(folder.join("accounts"), format!("<sip:bob@{server}>;auth_user=bob;auth_pass=x;regint=60\n"))
-        .expect("a file");
+    std::fs::write(
+        folder.join("accounts"),
+        format!("<sip:bob@{server}>;auth_user=bob;auth_pass=x;regint=60{account}\n"),
+    )
+    .expect("a file");
     std::fs::write(folder.join("contacts"), "").expect("a file");
 }
 
 #[test]
 fn registers_calls_hears_and_hangs_up() {
+    assert!(talks("").is_none_or(|over| over["srtp"].is_null()));
+}
+
+#[test]
+fn calls_in_srtp_where_it_insists() {
+    assert!(talks(";mediaenc=srtp-mand").is_none_or(|over| over["srtp"] == "AES_CM_128_HMAC_SHA1_80"));
+}
+
+#[test]
+fn calls_in_srtp_where_it_can_be_had() {
+    assert!(talks(";mediaenc=srtp").is_none_or(|over| over["srtp"] == "AES_CM_128_HMAC_SHA1_80"));
+}
+
+/// A whole call with these parameters of its account; returns what is known of it at its end, or `None` without baresip.
+fn talks(account: &str) -> Option<serde_json::Value> {
     if !there_is("baresip", "baresip-core") {
-        return;
+        return None;
     }
     let _alone = alone();
     let offhook = Offhook::start(&ECHO, "");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    settings(folder.path(), &offhook);
+    settings(folder.path(), &offhook, account);
     let mut command = Command::new("baresip");
     command
         .current_dir(folder.path())
@@ -73,4 +91,5 @@ fn registers_calls_hears_and_hangs_up() {
     let heard = files.into_iter().find(|path| path.to_string_lossy().ends_with("-dec.wav")).expect("a recording");
     let heard = sound::read(&heard);
     assert!(sound::loud_ms(&heard) >= 200, "baresip heard {} ms of the chime", sound::loud_ms(&heard));
+    Some(over)
 }

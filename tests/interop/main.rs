@@ -6,15 +6,20 @@ mod phone;
 #[path = "../support/process.rs"]
 mod process;
 
+mod accounts;
 mod attackers;
 mod baresip;
 mod captures;
+mod codecs;
 mod doctor;
 mod in_call;
+mod kamailio;
 mod microsip;
+mod scanners;
 mod sipp;
 mod softphone;
 mod sound;
+mod srtp;
 mod transfer;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -19,21 +19,21 @@ answer = "We are open from nine to five."
 "#;
 
 /// Speech of the local voice between two silences, as a file that the softphone plays.
-struct Script<'a> {
+pub struct Script<'a> {
     voice: HibariVoice,
     folder: &'a Path,
 }
 
 impl<'a> Script<'a> {
-    fn new(models: &Path, folder: &'a Path) -> Self {
+    pub fn new(models: &Path, folder: &'a Path) -> Self {
         Self { voice: HibariVoice::new(models), folder }
     }
 
-    fn pcm(&self, text: &str) -> Vec<i16> {
+    pub fn pcm(&self, text: &str) -> Vec<i16> {
         self.voice.render(text).expect("the voice speaks")
     }
 
-    fn say(&self, phone: &mut Softphone, text: &str) {
+    pub fn say(&self, phone: &mut Softphone, text: &str) {
         let path = self.folder.join("said.wav");
         let mut pcm = vec![0; sound::RATE / 10];
         pcm.extend(self.pcm(text));
@@ -143,7 +143,7 @@ fn talks_with_the_agent_of_this_machine() {
 }
 
 /// The agent sends nothing to a caller on hold, and everything after it.
-fn hold_and_unhold(offhook: &Offhook, phone: &mut Softphone, call: &str) {
+pub fn hold_and_unhold(offhook: &Offhook, phone: &mut Softphone, call: &str) {
     let sent = || offhook.call(call)["quality"]["packets_sent"].as_u64().expect("a number");
     let pause = || std::thread::sleep(Duration::from_secs(1));
     // PJSIP's own names: 3 is sendrecv, 1 is what holds send: encoding alone.

@@ -1,6 +1,9 @@
 """A softphone on PJSIP, set up as MicroSIP sets itself up: takes a command a line on stdin, prints a JSON line per event.
 
-usage: pjsua2_phone.py SERVER [user=NAME] [bind=ADDRESS] [timer=USE] [expires=SECONDS] [prack=USE]
+usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
+settings: user=NAME password=TEXT | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
+          srtp=1 (offered) or 2 (insisted on) | suite=NAME (the only one) | bind=ADDRESS | timer=USE | expires=SECONDS
+          prack=USE (PJSIP's own numbers of uses)
 commands: register | unregister | call USER | call_late USER | call_uri URI | play FILE.wav | record FILE.wav
           stop_recording | dtmf DIGITS | info DIGIT | hold | unhold | update | reinvite | select NUMBER | stats
           transfer URI | transfer_to NUMBER | hangup
@@ -15,8 +18,9 @@ import sys
 import pjsua2 as pj
 
 SERVER = sys.argv[1]
-OPTIONS = dict(argument.split("=", 1) for argument in sys.argv[2:])
-USER = OPTIONS.get("user", "agent001")
+SETTINGS = dict(word.split("=", 1) for word in sys.argv[2:])
+USER = SETTINGS.get("user", "agent001")
+PASSWORD = SETTINGS.get("password", "any password")
 
 
 def say(event, **fields):
@@ -71,7 +75,9 @@ class Call(pj.Call):
 
 class Account(pj.Account):
     def onRegState(self, prm):
-        say("register", code=prm.code, reason=prm.reason, expires=prm.expiration)
+        lines = [line.partition(": ") for line in prm.rdata.wholeMsg.splitlines()]
+        error = next((value for name, _, value in lines if name == "P-Registrar-Error"), None)
+        say("register", code=prm.code, reason=prm.reason, expires=prm.expiration, error=error)
 
     def onIncomingCall(self, prm):
         call = Call(self, prm.callId)
@@ -171,19 +177,20 @@ def open_endpoint():
     config.uaConfig.userAgent = "MicroSIP/3.22.3"
     config.logConfig.level = int(os.environ.get("PJ_LOG", "0"))
     config.logConfig.consoleLevel = config.logConfig.level
-    config.medConfig.noVad = True
-    config.medConfig.clockRate = 8000
-    config.medConfig.sndClockRate = 8000
+    config.medConfig.noVad = SETTINGS.get("vad") != "on"
+    config.medConfig.ptime = int(SETTINGS.get("ptime", 0))
+    config.medConfig.clockRate = int(SETTINGS.get("rate", 8000))
+    config.medConfig.sndClockRate = config.medConfig.clockRate
     endpoint.libInit(config)
     udp = pj.TransportConfig()
-    udp.boundAddress = OPTIONS.get("bind", "")
+    udp.boundAddress = SETTINGS.get("bind", "")
     transport = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, udp)
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
         endpoint.codecSetPriority(codec.codecId, 0)
-    for priority, codec in ((128, "PCMA/8000/1"), (127, "PCMU/8000/1")):
-        endpoint.codecSetPriority(codec, priority)
+    for place, codec in enumerate(SETTINGS.get("codecs", "PCMA/8000/1,PCMU/8000/1").split(",")):
+        endpoint.codecSetPriority(codec, 128 - place)
     return endpoint, transport
 
 
@@ -193,15 +200,21 @@ def open_account(transport):
     config.regConfig.registrarUri = f"sip:{SERVER}"
     config.regConfig.registerOnAdd = False
     config.regConfig.timeoutSec = 300
-    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", USER, 0, "any password"))
+    config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", USER, 0, PASSWORD))
     config.sipConfig.transportId = transport
     config.natConfig.viaRewriteUse = 0
     config.natConfig.sdpNatRewriteUse = 0
     config.natConfig.contactRewriteUse = 0
-    config.callConfig.timerUse = int(OPTIONS.get("timer", "1"))
-    config.callConfig.timerSessExpiresSec = int(OPTIONS.get("expires", "1800"))
-    config.callConfig.prackUse = int(OPTIONS.get("prack", "0"))
-    config.mediaConfig.transportConfig.boundAddress = OPTIONS.get("bind", "")
+    config.callConfig.timerUse = int(SETTINGS.get("timer", "1"))
+    config.callConfig.timerSessExpiresSec = int(SETTINGS.get("expires", "1800"))
+    config.callConfig.prackUse = int(SETTINGS.get("prack", "0"))
+    config.mediaConfig.transportConfig.boundAddress = SETTINGS.get("bind", "")
+    config.mediaConfig.srtpUse = int(SETTINGS.get("srtp", "0"))
+    config.mediaConfig.srtpSecureSignaling = 0
+    if "suite" in SETTINGS:
+        crypto = pj.SrtpCrypto()
+        crypto.name = SETTINGS["suite"]
+        config.mediaConfig.srtpOpt.cryptos = pj.SrtpCryptoVector([crypto])
     account = Account()
     account.create(config)
     return account

@@ -24,8 +24,13 @@ impl Softphone {
         Self::open_with(server, &[])
     }
 
-    /// Starts one with options, `name=value` each, which its script lists.
-    pub fn open_with(server: SocketAddr, options: &[&str]) -> Option<Self> {
+    /// Starts one that calls itself `user`.
+    pub fn open_as(server: SocketAddr, user: &str, password: &str) -> Option<Self> {
+        Self::open_with(server, &[&format!("user={user}"), &format!("password={password}")])
+    }
+
+    /// Starts one with settings that are not MicroSIP's: see `pjsua2_phone.py`.
+    pub fn open_with(server: SocketAddr, settings: &[&str]) -> Option<Self> {
         let python = std::env::var_os("OFFHOOK_TEST_PYTHON").unwrap_or_else(|| "python3".into());
         let has_it = Command::new(&python).args(["-c", "import pjsua2"]).stderr(Stdio::null()).status();
         if !has_it.is_ok_and(|status| status.success()) {
@@ -39,7 +44,7 @@ impl Softphone {
         command
             .arg(script)
             .arg(server.to_string())
-            .args(options)
+            .args(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());

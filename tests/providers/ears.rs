@@ -36,6 +36,10 @@ impl Ears {
     }
 
     pub fn open_at(server: Server, plan: Arc<Plan>, flux: Flux) -> Self {
+        Self::open_shared(server, plan, Arc::new(flux))
+    }
+
+    pub fn open_shared(server: Server, plan: Arc<Plan>, flux: Arc<Flux>) -> Self {
         let clock: Arc<dyn Clock> = Wall::start();
         let (bell, listener) = Listener::new().expect("a listener");
         let (frames, consumer) = rtrb::RingBuffer::new(256);
@@ -283,4 +287,53 @@ fn a_call_that_ends_while_connecting_ends_at_once() {
     let mut ears = Ears::open_at(server, plan, Flux::new(&endpoint(&url, "m"), SttFormat::Pcm16));
     ears.play(false, Duration::from_millis(100));
     drop(ears);
+}
+
+fn with_eager_ends(plan: Plan, waste_max: f64) -> Ears {
+    let (server, plan, url) = start(plan);
+    let flux = Flux::new(&endpoint(&url, "flux-general-en"), SttFormat::Pcm16).with_eager_ends(waste_max);
+    Ears::open_at(server, plan, flux)
+}
+
+#[test]
+fn a_turn_ends_eagerly_before_it_ends_where_that_is_asked_for() {
+    let mut ears = with_eager_ends(Plan::default(), 0.35);
+    ears.play(true, SECOND);
+    let (transcript, _) = ears.until_end();
+    assert!(ears.plan.seen.lock().paths[0].ends_with("&eager_eot_threshold=0.40"));
+    let eager = EarsEvent::EagerEndOfTurn { transcript };
+    let at = ears.heard.iter().position(|event| *event == eager).expect("it ended eagerly with the same text");
+    assert!(matches!(ears.heard.last(), Some(EarsEvent::EndOfTurn { .. })) && at < ears.heard.len() - 1);
+
+    let mut ears = Ears::open(&[], SttFormat::Pcm16);
+    ears.play(true, SECOND);
+    ears.until_end();
+    assert!(!ears.heard.iter().any(|event| matches!(event, EarsEvent::EagerEndOfTurn { .. })), "nobody asked for it");
+}
+
+#[test]
+fn speech_after_an_eager_end_resumes_the_turn() {
+    let mut ears = with_eager_ends(Plan { end_after: SECOND, ..Plan::default() }, 0.35);
+    ears.play(true, SECOND);
+    ears.play(false, SECOND / 4);
+    ears.play(true, SECOND / 4);
+    ears.until_end();
+    let count = |wanted: fn(&EarsEvent) -> bool| ears.heard.iter().filter(|event| wanted(event)).count();
+    assert_eq!(count(|event| matches!(event, EarsEvent::EagerEndOfTurn { .. })), 2);
+    assert_eq!(count(|event| matches!(event, EarsEvent::TurnResumed { .. })), 1);
+}
+
+#[test]
+fn wasted_drafts_make_a_running_session_less_eager_and_the_next_one_from_its_start() {
+    let (server, plan, url) = start(Plan::default());
+    let flux = Arc::new(Flux::new(&endpoint(&url, "flux-general-en"), SttFormat::Pcm16).with_eager_ends(0.35));
+    let mut ears = Ears::open_shared(server, plan, flux.clone());
+    ears.play(true, SECOND / 2);
+    (0..4).for_each(|_| flux.learn(false));
+    ears.play(false, SECOND / 2);
+    let texts = ears.plan.seen.lock().texts.clone();
+    assert_eq!(texts, [r#"{"type":"Configure","thresholds":{"eager_eot_threshold":0.53}}"#]);
+    (0..4).for_each(|_| flux.learn(true));
+    ears.play(false, SECOND / 4);
+    assert_eq!(ears.plan.seen.lock().texts.len(), 2, "the first was acknowledged");
 }

@@ -109,7 +109,7 @@ fn a_reply_comes_word_by_word_after_the_request_is_written() {
     mind.ask(1);
     assert_eq!(mind.reply(1), (HELLO.into(), MindEvent::Done));
     assert_eq!(mind.heard[0].1, MindEvent::Sent);
-    assert_eq!(mind.heard.len(), 2 + HELLO.split(' ').count());
+    assert_eq!(mind.heard.len(), 3 + HELLO.split(' ').count());
     let body = mind.plan.seen.lock().bodies[0].clone();
     assert_eq!(body["stream"], true);
     assert_eq!(body["reasoning_effort"], "low");
@@ -303,4 +303,15 @@ fn a_check_tells_what_is_wrong() {
     let newline = told(&Endpoint { key: offhook::config::Secret::new("bad\nkey-with-break"), ..good });
     assert!(!newline.contains("key-with-break"), "{newline}");
     assert!(plan.seen.lock().models >= 2);
+}
+
+#[test]
+fn what_is_left_of_the_limits_is_told_before_the_first_word() {
+    let plan = quick(&[]);
+    *plan.tokens_left.lock() = 400;
+    let mut mind = Mind::open_with(plan, |endpoint| short_patience(Chat::groq(endpoint)));
+    mind.ask(1);
+    mind.reply(1);
+    let told: Vec<_> = mind.heard.iter().map(|(_, event)| event).collect();
+    assert_eq!(told[..2], [&MindEvent::Sent, &MindEvent::Allowance { left: 0.05 }]);
 }

@@ -12,4 +12,6 @@ mod jitter;
 mod no_audio;
 mod pacing;
 mod register;
+mod speculation;
+mod srtp;
 mod support;

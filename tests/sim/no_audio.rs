@@ -222,4 +222,7 @@ fn who_only_listens_is_not_given_up_and_rtcp_is_a_sign_of_life() {
     assert!(world.line().ended.is_none(), "it reports, so it is there");
     world.run_for(Duration::from_secs(61));
     assert!(world.line().ended.is_some());
+    world.run_for(ms(100));
+    let (_, bye) = world.caller().requests.last().expect("a BYE").clone();
+    assert!(bye.starts_with("BYE") && bye.contains("\r\nReason: ") && bye.contains("no RTP from the peer"), "{bye}");
 }

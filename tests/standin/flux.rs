@@ -50,6 +50,12 @@ pub enum Fault {
 pub struct Plan {
     /// How long after the last speech that it got a turn ends.
     pub end_after: Duration,
+    /// How long after it a turn ends eagerly, for clients that ask for that; `None`: it is never so sure.
+    pub eager_after: Option<Duration>,
+    /// The share of turns, 0.0 to 1.0, whose eager end is wrong: half of these are resumed, half end with other words.
+    pub misses: f64,
+    /// The seed that chooses them.
+    pub seed: u64,
     /// What is said in each turn, the last one again and again.
     pub turns: Vec<String>,
     pub faults: Faults<Fault>,
@@ -73,7 +79,15 @@ impl Default for Plan {
     fn default() -> Self {
         let turns = ["Hello there.", "Do you open on Sunday?", "Can I book a table for two?", "Thank you, goodbye."];
         let (faults, seen) = (Faults::default(), Mutex::default());
-        Self { end_after: Duration::from_millis(200), turns: turns.map(String::from).to_vec(), faults, seen }
+        Self {
+            end_after: Duration::from_millis(200),
+            eager_after: Some(Duration::from_millis(80)),
+            misses: 0.0,
+            seed: 0,
+            turns: turns.map(String::from).to_vec(),
+            faults,
+            seen,
+        }
     }
 }
 
@@ -85,6 +99,28 @@ pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
     let server = Server::start(move |_, stream, stop| serve(&served, &*clock, stream, stop, &turn));
     let url = format!("ws://{}", server.address);
     (server, plan, url)
+}
+
+/// How far the end of a turn is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Nothing is told.
+    Awaited,
+    /// It was told eagerly, and rightly.
+    Eager,
+    /// It was told eagerly with words that are not the last.
+    EagerWrongly,
+    /// It was told eagerly, and is taken back half-way to the end.
+    ToBeResumed,
+    /// It was taken back.
+    Resumed,
+}
+
+impl Ending {
+    /// Whether the client takes the turn for probably ended.
+    fn is_told(self) -> bool {
+        !matches!(self, Self::Awaited | Self::Resumed)
+    }
 }
 
 /// Checks the request as the vendor does.
@@ -121,12 +157,14 @@ fn check(request: &Request) -> Option<Refusal> {
 fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, turn: &Mutex<usize>) {
     let fault = plan.faults.next();
     let mut mulaw = false;
+    let mut eager = false;
     let mut rate = 16_000;
     let peer = Peer::accept(stream, |request| {
         let mut seen = plan.seen.lock();
         seen.paths.push(request.uri().to_string());
         seen.authorizations.push(header(request, "authorization").to_owned());
         mulaw = query(request, "encoding") == Some("mulaw");
+        eager = query(request, "eager_eot_threshold").is_some();
         rate = query(request, "sample_rate").and_then(|rate| rate.parse().ok()).unwrap_or(rate);
         if let Some(Fault::Refuse(refusal)) = &fault { Some(refusal.clone()) } else { check(request) }
     });
@@ -144,6 +182,9 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, t
         mulaw,
         rate,
         connection,
+        eager_after: plan.eager_after.filter(|_| eager),
+        ending: Ending::Awaited,
+        rng: fastrand::Rng::with_seed(plan.seed + connection as u64),
         sequence: 0,
         turn_index: 0,
         line: turn,
@@ -166,6 +207,9 @@ struct Session<'a> {
     mulaw: bool,
     rate: u32,
     connection: usize,
+    eager_after: Option<Duration>,
+    ending: Ending,
+    rng: fastrand::Rng,
     sequence: u64,
     turn_index: u64,
     /// The line of the script, which goes on over reconnects.
@@ -188,7 +232,7 @@ impl Session<'_> {
             self.silent = true;
         }
         while !stop.load(Ordering::Acquire) {
-            let due = self.last_speech.map(|last| last + self.plan.end_after);
+            let due = self.last_speech.map(|last| last + self.next_step());
             match self.peer.wait(self.clock, due, stop) {
                 Woken::Gone => return,
                 Woken::Due => self.silence_was_long(),
@@ -246,6 +290,9 @@ impl Session<'_> {
         let length = Duration::from_secs(samples.len() as u64) / self.rate;
         self.audio += length;
         if level >= SPEECH_LEVEL {
+            if std::mem::replace(&mut self.ending, Ending::Awaited).is_told() {
+                self.tell("TurnResumed", usize::MAX);
+            }
             self.last_speech = Some(self.clock.now());
             self.speech_end = self.audio;
             self.speech += length;
@@ -268,18 +315,35 @@ impl Session<'_> {
                 }
                 _ => {}
             }
-            let words = if self.open { 1 + (self.speech.as_millis() / 300) as usize } else { 0 };
+            let words = match self.ending {
+                Ending::Awaited if self.open => 1 + (self.speech.as_millis() / 300) as usize,
+                Ending::Awaited => 0,
+                _ => usize::MAX,
+            };
             if !matches!(self.fault, Some(Fault::NoStart)) || !self.open {
                 self.tell("Update", words);
             }
         }
     }
 
+    /// Returns after which silence something is to be told next.
+    fn next_step(&self) -> Duration {
+        let (end, eager) = (self.plan.end_after, self.eager_after.filter(|_| self.open));
+        match (self.ending, eager) {
+            (Ending::Awaited, Some(eager)) => eager.min(end),
+            (Ending::ToBeResumed, Some(eager)) => (eager + end) / 2,
+            _ => end,
+        }
+    }
+
     fn silence_was_long(&mut self) {
         // It goes by the audio: a client that is held up has not fallen silent.
-        if self.audio + JITTER < self.speech_end + self.plan.end_after {
+        if self.audio + JITTER < self.speech_end + self.next_step() {
             self.last_speech = self.last_speech.map(|last| last + JITTER);
             return;
+        }
+        if self.next_step() < self.plan.end_after {
+            return self.end_eagerly();
         }
         self.last_speech = None;
         if self.silent || matches!(self.fault, Some(Fault::NoEnd)) {
@@ -291,7 +355,24 @@ impl Session<'_> {
         }
     }
 
+    /// Says that the turn has probably ended, or takes it back.
+    fn end_eagerly(&mut self) {
+        if self.ending == Ending::ToBeResumed {
+            self.ending = Ending::Resumed;
+            return self.tell("TurnResumed", usize::MAX);
+        }
+        let wrong = self.rng.f64() < self.plan.misses;
+        self.ending = match (wrong, self.rng.bool()) {
+            (false, _) => Ending::Eager,
+            (true, false) => Ending::EagerWrongly,
+            (true, true) => Ending::ToBeResumed,
+        };
+        let words = if self.ending == Ending::EagerWrongly { 2 } else { usize::MAX };
+        self.tell("EagerEndOfTurn", words);
+    }
+
     fn end(&mut self, trigger: &str) {
+        self.ending = Ending::Awaited;
         let mut message = self.turn_info("EndOfTurn", usize::MAX);
         message["trigger"] = trigger.into();
         self.send(message);

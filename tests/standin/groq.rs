@@ -41,6 +41,8 @@ pub struct Plan {
     pub replies: Vec<String>,
     /// One per request for a completion.
     pub faults: Faults<Fault>,
+    /// What is said to be left of 8,000 tokens a minute.
+    pub tokens_left: Mutex<u32>,
     pub seen: Mutex<Seen>,
 }
 
@@ -67,6 +69,7 @@ impl Default for Plan {
             token_every: Duration::from_millis(5),
             replies: replies.map(String::from).to_vec(),
             faults: Faults::default(),
+            tokens_left: Mutex::new(7_900),
             seen: Mutex::default(),
         }
     }
@@ -144,8 +147,13 @@ impl Connection<'_> {
         }
         let mut due = self.clock.now() + self.plan.first_token;
         // With the head before the first token, a client that waits for the head alone is not taken in.
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nx-request-id: req_1\r\n\r\n";
-        out.write_all(head.as_bytes())?;
+        write!(
+            out,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nx-request-id: req_1\r\n\
+             x-ratelimit-limit-requests: 14400\r\nx-ratelimit-remaining-requests: 14370\r\n\
+             x-ratelimit-limit-tokens: 8000\r\nx-ratelimit-remaining-tokens: {}\r\n\r\n",
+            *self.plan.tokens_left.lock()
+        )?;
         if let Some(Fault::Raw(pieces)) = &fault {
             for piece in pieces {
                 write_chunk(out, piece)?;

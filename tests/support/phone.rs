@@ -241,6 +241,11 @@ impl Phone {
         lock(&self.shared.heard).clone()
     }
 
+    /// Forgets every packet so far: a long call would keep them all.
+    pub fn forget(&self) {
+        lock(&self.shared.heard).clear();
+    }
+
     /// Returns when the first packet with agent speech came at or after `since`.
     pub fn first_loud_after(&self, since: Instant) -> Option<Instant> {
         lock(&self.shared.heard).iter().find(|packet| packet.at >= since && packet.loud()).map(|packet| packet.at)

@@ -149,7 +149,10 @@ impl Offhook {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("offhook.toml"), toml).expect("a file");
         let mut command = command(folder.path());
-        command.args(["--api", "127.0.0.1:0", "--rtp-ports", &rtp_ports()]).args(args);
+        command.args(["--api", "127.0.0.1:0"]).args(args);
+        if !args.contains(&"--rtp-ports") {
+            command.args(["--rtp-ports", &rtp_ports()]);
+        }
         command.env("OFFHOOK_LOG", "debug").envs(env.iter().copied());
         let mut process = Kept(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs"));
         let log = Lines::of(process.0.stderr.take().expect("it is piped"));

@@ -4,16 +4,19 @@ use super::Net;
 use crate::agent::{Agent, Phrase};
 use crate::call::lifecycle::{self, Lifecycle};
 use crate::call::{Call, Rings, Setup};
+use crate::config::Config;
+use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
 use crate::engine::conductor::{self, Conductor, Event, Handle};
 use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::provider_threads::{Cast, Crew, Ends};
 use crate::engine::rings::{self, Datagram};
 use crate::ids::CallId;
-use crate::metrics::{Invited, ProviderNames};
+use crate::metrics::{Field, Invited, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
 use crate::rtp::latch;
-use crate::sdp::{Agreed, Negotiation};
+use crate::sdp::{Agreed, Keyring, Negotiation};
+use crate::sip::flow::Transport;
 use crate::sip::{Command, EndedBy, Invitation, Refusal, Replacement};
 use crate::time::Instant;
 use mio::{Interest, Token};
@@ -32,12 +35,17 @@ pub(super) struct NetCall {
     offered: bool,
     /// Our side of a transfer whose target has not answered.
     referral: Option<Negotiation>,
-    source: SocketAddr,
+    pub(super) source: SocketAddr,
+    transport: Transport,
+    /// Whether the log says already that its keys can be read on the way.
+    warned: bool,
     pub(super) port: u16,
     pub(super) sockets: [mio::net::UdpSocket; 2],
     pub(super) packets: Producer<Datagram>,
     pub(super) worker: usize,
     pub(super) conductor: Handle,
+    /// The conductor and its providers, who cost money, until somebody is there to be heard.
+    pub(super) waiting: Option<Box<Waiting>>,
     /// The media side, until the worker takes it over.
     idle: Option<Idle>,
     ended_by: Option<(EndedBy, String)>,
@@ -50,6 +58,13 @@ impl NetCall {
         let ip = ip.to_canonical();
         ip == self.source.ip().to_canonical() || described.is_some_and(|described| described.to_canonical() == ip)
     }
+}
+
+/// What becomes a conductor and its crew once the caller has shown to be there: by an ACK, or by media from its address. An
+/// INVITE alone can come from anybody, in anybody's name.
+pub(super) struct Waiting {
+    seat: conductor::Seat,
+    ends: Ends,
 }
 
 /// What becomes a [`Line`] once the call is answered.
@@ -66,12 +81,18 @@ impl Net {
         match self.admit(invitation, now) {
             Ok(call) => {
                 self.calls.insert(invitation.call, call);
-                self.log(Some(invitation.call), &format!("{} calls {}", invitation.from, invitation.to));
+                self.log(
+                    Some(invitation.call),
+                    &format!("{} calls {}", Field(&invitation.from), Field(&invitation.to)),
+                );
                 self.run_lifecycle(invitation.call, now);
             }
             Err(refusal) => {
                 self.parts.board.refused();
-                self.log(Some(invitation.call), &format!("{} is refused with {}", invitation.from, refusal.status));
+                self.log(
+                    Some(invitation.call),
+                    &format!("{} is refused with {}", Field(&invitation.from), refusal.status),
+                );
                 self.command(Command::Refuse { call: invitation.call, refusal }, now);
             }
         }
@@ -83,7 +104,7 @@ impl Net {
         let session = self.parts.rng.u64(..1 << 62);
         let unavailable = || Refusal { status: 503, warning: None, retry_after_s: Some(5) };
         let port = self.ports.take(now).ok_or_else(unavailable)?;
-        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, port));
+        let mut negotiation = Self::negotiation(&self.parts.config, session, SocketAddr::new(address, port));
         let (answer, agreed) = match &invitation.offer {
             Some(offer) => match negotiation.answer(offer) {
                 Ok((answer, agreed)) => (answer, Some(agreed)),
@@ -102,7 +123,13 @@ impl Net {
         })
     }
 
-    /// Opens the call's sockets, lays its rings, and starts its conductor, which starts the provider threads.
+    /// Begins offer and answer with one peer of a call, with keys of its own.
+    fn negotiation(config: &Config, session: u64, local: SocketAddr) -> Negotiation {
+        let keyring = Keyring::new(config.media.srtp, |key| getrandom::fill(key).is_ok());
+        Negotiation::new(session, local).with_keyring(keyring)
+    }
+
+    /// Opens the call's sockets and lays its rings; its threads start when the caller is there.
     fn connect(
         &mut self,
         invitation: &Invitation,
@@ -160,15 +187,6 @@ impl Net {
             net: self.parts.handle.clone(),
             clock: self.parts.clock.clone(),
         };
-        let cast = self.parts.cast.clone();
-        let thread = std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(move || {
-            let _ = affinity::settle(Role::Session);
-            match Crew::start(&cast, ends) {
-                Ok(crew) => Conductor::new(conductor, crew).run(),
-                Err(error) => conductor.give_up(&error),
-            }
-        })?;
-        self.conductors.push(thread);
         self.parts.workers[worker].calls += 1;
         Ok(NetCall {
             lifecycle: Lifecycle::new(self.parts.phrases.settled(Phrase::Greeting), now),
@@ -178,11 +196,14 @@ impl Net {
             offered: agreed.is_none(),
             referral: None,
             source: invitation.source,
+            transport: invitation.transport,
+            warned: false,
             port,
             sockets: [rtp?, rtcp?],
             packets,
             worker,
             conductor: handle,
+            waiting: Some(Box::new(Waiting { seat: conductor, ends })),
             idle: Some(Idle {
                 rings: Rings { ears: ear_frames, voice, commands: commands_out, events },
                 packets: packets_out,
@@ -192,6 +213,27 @@ impl Net {
             }),
             ended_by: None,
         })
+    }
+
+    /// The caller is there: its conductor starts, which starts the provider threads.
+    pub(super) fn seat(&mut self, id: CallId, now: Instant) {
+        let Some(waiting) = self.calls.get_mut(&id).and_then(|call| call.waiting.take()) else { return };
+        let cast = self.parts.cast.clone();
+        let body = move || {
+            let Waiting { seat, ends } = *waiting;
+            let _ = affinity::settle(Role::Session);
+            match Crew::start(&cast, ends) {
+                Ok(crew) => Conductor::new(seat, crew).run(),
+                Err(error) => seat.give_up(&error),
+            }
+        };
+        match std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(body) {
+            Ok(thread) => self.conductors.push(thread),
+            Err(error) => {
+                self.log(Some(id), &format!("no thread for the call: {error}"));
+                self.hang_up(id, EndedBy::Engine, "no threads for the call", now);
+            }
+        }
     }
 
     fn board_row(&self, invitation: &Invitation, rtp_port: u16) {
@@ -265,8 +307,10 @@ impl Net {
             rings: idle.rings,
         };
         let [rtp, rtcp] = idle.sockets;
+        let mut media = Call::new(setup, now, &mut self.parts.rng);
+        media.set_keys(call.negotiation.keys(), now);
         let line = Line {
-            call: Call::new(setup, now, &mut self.parts.rng),
+            call: media,
             packets: idle.packets,
             rtp,
             rtcp,
@@ -279,9 +323,22 @@ impl Net {
         call.conductor.send(Event::Held(agreed.held));
         self.parts.board.answered(id, agreed.encoding.name(), now);
         self.parts.board.agent_up(id, true);
+        self.secured(id);
+    }
+
+    /// Shows whether the call is encrypted, and says once where that is worth little.
+    fn secured(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let suite = call.negotiation.keys().map(|keys| keys.suite.name());
+        self.parts.board.secured(id, suite);
+        if suite.is_some() && call.transport != Transport::Tls && !std::mem::replace(&mut call.warned, true) {
+            let text = format!("its SRTP keys came over {}, which anybody on the way can read", call.transport.name());
+            self.parts.journal.line(LogLevel::Warn, Some(id), &text);
+        }
     }
 
     pub(super) fn confirmed(&mut self, id: CallId, answer: Option<&[u8]>, now: Instant) {
+        self.seat(id, now);
         let Some(call) = self.calls.get_mut(&id) else { return };
         if std::mem::take(&mut call.offered) {
             match call.negotiation.read_answer(answer.unwrap_or_default()) {
@@ -336,7 +393,7 @@ impl Net {
         let session = self.parts.rng.u64(..1 << 62);
         let address = self.parts.config.sip.advertised_address.unwrap_or(local);
         let Some(call) = self.calls.get_mut(&id) else { return };
-        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, call.port));
+        let mut negotiation = Self::negotiation(&self.parts.config, session, SocketAddr::new(address, call.port));
         let sdp = negotiation.offer();
         call.referral = Some(negotiation);
         self.log(Some(id), &format!("is being transferred to {target}"));
@@ -375,7 +432,7 @@ impl Net {
         let session = self.parts.rng.u64(..1 << 62);
         let address = self.parts.config.sip.advertised_address.unwrap_or(replacement.local);
         let Some(call) = self.calls.get_mut(&id) else { return };
-        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, call.port));
+        let mut negotiation = Self::negotiation(&self.parts.config, session, SocketAddr::new(address, call.port));
         let (sdp, agreed) = match replacement.offer.as_deref().map(|offer| negotiation.answer(offer)) {
             Some(Ok((sdp, agreed))) => (sdp, Some(agreed)),
             Some(Err(error)) => {
@@ -400,9 +457,11 @@ impl Net {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.agreed = Some(agreed);
         if call.idle.is_none() {
+            self.orders[call.worker].push_back(WorkerOrder::Secure(id, call.negotiation.keys().cloned()));
             self.orders[call.worker].push_back(WorkerOrder::Change(id, agreed));
             call.conductor.send(Event::Held(agreed.held));
             self.parts.board.answered(id, agreed.encoding.name(), now);
+            self.secured(id);
         }
     }
 
@@ -431,6 +490,6 @@ impl Net {
         }
         call.conductor.end();
         self.parts.board.ended(id, by, &reason, now);
-        self.log(Some(id), &format!("ended by {}: {reason}", by.name()));
+        self.log(Some(id), &format!("ended by {}: {}", by.name(), Field(&reason)));
     }
 }

@@ -11,6 +11,8 @@ pub(super) enum Said {
     Connected,
     /// About a turn; `None` where nothing follows from it.
     Turn(Option<Turned>),
+    /// It has taken a change of its settings, or not.
+    Configured { taken: bool },
     /// It gives up; the connection closes next.
     Error { permanent: bool, text: String },
     /// Known or not, it asks for nothing: warnings, configuration replies, types of the future.
@@ -69,6 +71,8 @@ impl Turns {
                 let permanent = code == "UNPARSABLE_CLIENT_MESSAGE";
                 Said::Error { permanent, text: format!("{code} {}", word("description")) }
             }
+            "ConfigureSuccess" => Said::Configured { taken: true },
+            "ConfigureFailure" => Said::Configured { taken: false },
             "TurnInfo" => Said::Turn(self.handle_turn_info(&message, word("event"), word("transcript"), now)),
             _ => Said::Other,
         }
@@ -276,6 +280,15 @@ mod tests {
         let start = r#"{"type":"TurnInfo","sequence_id":5,"event":"StartOfTurn","turn_index":0,"transcript":"a"}"#;
         assert_eq!(turns.handle_message(start, at(0)), Said::Turn(Some(Turned::Started("a".into()))));
         assert_eq!(turns.handle_message(start, at(0)), Said::Other);
+    }
+
+    #[test]
+    fn the_answers_to_a_change_of_settings_are_told_apart() {
+        let mut turns = Turns::default();
+        let success = r#"{"type":"ConfigureSuccess","sequence_id":3,"thresholds":{"eager_eot_threshold":0.5}}"#;
+        assert_eq!(turns.handle_message(success, at(0)), Said::Configured { taken: true });
+        let failure = r#"{"type":"ConfigureFailure","sequence_id":4,"error_code":"INVALID_THRESHOLD"}"#;
+        assert_eq!(turns.handle_message(failure, at(0)), Said::Configured { taken: false });
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(super) struct Told {
 
 pub(super) enum News {
     Sent,
+    /// The share that is left of the account's limits.
+    Allowance(f32),
     /// Part of a tool call came: nothing to pass on yet, but a sign of life.
     Progress,
     Piece(Piece),
@@ -97,7 +99,11 @@ impl Worker {
     }
 
     fn ask(&self, job: &Job, body: &str) {
-        let news = match self.server.post(body) {
+        let answer = self.server.post(body);
+        if let Some(left) = answer.as_ref().ok().and_then(|response| allowance(response.headers())) {
+            self.tell(job.id, News::Allowance(left));
+        }
+        let news = match answer {
             Ok(response) if response.status().is_success() => match self.stream(job, response) {
                 Ok(()) => return,
                 Err(failure) => News::Failed(failure, Retry::Worthwhile),
@@ -285,9 +291,51 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// Returns the share that is left of the scarcest of the account's limits, as far as told: requests are counted by the day,
+/// tokens by the minute.
+fn allowance(headers: &HeaderMap) -> Option<f32> {
+    let number = |name: String| headers.get(name)?.to_str().ok()?.trim().parse::<f32>().ok();
+    let share = |what: &str| {
+        let limit = number(format!("x-ratelimit-limit-{what}")).filter(|limit| *limit > 0.0)?;
+        Some((number(format!("x-ratelimit-remaining-{what}"))? / limit).clamp(0.0, 1.0))
+    };
+    let shares = [share("requests"), share("tokens")];
+    shares.into_iter().flatten().filter(|share| !share.is_nan()).reduce(f32::min)
+}
+
 /// Returns what is left of the account's limits, as far as told.
 fn limits(headers: &HeaderMap) -> String {
     let names = ["x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
     let told = names.iter().filter_map(|name| Some((name, headers.get(*name)?.to_str().ok()?)));
     told.map(|(name, value)| format!(", {} {value}", name.trim_start_matches("x-ratelimit-"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(told: &[(&'static str, &'static str)]) -> HeaderMap {
+        told.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
+    }
+
+    #[test]
+    fn the_scarcest_limit_counts() {
+        let requests = [("x-ratelimit-limit-requests", "14400"), ("x-ratelimit-remaining-requests", "14370")];
+        let tokens = [("x-ratelimit-limit-tokens", "8000"), ("x-ratelimit-remaining-tokens", "800")];
+        assert_eq!(allowance(&headers(&[requests, tokens].concat())), Some(0.1));
+        assert!(allowance(&headers(&requests)).is_some_and(|left| left > 0.99));
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_are_no_limits() {
+        for value in ["NaN", "", "many", "-inf"] {
+            let told = headers(&[("x-ratelimit-limit-tokens", "8000"), ("x-ratelimit-remaining-tokens", value)]);
+            assert!(allowance(&told).is_none_or(|left| left == 0.0), "{value}");
+        }
+        assert_eq!(
+            allowance(&headers(&[("x-ratelimit-limit-tokens", "0"), ("x-ratelimit-remaining-tokens", "0")])),
+            None
+        );
+        assert_eq!(allowance(&headers(&[])), None);
+    }
 }

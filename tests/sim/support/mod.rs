@@ -9,7 +9,8 @@ pub use network::Weather;
 pub use script::{Reply, SAMPLES_PER_BYTE, Script, failure};
 
 use network::{Datagram, Network, Port};
-use offhook::agent::{self, Agent, EarsEvent, Phrase};
+use offhook::agent::{self, Agent, DraftNews, EarsEvent, Phrase};
+use offhook::call::digits::{Digits, Way};
 use offhook::call::lifecycle::{self, Lifecycle};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Rings, Setup, Wire};
 use offhook::config;
@@ -80,8 +81,11 @@ pub struct Line {
     frames: Consumer<EarFrame>,
     pub providers: Providers,
     waiting: VecDeque<CallCommand>,
+    digits: Digits,
     /// Every event of the media path, and when the conductor had it.
     pub events: Vec<(Instant, CallEvent)>,
+    /// What became of each draft.
+    pub drafts: Vec<(Instant, TurnId, DraftNews)>,
     /// The latest record of each turn.
     pub turns: BTreeMap<TurnId, agent::TurnRecord>,
     /// Measured on the media path.
@@ -98,7 +102,7 @@ impl Line {
 
     pub fn digits(&self) -> String {
         let digit = |(_, event): &(Instant, CallEvent)| match event {
-            CallEvent::Digit { digit } => Some(*digit),
+            CallEvent::Digit { digit, .. } => Some(*digit),
             _ => None,
         };
         self.events.iter().filter_map(digit).collect()
@@ -352,7 +356,7 @@ impl World {
                 self.command(command);
                 held.into_iter().for_each(|held| self.tell(call, agent::Input::Held(held)));
             }
-            sip::Event::Digit { call, digit, .. } => self.tell(call, agent::Input::Digit(digit)),
+            sip::Event::Digit { call, digit, .. } => self.digit(call, digit, Way::Info, self.now),
             sip::Event::Ended { call, by, reason } => self.ended(call, by, reason),
             // Transfers and refreshes by re-INVITE are for telephones of flesh and blood: tests/interop.
             _ => {}
@@ -397,7 +401,9 @@ impl World {
             frames,
             providers: Providers::new(script, speech),
             waiting: VecDeque::new(),
+            digits: Digits::new(),
             events: Vec::new(),
+            drafts: Vec::new(),
             turns: BTreeMap::new(),
             pacing_max: Duration::ZERO,
             ended: None,
@@ -542,12 +548,18 @@ impl World {
             CallEvent::FirstPacket { turn, .. } => self.tell(id, agent::Input::FirstPacket { turn }),
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
             CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
-            CallEvent::Digit { digit } => self.tell(id, agent::Input::Digit(digit)),
+            CallEvent::Digit { digit, by, at } => self.digit(id, digit, by, at),
             CallEvent::Audio { audio, log } => {
                 let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
                 self.note(format!("audio is {}, log {log}: {finding}", audio.state.name()));
             }
             CallEvent::Silent => self.hang_up(id, EndedBy::Engine, "no RTP from the peer".into()),
+        }
+    }
+
+    fn digit(&mut self, id: CallId, digit: char, by: Way, at: Instant) {
+        if self.lines.get_mut(&id).is_some_and(|line| line.digits.is_new(digit, by, at)) {
+            self.tell(id, agent::Input::Digit(digit));
         }
     }
 
@@ -582,6 +594,7 @@ impl World {
                 agent::Output::Turn(record) => {
                     line.turns.insert(record.turn, record);
                 }
+                agent::Output::Draft { turn, news } => line.drafts.push((now, turn, news)),
                 agent::Output::HangUp { reason } => self.hang_up(id, EndedBy::Agent, reason),
             }
         }
