@@ -74,11 +74,8 @@ impl UserAgent {
         match method {
             // Whatever is said to a BYE, the dialog is over (RFC 3261 §15.1.1).
             Method::Bye => self.sessions.remove(call),
-            Method::Invite | Method::Update => {
-                if !self.handle_refreshed(call, branch, status, reply, now) && method == Method::Invite {
-                    self.call_failed(call, status, now);
-                }
-            }
+            Method::Invite | Method::Update if self.handle_refreshed(call, branch, status, reply, now) => {}
+            Method::Invite => self.call_failed(call, status, now),
             Method::Refer => self.handle_referred(call, branch, status),
             _ => {}
         }
