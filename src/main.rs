@@ -2,7 +2,7 @@
 
 use offhook::config::{Account, Command, Config, DigestAlgorithm, LogLevel, Secret};
 use offhook::control::{Bridge, StartError, server::Server};
-use offhook::engine::{Engine, clock::SystemClock, log};
+use offhook::engine::{Engine, certificate, clock::SystemClock, log};
 use offhook::providers::local::models;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -30,6 +30,10 @@ fn main() -> ExitCode {
 }
 
 fn run(config: Config) -> ExitCode {
+    if let Some(Err(error)) = config.sip.tls.as_ref().map(certificate::load) {
+        eprintln!("offhook: {error}");
+        return ExitCode::from(2);
+    }
     let clock = Arc::new(SystemClock::start());
     // Before any thread: each inherits that these signals are taken by the one below.
     let mut signals = match Signals::new([SIGINT, SIGTERM]) {

@@ -65,6 +65,15 @@ struct Sip {
     expires_max_s: Option<i64>,
     session_expires_s: Option<i64>,
     transfer_to: Vec<String>,
+    tls: Option<Tls>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Tls {
+    port: Option<i64>,
+    certificate: Option<String>,
+    key: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -192,6 +201,7 @@ impl File {
                 to.expires_default_s, to.expires_min_s, to.expires_max_s
             )));
         }
+        to.tls = self.sip.tls.as_ref().map(Tls::read).transpose()?;
         let (media, to) = (&self.media, &mut config.media);
         if let Some(latch) = &media.latch {
             to.latch = in_file("media.latch", latch).choice(LATCHES)?;
@@ -286,6 +296,26 @@ impl File {
             _ => return (providers.cartesia.base_url.as_ref(), providers.cartesia.model.as_ref()),
         };
         (endpoint.base_url.as_ref(), endpoint.model.as_ref())
+    }
+}
+
+impl Tls {
+    /// Certificate and key are one without the other only by mistake.
+    fn read(&self) -> Result<super::Tls, Error> {
+        let mut tls = super::Tls::default();
+        number("sip.tls.port", self.port, 1..=65_535, &mut tls.port)?;
+        for (here, there, named, missing) in
+            [(&self.certificate, &self.key, "certificate", "key"), (&self.key, &self.certificate, "key", "certificate")]
+        {
+            if let (Some(path), None) = (here, there) {
+                return Err(Error(format!(
+                    "sip.tls.{named} in offhook.toml: {path}, and there is no sip.tls.{missing}; name both PEM files, or \
+                     neither for a certificate of our own"
+                )));
+            }
+        }
+        (tls.certificate, tls.key) = (self.certificate.as_ref().map(Into::into), self.key.as_ref().map(Into::into));
+        Ok(tls)
     }
 }
 

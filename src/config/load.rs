@@ -21,6 +21,11 @@ impl Config {
         let file = File::read(cli.config.as_deref(), cwd)?;
         let mut config = Self { start: cli.start, ..Self::default() };
         file.apply(&mut config)?;
+        if let Some(tls) = &mut config.sip.tls {
+            for path in [tls.certificate.as_mut(), tls.key.as_mut(), Some(&mut tls.kept_in)].into_iter().flatten() {
+                *path = cwd.join(&*path);
+            }
+        }
         if let Some(log) = env.get("OFFHOOK_LOG").or(file.log()) {
             config.log = log.choice(LOG_LEVELS)?;
         }

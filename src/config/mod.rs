@@ -78,8 +78,10 @@ pub struct Control {
 /// Signalling (`sip/`).
 #[derive(Clone, Debug)]
 pub struct Sip {
-    /// Where SIP over UDP is served when `--start` is given; the API's `host` and `port` win for the API.
+    /// Where SIP over UDP and TCP is served when `--start` is given; the API's `host` and `port` win for the API.
     pub listen: SocketAddr,
+    /// SIP over TLS; none unless `offhook.toml` has a table `[sip.tls]`.
+    pub tls: Option<Tls>,
     /// The address written into SDP and Contact in place of the one that routes to the peer.
     pub advertised_address: Option<IpAddr>,
     /// Who may register and call; none: open mode, in which everybody on loopback and private networks may.
@@ -115,6 +117,27 @@ pub struct Sip {
     pub t2: Duration,
     /// T4, how long a message may stay in the network (RFC 3261 §17.1.2.2).
     pub t4: Duration,
+}
+
+/// SIP over TLS (`engine/certificate.rs`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The port, at the address of the other transports.
+    pub port: u16,
+    /// A PEM file with the certificate, and those between it and its root; `None`: one that this server has signed itself.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file with the certificate's private key; there is one exactly where there is a certificate.
+    pub key: Option<PathBuf>,
+    /// Where a certificate of our own is kept, so that phones that have been told to trust it find it again.
+    pub kept_in: PathBuf,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        let kept_in = dirs::config_dir().unwrap_or_default().join("offhook");
+        // The port for SIP over TLS (RFC 3261 §18.2.1).
+        Self { port: 5061, certificate: None, key: None, kept_in }
+    }
 }
 
 /// What is taken of each source (`sip/admission.rs`): `[sip.limits]` of `offhook.toml`. A flow is known once its REGISTER
@@ -343,6 +366,7 @@ impl Default for Sip {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5060),
+            tls: None,
             advertised_address: None,
             accounts: Vec::new(),
             realm: "offhook".into(),

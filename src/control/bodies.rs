@@ -2,6 +2,7 @@
 
 use super::{About, Realtime, Running};
 use crate::call::finding::Finding;
+use crate::engine::listeners::Served;
 use crate::metrics::histogram::milliseconds;
 use crate::metrics::{Board, CallView, Kind, Percentiles, ProviderNames, TurnView};
 use crate::sip::EndedBy;
@@ -82,6 +83,7 @@ pub struct Status {
     status: &'static str,
     sip_port: u16,
     host: String,
+    transports: Vec<Transport>,
     active_calls: usize,
     active_sessions: usize,
     rtp_ports_in_use: Vec<u16>,
@@ -95,6 +97,28 @@ pub struct Status {
     uptime_seconds: u64,
     totals: Totals,
     latency: Latencies,
+}
+
+/// A way on which SIP is served; with an `error` it is not.
+#[derive(Serialize)]
+struct Transport {
+    transport: &'static str,
+    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<&Served> for Transport {
+    fn from(served: &Served) -> Self {
+        Self {
+            transport: served.transport,
+            address: served.listen.to_string(),
+            connections: served.open_connections(),
+            error: served.problem.clone(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -175,6 +199,7 @@ impl Status {
             status: "running",
             sip_port: running.listen.port(),
             host: running.listen.ip().to_string(),
+            transports: running.transports.iter().map(Into::into).collect(),
             active_calls: calls.len(),
             active_sessions: calls.iter().filter(|call| call.agent_up).count(),
             rtp_ports_in_use,

@@ -63,7 +63,12 @@ impl Bridge for Pretend {
     }
 
     fn running(&self) -> Option<Running> {
-        self.running.lock().map(|listen| Running { listen, registrations: 1, uptime: Duration::from_secs(7) })
+        self.running.lock().map(|listen| Running {
+            listen,
+            transports: Vec::new(),
+            registrations: 1,
+            uptime: Duration::from_secs(7),
+        })
     }
 
     fn about(&self) -> About {

@@ -1,5 +1,6 @@
 //! What the engine does for whoever steers it, and what it tells of itself: all that the control API sees.
 
+use crate::engine::listeners::Served;
 use crate::ids::CallId;
 use crate::metrics::{Board, ProviderNames};
 use crate::time::Instant;
@@ -61,10 +62,12 @@ pub enum ListenError {
 }
 
 /// A running bridge, for the status; its calls stand in the [`Board`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Running {
     /// Where SIP is served, as it was asked for.
     pub listen: SocketAddr,
+    /// Over what, and where each of them is.
+    pub transports: Vec<Served>,
     /// Registrations that are valid.
     pub registrations: usize,
     /// Since its start.

@@ -2,7 +2,7 @@
 //!
 //! | thread | does | wakes by |
 //! |---|---|---|
-//! | `net` | SIP and RTP sockets in, SIP out, calls begun and ended | its sockets, its bell |
+//! | `net` | SIP and RTP sockets and connections in, SIP out, calls begun and ended | its sockets, its bell |
 //! | `media-N` | the calls' packets and 20 ms slots | deadlines of its calls, its bell |
 //! | `conductor-C`, `ears-C`, `mind-C`, `voice-C` | one call's agent and its providers | their bells and sockets |
 //! | `phrases` | renders the greeting and the apologies ahead | once per start |
@@ -13,8 +13,11 @@
 pub mod affinity;
 pub mod bridge;
 pub mod cast;
+pub mod certificate;
 pub mod clock;
 pub mod conductor;
+pub mod datagrams;
+pub mod listeners;
 pub mod log;
 pub mod media;
 pub mod net;
@@ -23,12 +26,14 @@ pub mod ports;
 pub mod provider_threads;
 pub mod rings;
 pub mod stats;
+pub mod streams;
 
 use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{Granted, Role};
 use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};
 use crate::engine::cast::Casting;
 use crate::engine::clock::SystemClock;
+use crate::engine::listeners::Served;
 use crate::engine::media::{Worker, WorkerCounters};
 use crate::engine::net::{Net, NetCommand, NetHandle, Parts, WorkerLink};
 use crate::engine::phrases::Phrases;
@@ -40,7 +45,7 @@ use crate::time::{Clock, Instant};
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -63,6 +68,7 @@ pub struct Engine {
 /// A running bridge.
 struct Started {
     listen: SocketAddr,
+    served: Vec<Served>,
     since: Instant,
     net: NetHandle,
     net_thread: JoinHandle<()>,
@@ -102,8 +108,9 @@ impl Engine {
     }
 
     fn start_bridge(&self, listen: SocketAddr) -> Result<Started, StartError> {
-        let socket = UdpSocket::bind(listen).map_err(StartError::Bind)?;
-        let listen = socket.local_addr().map_err(StartError::Bind)?;
+        let tls = self.config.sip.tls.as_ref();
+        let bound = listeners::bind(listen, tls).map_err(StartError::Bind)?;
+        let listen = bound.socket.local_addr().map_err(StartError::Bind)?;
         let other = |error: io::Error| StartError::Other(error.to_string());
         let casting = self.prepare(&mut |line| self.journal.line(LogLevel::Info, None, line));
         let (net_bell, listener) = Listener::new().map_err(other)?;
@@ -119,8 +126,9 @@ impl Engine {
         let parts = Parts {
             config: self.config.clone(),
             clock: self.clock.clone(),
-            socket,
+            socket: bound.socket,
             listen,
+            listeners: bound.listeners,
             listener,
             handle: net.clone(),
             commands,
@@ -135,8 +143,10 @@ impl Engine {
         let net_state = Net::new(parts).map_err(other)?;
         let net_thread =
             std::thread::Builder::new().name("net".into()).spawn(move || net_state.run()).map_err(other)?;
+        self.report(&bound.served);
         Ok(Started {
             listen,
+            served: bound.served,
             since: self.clock.now(),
             net,
             net_thread,
@@ -149,6 +159,24 @@ impl Engine {
             phrases_thread,
             registrations,
         })
+    }
+
+    /// Says where SIP is served beside UDP, and where it should be and is not.
+    fn report(&self, served: &[Served]) {
+        for Served { transport, listen, problem, .. } in served {
+            match problem {
+                Some(problem) => self.journal.line(
+                    LogLevel::Warn,
+                    None,
+                    format_args!("no SIP over {transport} on {listen}: {problem}; the other transports are served"),
+                ),
+                None if *transport == "udp" => {}
+                None => self.journal.line(LogLevel::Info, None, format_args!("SIP over {transport} on {listen}")),
+            }
+        }
+        if let Some(Ok(fingerprint)) = self.config.sip.tls.as_ref().map(certificate::fingerprint) {
+            self.journal.line(LogLevel::Info, None, format_args!("the TLS certificate's SHA-256 is {fingerprint}"));
+        }
     }
 
     fn render_phrases(
@@ -265,6 +293,7 @@ impl Bridge for Engine {
         let bridge = self.bridge.lock();
         bridge.as_ref().map(|started| Running {
             listen: started.listen,
+            transports: started.served.clone(),
             registrations: started.registrations.load(Ordering::Relaxed),
             uptime: self.clock.now() - started.since,
         })

@@ -8,15 +8,19 @@ use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{self, Role};
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
+use crate::engine::datagrams::Datagrams;
+use crate::engine::listeners::Listening;
 use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::phrases::Phrases;
 use crate::engine::ports::Ports;
 use crate::engine::provider_threads::Cast;
 use crate::engine::rings::{DATAGRAM_MAX, Datagram};
+use crate::engine::streams::Streams;
 use crate::ids::CallId;
 use crate::metrics::{Board, Counter, Field, Journal};
 use crate::providers::{Bell, Listener};
 use crate::sip::flow::Flow;
+use crate::sip::framing::{Frame, PONG};
 use crate::sip::{self, Command, EndedBy, UserAgent};
 use crate::time::{Clock, Instant};
 use calls::NetCall;
@@ -125,6 +129,8 @@ pub struct Parts {
     pub socket: UdpSocket,
     /// Where it is bound.
     pub listen: SocketAddr,
+    /// The bound TCP and TLS sockets.
+    pub listeners: Vec<Listening>,
     /// Rung by everyone.
     pub listener: Listener,
     /// For the threads that this one starts.
@@ -150,7 +156,10 @@ pub struct Parts {
 /// The thread's state.
 pub struct Net {
     parts: Parts,
-    socket: mio::net::UdpSocket,
+    socket: Datagrams,
+    streams: Streams,
+    /// What a connection brought in this turn.
+    frames: Vec<(Flow, Frame)>,
     agent: UserAgent,
     ports: Ports,
     calls: BTreeMap<CallId, NetCall>,
@@ -169,9 +178,10 @@ impl Net {
     /// # Errors
     /// What the system says about the socket.
     pub fn new(mut parts: Parts) -> io::Result<Self> {
-        parts.socket.set_nonblocking(true)?;
-        let mut socket = mio::net::UdpSocket::from_std(parts.socket.try_clone()?);
-        parts.listener.registry().register(&mut socket, SIP_TOKEN, Interest::READABLE)?;
+        let mut socket = Datagrams::new(parts.socket.try_clone()?)?;
+        parts.listener.registry().register(socket.source(), SIP_TOKEN, Interest::READABLE)?;
+        let listeners = std::mem::take(&mut parts.listeners);
+        let streams = Streams::new(listeners, parts.listener.registry(), parts.board.clone())?;
         let product = concat!("Offhook/", env!("CARGO_PKG_VERSION"));
         let agent = UserAgent::new(&parts.config.sip, product, parts.rng.fork());
         let ports = Ports::new(&parts.config.media.rtp_ports, parts.config.media.port_rest, parts.rng.fork());
@@ -179,6 +189,8 @@ impl Net {
         Ok(Self {
             parts,
             socket,
+            streams,
+            frames: Vec::new(),
             agent,
             ports,
             calls: BTreeMap::new(),
@@ -218,11 +230,17 @@ impl Net {
         let mut tokens = std::mem::take(&mut self.unread);
         tokens.extend(ready);
         for token in tokens {
-            let more = if token == SIP_TOKEN { self.read_sip(now) } else { self.read_media(token, now) };
+            let more = match token {
+                SIP_TOKEN => self.read_sip(now),
+                token if Streams::owns(token) => self.read_stream(token, now),
+                token => self.read_media(token, now),
+            };
             if more {
                 self.unread.insert(token);
             }
         }
+        self.streams.handle_timeout(now, |connection| self.agent.needs(connection));
+        self.take_gone(now);
         self.agent.handle_timeout(now);
         self.obey_user_agent(now);
         self.run_lifecycles(now);
@@ -245,15 +263,16 @@ impl Net {
     fn poll_timeout(&self) -> Option<Instant> {
         let lifecycles = self.calls.values().filter_map(|call| call.lifecycle.poll_timeout()).map(|due| due.at);
         let agent = self.agent.poll_timeout().map(|due| due.at);
-        lifecycles.chain(agent).chain(self.draining).min()
+        lifecycles.chain(agent).chain(self.streams.poll_timeout()).chain(self.draining).min()
     }
 
     fn read_sip(&mut self, now: Instant) -> bool {
         let mut bytes = [0; 1 << 16];
         for _ in 0..READS_PER_TURN {
-            match self.socket.recv_from(&mut bytes) {
-                Ok((len, source)) => {
-                    let local = SocketAddr::new(self.local_for(source.ip()), self.parts.listen.port());
+            match self.socket.receive(&mut bytes) {
+                Ok((len, source, local)) => {
+                    let local = local.unwrap_or_else(|| self.local_for(source));
+                    let local = SocketAddr::new(local, self.parts.listen.port());
                     let bytes = bytes.get(..len).unwrap_or_default();
                     self.received(Flow::udp(source, local), bytes, now);
                 }
@@ -274,6 +293,37 @@ impl Net {
             self.parts.journal.line(LogLevel::Error, None, format_args!("a message from {} hit a bug", flow.peer));
         }
         self.obey_user_agent(now);
+    }
+
+    fn read_stream(&mut self, token: Token, now: Instant) -> bool {
+        let mut frames = std::mem::take(&mut self.frames);
+        let more = self.streams.handle_ready(token, now, &mut frames);
+        for (flow, frame) in frames.drain(..) {
+            match frame {
+                Frame::Message(bytes) => {
+                    self.received(flow, &bytes, now);
+                }
+                Frame::Ping => {
+                    self.streams.send(flow, PONG, now);
+                }
+                Frame::Unframed(bytes) => {
+                    self.received(flow, &bytes, now);
+                    self.streams.reject(flow, now);
+                }
+                Frame::Alien => self.streams.reject(flow, now),
+            }
+        }
+        self.frames = frames;
+        self.take_gone(now);
+        more
+    }
+
+    /// Tells the user agent which connections are gone.
+    fn take_gone(&mut self, now: Instant) {
+        while let Some(to) = self.streams.poll_gone() {
+            self.agent.handle_input(sip::Input::Unreachable { to }, now);
+            self.obey_user_agent(now);
+        }
     }
 
     fn read_media(&mut self, token: Token, now: Instant) -> bool {
@@ -314,20 +364,25 @@ impl Net {
     }
 
     /// Returns the address of ours that `peer` reaches us by: where we listen on all, the one that routes to it.
-    fn local_for(&mut self, peer: IpAddr) -> IpAddr {
+    fn local_for(&mut self, peer: SocketAddr) -> IpAddr {
         let bound = self.parts.listen.ip();
         if !bound.is_unspecified() {
             return bound;
         }
-        if let Some(local) = self.routes.get(&peer) {
+        if let Some(local) = self.routes.get(&peer.ip()) {
             return *local;
         }
         let local = route_to(peer).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         if self.routes.len() >= ROUTES_MAX {
             self.routes.clear();
         }
-        self.routes.insert(peer, local);
+        self.routes.insert(peer.ip(), local);
         local
+    }
+
+    /// Returns the address to send from: the one that the peer has asked, unless what it is told is another one.
+    fn sent_from(&self, to: Flow) -> Option<IpAddr> {
+        self.parts.config.sip.advertised_address.is_none().then(|| to.local.ip())
     }
 
     fn obey_user_agent(&mut self, now: Instant) {
@@ -335,7 +390,12 @@ impl Net {
             match output {
                 sip::Output::Transmit { to, bytes } => {
                     // What the kernel does not take is lost like a datagram on the way: the timers send it again.
-                    if let Err(error) = self.socket.send_to(&bytes, to.peer) {
+                    if to.transport.is_reliable() {
+                        if !self.streams.send(to, &bytes, now) {
+                            self.parts.board.count(SIP_SEND_ERRORS, 1);
+                            self.agent.handle_input(sip::Input::Unreachable { to }, now);
+                        }
+                    } else if let Err(error) = self.socket.send(&bytes, to.peer, self.sent_from(to)) {
                         self.parts.board.count(SIP_SEND_ERRORS, 1);
                         if error.kind() != io::ErrorKind::WouldBlock {
                             self.agent.handle_input(sip::Input::Unreachable { to }, now);
@@ -440,10 +500,11 @@ impl Net {
 }
 
 /// Returns the address that the system would send from to reach `peer`; asks the routing table only, sends nothing.
-fn route_to(peer: IpAddr) -> Option<IpAddr> {
+fn route_to(mut peer: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let probe = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
     // The discard port (RFC 863): connecting a UDP socket sends nothing.
-    probe.connect(SocketAddr::new(peer, 9)).ok()?;
+    peer.set_port(9);
+    probe.connect(peer).ok()?;
     probe.local_addr().ok().map(|local| local.ip()).filter(|ip| !ip.is_unspecified())
 }

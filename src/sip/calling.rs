@@ -7,7 +7,7 @@ use super::message::Method;
 use super::reason::{Cause, Reason};
 use super::reply::Reply;
 use super::response::ALLOW;
-use super::session::{Session, State, contact};
+use super::session::{Session, State};
 use super::session_timer::{SessionTimer, Terms, allows_update};
 use super::transaction::timers::Letter;
 use super::{EndedBy, Event, UserAgent, options};
@@ -49,7 +49,7 @@ impl UserAgent {
         let mut dialog = Dialog::calling(call_id, tag, &format!("<{from}>"), &target.uri, target.flow);
         let terms = Terms::for_call(self.settings.session_expires_s);
         let mut headers = vec![
-            ("Contact", contact(target.flow.local)),
+            ("Contact", target.flow.contact(false)),
             ("Allow", ALLOW.to_owned()),
             // Not 100rel: a provisional response that is lost does no harm here.
             ("Supported", options::SUPPORTED.replace("100rel, ", "")),

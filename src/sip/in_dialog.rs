@@ -158,10 +158,10 @@ impl UserAgent {
             // Before the answer there is no session to refresh (RFC 4028 §7.4).
             let terms = terms.filter(|_| matches!(session.state, State::Established));
             session.restart_timer(terms, now);
-            (session.dialog.flow.local, terms)
+            (session.dialog.flow, terms)
         });
-        let Some((local, terms)) = refreshed else { return };
-        let mut response = arrival.begin(200).with("Contact", contact(local)).with("Allow", ALLOW);
+        let Some((flow, terms)) = refreshed else { return };
+        let mut response = arrival.begin(200).with("Contact", contact(flow, &arrival.request)).with("Allow", ALLOW);
         if let Some(terms) = terms {
             response = terms.complete(response);
         }

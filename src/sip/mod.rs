@@ -10,7 +10,10 @@
 //! Before that, `trust.rs` decides who may: with accounts whoever answers the challenge of `digest.rs`; in open mode, which
 //! is without, any user with any password, but from loopback and private addresses only.
 //!
-//! Not here yet: TCP and TLS. Not served: calls that we place but for a transfer's, and in these redirection,
+//! Connections are accepted and never made (RFC 3261 §18): an answer or a request of ours goes back through the connection
+//! of its flow. Where that is gone the answer is dropped, and our BYE ends as if 503 had come (RFC 3261 §8.1.3.1).
+//!
+//! Not served: calls that we place but for a transfer's, and in these redirection,
 //! challenges and reliable provisional responses; SUBSCRIBE, MESSAGE and PUBLISH (405 each); REFER outside of calls (403).
 
 mod admission;
@@ -20,6 +23,7 @@ mod counters;
 mod dialog;
 mod digest;
 pub mod flow;
+pub mod framing;
 mod in_dialog;
 mod info;
 mod invite;
@@ -55,6 +59,7 @@ pub mod uri;
 pub mod via;
 
 pub use counters::{COUNTED_METHODS, Counters, Discard};
+pub use refusals::FLOW_TIMER_S;
 pub use registrar::{Binding, CONTACTS_PER_USER_MAX};
 pub use session::{REOFFER_MAX, RING_MAX};
 
@@ -89,7 +94,8 @@ pub enum Input<'a> {
     Received { flow: Flow, bytes: &'a [u8] },
     /// The engine wants something done.
     Command(Command),
-    /// A message to `to` could not be sent, and will not be: what waits for its answer is told (RFC 3261 §18.4).
+    /// A message to `to` could not be sent, and will not be: what waits for its answer is told (RFC 3261 §18.4). Over a
+    /// connection: it is closed, and what was registered over it is not reachable any more (RFC 5626 §5.3).
     Unreachable { to: Flow },
 }
 
@@ -252,7 +258,7 @@ pub enum Timer {
     Binding,
 }
 
-/// A user agent server over UDP (RFC 3261): registrar, and callee of every call.
+/// A user agent server (RFC 3261): registrar, and callee of every call.
 ///
 /// After each `handle_*` drain [`Self::poll_output`] to `None`, then wait until [`Self::poll_timeout`] or the next input.
 #[derive(Debug)]
@@ -301,6 +307,9 @@ impl UserAgent {
             Input::Unreachable { to } => {
                 for unanswered in self.transactions.unreachable(to) {
                     self.handle_unanswered(&unanswered, now);
+                }
+                for event in self.registrar.handle_gone(to) {
+                    self.out.event(event);
                 }
             }
         }
@@ -356,6 +365,15 @@ impl UserAgent {
         self.transactions.len()
     }
 
+    /// Whether a call or a registration needs the connection of this number (see [`Flow::connection`]).
+    #[must_use]
+    pub fn needs(&self, connection: u64) -> bool {
+        self.sessions
+            .flows()
+            .chain(self.bindings().map(|binding| binding.flow))
+            .any(|flow| flow.transport.is_reliable() && flow.connection == connection)
+    }
+
     /// Returns every registered contact, by user.
     pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
         self.registrar.bindings()
@@ -367,13 +385,16 @@ impl UserAgent {
             self.out.counters.discard(reason);
             return;
         }
-        let Some(lexed) = lexer::lex(bytes) else {
+        let Some(mut lexed) = lexer::lex(bytes) else {
             self.out.counters.parse_errors += 1;
             self.out.counters.discard(Discard::Unreadable);
             return;
         };
         if let Some(address) = self.settings.advertised_address {
             flow.local.set_ip(address);
+        }
+        if lexed.flaw.is_none() {
+            lexed.flaw = framing::flaw(&lexed, flow);
         }
         match lexed.start {
             StartLine::Status { code } => self.handle_response(&lexed, code, now),
@@ -407,6 +428,8 @@ impl UserAgent {
         match bytes.len() {
             ..DATAGRAM_BYTES_MIN => Some(Discard::TooShort),
             DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX => None,
+            // The framer has seen to the length of head and body, and to what ends them.
+            _ if flow.transport.is_reliable() => None,
             _ => Some(Discard::TooLong),
         }
     }
@@ -429,6 +452,7 @@ impl UserAgent {
             return self.handle_ack(&request, flow, now);
         }
         if let Some(transaction) = self.transactions.find(&request) {
+            self.transactions.follow(transaction, request.envelope().route(flow));
             return self.transactions.repeat(transaction, now, &mut self.out);
         }
         if request.method() == Method::Cancel {

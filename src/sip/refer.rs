@@ -82,7 +82,7 @@ impl UserAgent {
             }
         };
         let quiet = arrival.request.header("Refer-Sub").is_some_and(|value| value.trim().eq_ignore_ascii_case("false"));
-        let accepted = arrival.begin(202).with("Contact", contact(arrival.flow.local));
+        let accepted = arrival.begin(202).with("Contact", contact(arrival.flow, &arrival.request));
         self.respond(arrival, if quiet { accepted.with("Refer-Sub", "false") } else { accepted }, now);
         let referred_by = arrival.request.header("Referred-By").filter(|value| NameAddr::parse(value).is_some());
         let (uri, local) = (target.uri.clone(), target.flow.local.ip().to_canonical());
@@ -148,7 +148,7 @@ impl UserAgent {
             _ => "terminated;reason=noresource".to_owned(),
         };
         let headers = [
-            ("Contact", contact(session.dialog.flow.local)),
+            ("Contact", session.dialog.flow.contact(false)),
             // One at a time, so that there is no `id` to tell two apart (RFC 3515 §2.4.6).
             ("Event", "refer".to_owned()),
             ("Subscription-State", state),

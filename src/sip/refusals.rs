@@ -7,7 +7,7 @@ use super::lexer::{Flaw, Lexed};
 use super::message::{Method, Request};
 use super::registrar::RegisterRefusal;
 use super::response::{ALLOW, Envelope, Response};
-use super::{Discard, Event, Refusal, UserAgent, options};
+use super::{Discard, Event, Refusal, UserAgent, options, registrar};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ pub(super) const RETRY_AFTER_S: u32 = 5;
 
 /// Within how many seconds a caller is told to repeat a request that met another one (RFC 3261 §14.2: 0 to 10).
 pub(super) const RETRY_AFTER_GLARE_S: u32 = 10;
+
+/// Within how many seconds a phone that keeps its flow alive sends a ping (RFC 5626 §4.4.1, which has it do so after 80 to
+/// 100 % of them): softphones ping connections every 90 s of their own, and the engine closes idle ones after more than this.
+pub const FLOW_TIMER_S: u32 = 120;
 
 /// Longest text from elsewhere that goes into a header of ours, in characters.
 const TEXT_CHARS_MAX: usize = 128;
@@ -116,7 +120,12 @@ impl UserAgent {
                     }
                     self.out.event(event);
                 }
-                begin(200).with_all("Contact", contacts.iter().map(String::as_str))
+                let response = begin(200).with_all("Contact", contacts.iter().map(String::as_str));
+                if registrar::is_outbound(request) && flow.transport.is_reliable() {
+                    response.with("Flow-Timer", FLOW_TIMER_S.to_string())
+                } else {
+                    response
+                }
             }
             Err(RegisterRefusal::NotAnAddress) => begin(404),
             Err(RegisterRefusal::TooLong) => begin(400).phrase("Contact Too Long"),

@@ -39,6 +39,29 @@ pub struct Binding {
     cseq: u32,
     /// The contact with its parameters but expires, as the 200 lists it.
     listed: String,
+    instance: Option<Instance>,
+}
+
+/// Which of its flows a device registers (RFC 5626 §4.2): the one of these two that came before is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Instance {
+    instance: String,
+    reg_id: u32,
+}
+
+impl Instance {
+    fn of(contact: &NameAddr) -> Option<Self> {
+        let instance = contact.params.value("+sip.instance")?.to_owned();
+        let reg_id = contact.params.value("reg-id")?.parse().ok()?;
+        Some(Self { instance, reg_id })
+    }
+}
+
+/// Whether the contacts of `request` ask for RFC 5626: then the 200 says how long their flow may be silent.
+pub(super) fn is_outbound(request: &Request) -> bool {
+    let Contacts::List(contacts) = request.contacts() else { return false };
+    request.tokens("Supported").any(|tag| tag.eq_ignore_ascii_case("outbound"))
+        && contacts.iter().any(|contact| Instance::of(contact).is_some())
 }
 
 impl Binding {
@@ -138,7 +161,10 @@ impl Registrar {
         events: &mut Vec<Event>,
     ) -> Result<(), RegisterRefusal> {
         let expires_s = self.granted(contact, request)?;
-        let known = bindings.iter().position(|binding| binding.is_for(&contact.uri));
+        let instance = Instance::of(contact);
+        let is_known =
+            |binding: &Binding| binding.is_for(&contact.uri) || instance.is_some() && binding.instance == instance;
+        let known = bindings.iter().position(is_known);
         if let Some(known) = known {
             if bindings.get(known).is_some_and(|binding| is_stale(binding, request)) {
                 return Err(RegisterRefusal::OutOfOrder);
@@ -172,6 +198,7 @@ impl Registrar {
             call_id: request.call_id().to_owned(),
             cseq: request.cseq(),
             listed,
+            instance,
         });
         events.push(Event::Registered {
             aor: aor.to_owned(),
@@ -205,6 +232,30 @@ impl Registrar {
         while let Some(aor) = self.schedule.pop_due(now) {
             let gone = self.expire(&aor, now);
             events.extend((0..gone).map(|_| Event::Unregistered { aor: aor.clone() }));
+        }
+        events
+    }
+
+    /// Takes the end of a connection: what was bound to it is bound no more (RFC 5626 §5.3: a failed flow is not used again).
+    pub(super) fn handle_gone(&mut self, flow: Flow) -> Vec<Event> {
+        if !flow.transport.is_reliable() {
+            return Vec::new();
+        }
+        let is_gone = |binding: &Binding| binding.flow.is_same_way(&flow);
+        let users: Vec<String> = self
+            .users
+            .iter()
+            .filter(|(_, bindings)| bindings.iter().any(is_gone))
+            .map(|(aor, _)| aor.clone())
+            .collect();
+        let mut events = Vec::new();
+        for aor in users {
+            let Some(mut bindings) = self.users.remove(&aor) else { continue };
+            let before = bindings.len();
+            bindings.retain(|binding| !is_gone(binding));
+            self.count -= before - bindings.len();
+            events.extend((bindings.len()..before).map(|_| Event::Unregistered { aor: aor.clone() }));
+            self.store(aor, bindings);
         }
         events
     }

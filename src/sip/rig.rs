@@ -58,7 +58,18 @@ impl Rig {
     /// Hands a datagram in, and returns what was sent because of it.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> Vec<Sent> {
         let local = "127.0.0.1:5060".parse().expect("an address");
-        self.ua.handle_input(Input::Received { flow: Flow::udp(self.source, local), bytes }, self.now);
+        self.receive_by(Flow::udp(self.source, local), bytes)
+    }
+
+    /// Hands in what came by `flow`, and returns what was sent because of it.
+    pub(super) fn receive_by(&mut self, flow: Flow, bytes: &[u8]) -> Vec<Sent> {
+        self.ua.handle_input(Input::Received { flow, bytes }, self.now);
+        self.drain()
+    }
+
+    /// Tells that `flow` is gone.
+    pub(super) fn lose(&mut self, to: Flow) -> Vec<Sent> {
+        self.ua.handle_input(Input::Unreachable { to }, self.now);
         self.drain()
     }
 

@@ -13,11 +13,10 @@ use super::session_timer::{Refresh, SessionTimer, Terms};
 use super::transaction::TransactionId;
 use super::transaction::timers::{Letter, Timers};
 use super::transfer::Transfer;
-use super::uri::host_of;
+use super::uri::{SipUri, host_of};
 use super::{EndedBy, Event, Refusal, UserAgent, options};
 use crate::ids::CallId;
 use crate::time::Instant;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The longest that a call may ring; callers give up after three minutes (RFC 3261 §16.6, timer C).
@@ -393,13 +392,13 @@ pub(super) fn begin(status: u16, pending: &Pending, dialog: &Dialog) -> Response
 pub(super) fn dialog_forming(response: Response, pending: &Pending, dialog: &Dialog) -> Response {
     response
         .with_all("Record-Route", pending.request.values("Record-Route"))
-        .with("Contact", contact(dialog.flow.local))
+        .with("Contact", contact(dialog.flow, &pending.request))
         .with("Allow", ALLOW)
 }
 
-/// Returns our Contact, as the peer reaches us.
-pub(super) fn contact(local: SocketAddr) -> String {
-    format!("<sip:{}:{}>", host_of(local.ip()), local.port())
+/// Returns our Contact, as the peer that sent `request` by `flow` reaches us.
+pub(super) fn contact(flow: Flow, request: &Request) -> String {
+    flow.contact(SipUri::parse(request.target()).is_some_and(|uri| uri.secure))
 }
 
 pub(super) fn await_ack(

@@ -5,7 +5,7 @@ use super::params::{Cursor, Params};
 use super::reason::{Cause, Reason};
 use super::reply::Reply;
 use super::response::{ALLOW, Response};
-use super::session::{Session, State, contact};
+use super::session::{Session, State};
 use super::{EndedBy, Event, UserAgent, options};
 use crate::ids::CallId;
 use crate::time::Instant;
@@ -198,7 +198,7 @@ impl UserAgent {
         }
         let method = if session.allows_update { Method::Update } else { Method::Invite };
         let mut headers = vec![
-            ("Contact", contact(session.dialog.flow.local)),
+            ("Contact", session.dialog.flow.contact(false)),
             ("Allow", ALLOW.to_owned()),
             ("Supported", options::SUPPORTED.to_owned()),
             ("User-Agent", self.product.clone()),

@@ -1,6 +1,7 @@
 //! The table of calls: which dialog is whose, and which timer is due first.
 
 use super::dialog::{Dialog, DialogId};
+use super::flow::Flow;
 use super::message::{Method, Request};
 use super::schedule::Schedule;
 use super::session::{Session, State};
@@ -39,6 +40,11 @@ impl Sessions {
 
     pub(super) const fn live(&self) -> usize {
         self.live
+    }
+
+    /// Returns the flow of each call.
+    pub(super) fn flows(&self) -> impl Iterator<Item = Flow> {
+        self.sessions.values().map(|session| session.dialog.flow)
     }
 
     pub(super) fn find_dialog(&self, dialog: &DialogId) -> Option<CallId> {

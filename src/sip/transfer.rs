@@ -3,7 +3,7 @@
 use super::in_dialog::Arrival;
 use super::message::Method;
 use super::reason::{Cause, Reason};
-use super::session::{State, contact};
+use super::session::State;
 use super::uri::is_absolute;
 use super::{EndedBy, Event, UserAgent, options};
 use crate::ids::CallId;
@@ -30,7 +30,7 @@ impl UserAgent {
             return self.out.event(Event::TransferProgress { call, status });
         };
         let headers = [
-            ("Contact", contact(session.dialog.flow.local)),
+            ("Contact", session.dialog.flow.contact(false)),
             ("Refer-To", format!("<{target}>")),
             ("Referred-By", format!("<{own}>")),
             ("Supported", options::SUPPORTED.to_owned()),

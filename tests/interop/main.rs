@@ -21,6 +21,7 @@ mod softphone;
 mod sound;
 mod srtp;
 mod transfer;
+mod transports;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

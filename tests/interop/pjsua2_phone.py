@@ -2,8 +2,8 @@
 
 usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
 settings: user=NAME password=TEXT | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
-          srtp=1 (offered) or 2 (insisted on) | suite=NAME (the only one) | bind=ADDRESS | timer=USE | expires=SECONDS
-          prack=USE (PJSIP's own numbers of uses)
+          srtp=1 (offered) or 2 (insisted on) | suite=NAME (the only one) | transport=udp, tcp or tls
+          bind=ADDRESS | expires=SECONDS | timer=USE prack=USE (PJSIP's own numbers of uses)
 commands: register | unregister | call USER | call_late USER | call_uri URI | play FILE.wav | record FILE.wav
           stop_recording | dtmf DIGITS | info DIGIT | hold | unhold | update | reinvite | select NUMBER | stats
           transfer URI | transfer_to NUMBER | hangup
@@ -21,6 +21,9 @@ SERVER = sys.argv[1]
 SETTINGS = dict(word.split("=", 1) for word in sys.argv[2:])
 USER = SETTINGS.get("user", "agent001")
 PASSWORD = SETTINGS.get("password", "any password")
+TRANSPORT = SETTINGS.get("transport", "udp")
+# MicroSIP writes the transport into its URIs unless it is UDP.
+PARAMETER = "" if TRANSPORT == "udp" else f";transport={TRANSPORT}"
 
 
 def say(event, **fields):
@@ -112,7 +115,7 @@ class Phone:
             parameters.opt.videoCount = 0
             if command == "call_late":
                 parameters.opt.flag = pj.PJSUA_CALL_NO_SDP_OFFER
-            uri = argument if command == "call_uri" else f"sip:{argument}@{SERVER}"
+            uri = argument if command == "call_uri" else f"sip:{argument}@{SERVER}{PARAMETER}"
             Call(self.account).makeCall(uri, parameters)
         elif command == "select":
             self.call = self.calls[int(argument)]
@@ -182,9 +185,11 @@ def open_endpoint():
     config.medConfig.clockRate = int(SETTINGS.get("rate", 8000))
     config.medConfig.sndClockRate = config.medConfig.clockRate
     endpoint.libInit(config)
-    udp = pj.TransportConfig()
-    udp.boundAddress = SETTINGS.get("bind", "")
-    transport = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, udp)
+    kinds = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP, "tls": pj.PJSIP_TRANSPORT_TLS}
+    socket = pj.TransportConfig()
+    socket.boundAddress = SETTINGS.get("bind", "")
+    # As in MicroSIP, the server's certificate is not checked.
+    transport = endpoint.transportCreate(kinds[TRANSPORT], socket)
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
@@ -197,7 +202,7 @@ def open_endpoint():
 def open_account(transport):
     config = pj.AccountConfig()
     config.idUri = f"<sip:{USER}@{SERVER.split(':')[0]}>"
-    config.regConfig.registrarUri = f"sip:{SERVER}"
+    config.regConfig.registrarUri = f"sip:{SERVER}{PARAMETER}"
     config.regConfig.registerOnAdd = False
     config.regConfig.timeoutSec = 300
     config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", USER, 0, PASSWORD))

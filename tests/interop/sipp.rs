@@ -18,6 +18,21 @@ fn sipp(offhook: &Offhook, folder: &Path, args: &[&str]) -> Command {
 
 #[test]
 fn two_hundred_calls_at_fifty_a_second_are_all_answered() {
+    all_are_answered("u1", 200, 50);
+}
+
+#[test]
+fn twenty_calls_over_one_connection_are_all_answered() {
+    all_are_answered("t1", 20, 10);
+}
+
+#[test]
+fn twenty_calls_over_a_connection_each_are_all_answered() {
+    all_are_answered("tn", 20, 10);
+}
+
+/// SIPp's names: `u1` is one UDP socket, `t1` one TCP connection, `tn` one per call.
+fn all_are_answered(transport: &str, calls: u32, per_second: u32) {
     if !there_is("sipp", "sip-tester") {
         return;
     }
@@ -25,7 +40,24 @@ fn two_hundred_calls_at_fifty_a_second_are_all_answered() {
     let args = ["--start", "--sip", "127.0.0.1:0", "--rtp-ports", "12000-13999"];
     let offhook = Offhook::run(&args, &ECHO, "");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = sipp(&offhook, folder.path(), &["-sn", "uac", "-m", "200", "-r", "50", "-d", "500"]);
+    let mut command = sipp(
+        &offhook,
+        folder.path(),
+        &[
+            "-sn",
+            "uac",
+            "-m",
+            &calls.to_string(),
+            "-r",
+            &per_second.to_string(),
+            "-d",
+            "500",
+            "-t",
+            transport,
+            "-max_socket",
+            "200",
+        ],
+    );
     let mut process = Kept(command.spawn().expect("sipp runs"));
     let status = process.wait("sipp", Duration::from_secs(40));
     // 0: every call went as the scenario says, and nothing came that it does not expect.

@@ -29,6 +29,11 @@ impl Softphone {
         Self::open_with(server, &[&format!("user={user}"), &format!("password={password}")])
     }
 
+    /// Starts one that reaches `server` over `transport`: `udp`, `tcp` or `tls`.
+    pub fn open_over(transport: &str, server: SocketAddr) -> Option<Self> {
+        Self::open_with(server, &[&format!("transport={transport}")])
+    }
+
     /// Starts one with settings that are not MicroSIP's: see `pjsua2_phone.py`.
     pub fn open_with(server: SocketAddr, settings: &[&str]) -> Option<Self> {
         let python = std::env::var_os("OFFHOOK_TEST_PYTHON").unwrap_or_else(|| "python3".into());

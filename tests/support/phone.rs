@@ -120,9 +120,10 @@ impl Phone {
 
     /// Calls as somebody whose media are not quite as its description says.
     pub fn call_as(server: SocketAddr, codec: Codec, weather: Weather, habits: Habits) -> io::Result<Self> {
-        let sip = UdpSocket::bind("127.0.0.1:0")?;
+        let v6 = server.is_ipv6();
+        let sip = UdpSocket::bind(if v6 { "[::1]:0" } else { "127.0.0.1:0" })?;
         sip.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let rtp = UdpSocket::bind(SocketAddr::new(habits.rtp, 0))?;
+        let rtp = UdpSocket::bind(SocketAddr::new(if v6 { sip.local_addr()?.ip() } else { habits.rtp }, 0))?;
         let local = sip.local_addr()?;
         let id = fastrand::u64(..);
         let mut dialog = Dialog {
@@ -136,9 +137,9 @@ impl Phone {
         let name = codec.name();
         let payload_type = codec.rtp_payload_type();
         let sdp = format!(
-            "v=0\r\no=- {id} 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 {}\r\nt=0 0\r\nm=audio {} RTP/AVP {payload_type} 101\r\n\
+            "v=0\r\no=- {id} 1 IN IP4 127.0.0.1\r\ns=-\r\nc={}\r\nt=0 0\r\nm=audio {} RTP/AVP {payload_type} 101\r\n\
              a=rtpmap:{payload_type} {name}/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=sendrecv\r\n",
-            habits.described,
+            if v6 { "IN IP6 ::1".to_owned() } else { format!("IN IP4 {}", habits.described) },
             rtp.local_addr()?.port()
         );
         let invite = dialog.request("INVITE", Some(&sdp));
@@ -173,7 +174,10 @@ impl Phone {
             .lines()
             .find_map(|line| line.strip_prefix("m=audio "))
             .and_then(|rest| rest.split(' ').next()?.parse().ok());
-        let ip = answer.lines().find_map(|line| line.strip_prefix("c=IN IP4 ")).and_then(|ip| ip.trim().parse().ok());
+        let ip = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("c=IN IP"))
+            .and_then(|ip| ip.get(2..)?.trim().parse().ok());
         let (Some(port), Some(ip)) = (port, ip) else { return Err(io::Error::other("no media address in the answer")) };
         let shared = Arc::new(Shared::default());
         let media = SocketAddr::new(ip, port);

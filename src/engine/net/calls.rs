@@ -22,7 +22,7 @@ use crate::time::Instant;
 use mio::{Interest, Token};
 use rtrb::{Consumer, Producer};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 /// A call, as net sees it.
@@ -140,7 +140,7 @@ impl Net {
         now: Instant,
     ) -> io::Result<NetCall> {
         let id = invitation.call;
-        let sockets = [self.open(port)?, self.open(port + 1)?];
+        let sockets = [self.open(invitation.local, port)?, self.open(invitation.local, port + 1)?];
         let mut polled = [0, 1].map(|at: usize| sockets[at].try_clone().map(mio::net::UdpSocket::from_std));
         let token = 2 * id.0 as usize;
         for (at, socket) in polled.iter_mut().enumerate() {
@@ -250,9 +250,14 @@ impl Net {
         self.parts.board.invited(&row);
     }
 
-    /// Opens a media socket, on the address that SIP is served on: it may be on all.
-    fn open(&self, port: u16) -> io::Result<UdpSocket> {
-        let socket = UdpSocket::bind(SocketAddr::new(self.parts.listen.ip(), port))?;
+    /// Opens a media socket, on the address that SIP is served on. Where that is all of them, all of the family that the
+    /// caller uses: IPv4 media do not go through an IPv6 socket.
+    fn open(&self, local: IpAddr, port: u16) -> io::Result<UdpSocket> {
+        let address = match self.parts.listen.ip() {
+            all if all.is_unspecified() && local.is_ipv4() => Ipv4Addr::UNSPECIFIED.into(),
+            address => address,
+        };
+        let socket = UdpSocket::bind(SocketAddr::new(address, port))?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     }
@@ -289,7 +294,7 @@ impl Net {
 
     /// Hands the call to its worker, once it is answered and both descriptions are known.
     fn begin_media(&mut self, id: CallId, now: Instant) {
-        let Some(peer) = self.calls.get(&id).map(|call| call.source.ip()) else { return };
+        let Some(peer) = self.calls.get(&id).map(|call| call.source) else { return };
         let own_sip = Some(SocketAddr::new(self.local_for(peer), self.parts.listen.port()));
         let guard = latch::Settings { policy: self.parts.config.media.latch, own_sip };
         let Some(call) = self.calls.get_mut(&id) else { return };
@@ -298,7 +303,7 @@ impl Net {
         let setup = Setup {
             id,
             agreed: &agreed,
-            signalling: peer,
+            signalling: peer.ip(),
             guard,
             port: call.port,
             ntp_at_zero: self.parts.clock.ntp_at_zero(),

@@ -74,8 +74,8 @@ impl InviteServer {
             (State::Proceeding { .. }, Input::Failure(bytes)) => {
                 let interval = self.timers.length(Letter::G);
                 let give_up_at = now + self.timers.length(Letter::H);
-                self.state =
-                    State::Completed { response: bytes.clone(), resend_at: now + interval, interval, give_up_at };
+                let resend_at = self.timers.resend_at(now, interval, give_up_at);
+                self.state = State::Completed { response: bytes.clone(), resend_at, interval, give_up_at };
                 Action::Send(bytes)
             }
             // "INVITE: send response".

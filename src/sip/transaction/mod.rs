@@ -247,9 +247,10 @@ impl Transactions {
         }
         let id = TransactionId(self.next);
         self.next += 1;
+        let timers = self.timers.over(to.transport);
         let machine = match request.method() {
-            Method::Invite => Machine::Invite(InviteServer::new(self.timers)),
-            _ => Machine::NonInvite(NonInviteServer::new(self.timers)),
+            Method::Invite => Machine::Invite(InviteServer::new(timers)),
+            _ => Machine::NonInvite(NonInviteServer::new(timers)),
         };
         let (key, merge) = (ServerKey::new(request, request.method()), merge_key(request));
         self.by_key.insert(key.clone(), id);
@@ -258,6 +259,18 @@ impl Transactions {
         }
         self.servers.insert(id, Server { machine, key, merge, to });
         Some(id)
+    }
+
+    /// Takes note that the request came again by `to`: who has made a further connection has lost the one before, and its
+    /// answers go where they arrive. From another host it is nobody's repetition, and changes nothing.
+    pub(super) fn follow(&mut self, id: TransactionId, to: Flow) {
+        if let Some(server) = self.servers.get_mut(&id)
+            && to.transport.is_reliable()
+            && server.to.transport == to.transport
+            && server.to.peer.ip() == to.peer.ip()
+        {
+            server.to = to;
+        }
     }
 
     /// Takes a repetition of the request.
@@ -324,8 +337,8 @@ impl Transactions {
             return false;
         }
         let machine = match ack {
-            Some(ack) => ClientMachine::Invite(InviteClient::new(self.timers, bytes, now), ack),
-            None => ClientMachine::NonInvite(NonInviteClient::new(self.timers, bytes, now)),
+            Some(ack) => ClientMachine::Invite(InviteClient::new(self.timers.over(to.transport), bytes, now), ack),
+            None => ClientMachine::NonInvite(NonInviteClient::new(self.timers.over(to.transport), bytes, now)),
         };
         let key = (branch, method_name(method));
         self.schedule.set(&Due::Client(key.clone()), machine.poll_timeout());
@@ -387,7 +400,7 @@ impl Transactions {
     /// Takes a transport error: requests of ours to `to` have ended.
     pub(super) fn unreachable(&mut self, to: Flow) -> Vec<Unanswered> {
         let keys: Vec<ClientKey> =
-            self.clients.iter().filter(|(_, client)| client.to == to).map(|(key, _)| key.clone()).collect();
+            self.clients.iter().filter(|(_, client)| client.to.is_same_way(&to)).map(|(key, _)| key.clone()).collect();
         let mut ended = Vec::new();
         for key in keys {
             if let Some(client) = self.clients.get_mut(&key) {

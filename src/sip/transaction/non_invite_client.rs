@@ -49,7 +49,8 @@ impl NonInviteClient {
     pub fn new(timers: Timers, request: Vec<u8>, now: Instant) -> Self {
         let interval = timers.length(Letter::E);
         let give_up_at = now + timers.length(Letter::F);
-        Self { timers, request, give_up_at, state: State::Trying { resend_at: now + interval, interval } }
+        let resend_at = timers.resend_at(now, interval, give_up_at);
+        Self { timers, request, give_up_at, state: State::Trying { resend_at, interval } }
     }
 
     /// Takes a response with this status.
@@ -57,7 +58,8 @@ impl NonInviteClient {
         match self.state {
             // "1xx: response to TU"; from here on the request is repeated at T2.
             State::Trying { .. } if status < 200 => {
-                self.state = State::Proceeding { resend_at: now + self.timers.t2() };
+                let resend_at = self.timers.resend_at(now, self.timers.t2(), self.give_up_at);
+                self.state = State::Proceeding { resend_at };
                 Action::Nothing
             }
             // "200-699: response to TU".

@@ -1,6 +1,8 @@
-//! T1, T2, T4 and the timers A to M over UDP (RFC 3261 Table 4, RFC 6026 §8.2).
+//! T1, T2, T4 and the timers A to M (RFC 3261 Table 4, RFC 6026 §8.2), over UDP and over transports that repeat by themselves.
 
 use crate::config;
+use crate::sip::flow::Transport;
+use crate::time::Instant;
 use std::time::Duration;
 
 /// A timer, by the letter that the RFCs give it.
@@ -40,20 +42,28 @@ pub struct Timers {
     t1: Duration,
     t2: Duration,
     t4: Duration,
+    is_reliable: bool,
 }
 
 impl Timers {
-    /// Takes T1, T2 and T4 from `settings`; none is less than a millisecond, so that doubling gets somewhere.
+    /// Takes T1, T2 and T4, for UDP, from `settings`; none is less than a millisecond, so that doubling gets somewhere.
     #[must_use]
     pub fn new(settings: &config::Sip) -> Self {
         let at_least = |time: Duration| time.max(Duration::from_millis(1));
-        Self { t1: at_least(settings.t1), t2: at_least(settings.t2), t4: at_least(settings.t4) }
+        Self { t1: at_least(settings.t1), t2: at_least(settings.t2), t4: at_least(settings.t4), is_reliable: false }
     }
 
-    /// Returns how long the timer runs over UDP.
+    /// Returns the same for a transaction over `transport`.
+    #[must_use]
+    pub const fn over(self, transport: Transport) -> Self {
+        Self { is_reliable: transport.is_reliable(), ..self }
+    }
+
+    /// Returns how long the timer runs. Over a reliable transport nothing comes late, so what waits for that is over at once.
     #[must_use]
     pub fn length(&self, letter: Letter) -> Duration {
         match letter {
+            Letter::D | Letter::I | Letter::J | Letter::K if self.is_reliable => Duration::ZERO,
             Letter::A | Letter::E | Letter::G => self.t1,
             Letter::B | Letter::F | Letter::H | Letter::J | Letter::L | Letter::M => self.t1 * 64,
             // More than three minutes (RFC 3261 §16.6 step 11).
@@ -62,6 +72,13 @@ impl Timers {
             Letter::D => (self.t1 * 64).max(Duration::from_secs(32)),
             Letter::I | Letter::K => self.t4,
         }
+    }
+
+    /// Returns when a message sent at `now` is sent again, if `interval` is over by then: timers A, E and G. Over a reliable
+    /// transport it never is, which is to say no sooner than the transaction gives up.
+    #[must_use]
+    pub fn resend_at(&self, now: Instant, interval: Duration, give_up_at: Instant) -> Instant {
+        if self.is_reliable { give_up_at } else { now + interval }
     }
 
     /// Returns T2, the largest retransmission interval.
@@ -101,6 +118,21 @@ mod tests {
         ] {
             assert_eq!(timers.length(letter), Duration::from_millis(millis), "{letter:?}");
         }
+    }
+
+    #[test]
+    fn a_reliable_transport_repeats_by_itself() {
+        let timers = Timers::new(&config::Sip::default()).over(Transport::Tcp);
+        for letter in [Letter::D, Letter::I, Letter::J, Letter::K] {
+            assert_eq!(timers.length(letter), Duration::ZERO, "{letter:?}");
+        }
+        for letter in [Letter::B, Letter::F, Letter::H, Letter::L, Letter::M] {
+            assert_eq!(timers.length(letter), Duration::from_secs(32), "{letter:?}");
+        }
+        let give_up_at = Instant::from_millis(32_000);
+        assert_eq!(timers.resend_at(Instant::ZERO, Duration::from_millis(500), give_up_at), give_up_at);
+        let udp = timers.over(Transport::Udp);
+        assert_eq!(udp.resend_at(Instant::ZERO, Duration::from_millis(500), give_up_at), Instant::from_millis(500));
     }
 
     #[test]
