@@ -63,6 +63,8 @@ struct Sip {
     expires_default_s: Option<i64>,
     expires_min_s: Option<i64>,
     expires_max_s: Option<i64>,
+    session_expires_s: Option<i64>,
+    transfer_to: Vec<String>,
     tls: Option<Tls>,
 }
 
@@ -183,6 +185,15 @@ impl File {
         number("sip.bindings_max", sip.bindings_max, 1..=1_000_000, &mut to.bindings_max)?;
         number("sip.expires_min_s", sip.expires_min_s, 1..=3_600, &mut to.expires_min_s)?;
         number("sip.expires_max_s", sip.expires_max_s, 60..=86_400, &mut to.expires_max_s)?;
+        for network in &sip.transfer_to {
+            to.transfer_to.push(Network::read(&in_file("sip.transfer_to", network))?);
+        }
+        if sip.session_expires_s != Some(0) {
+            // RFC 4028 §4 and §5: not below 90 s.
+            number("sip.session_expires_s", sip.session_expires_s, 90..=86_400, &mut to.session_expires_s)?;
+        } else {
+            to.session_expires_s = 0;
+        }
         number("sip.expires_default_s", sip.expires_default_s, 1..=86_400, &mut to.expires_default_s)?;
         if !(to.expires_min_s..=to.expires_max_s).contains(&to.expires_default_s) {
             return Err(Error(format!(

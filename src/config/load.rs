@@ -337,6 +337,8 @@ mod tests {
             ("[agent]\nreprompt_after_s = \"12\"", "reprompt_after_s in ", "line 2: invalid type"),
             ("[agent]\ncall_max_s = -1", "agent.call_max_s in ", "-1 is not a whole number from 10 to 86400"),
             ("[sip]\ncalls_max = 0", "sip.calls_max in ", "0 is not a whole number from 1 to 10000"),
+            ("[sip]\nsession_expires_s = 60", "sip.session_expires_s in ", "60 is not a whole number from 90 to 86400"),
+            ("[sip]\ntransfer_to = [\"pbx\"]", "sip.transfer_to in ", "is not an address or a network"),
             ("[sip]\nexpires_min_s = 900", "sip.expires_default_s in ", "300 is not between"),
             ("[sip]\nadvertised_address = \"0.0.0.0\"", "sip.advertised_address in ", "is not an address"),
             ("[media]\nlatch = \"none\"", "media.latch in ", "is not one of: sdp, signalling, any"),

@@ -105,6 +105,12 @@ pub struct Sip {
     pub expires_min_s: u32,
     /// The longest registration time granted.
     pub expires_max_s: u32,
+    /// The session interval that is asked for where the caller asks for none (RFC 4028), in seconds; 0: none. Half an hour
+    /// is what the RFC recommends, and what ends a call on hold whose caller is gone.
+    pub session_expires_s: u32,
+    /// Where callers may transfer a call to beside the users that are registered here: networks of PBXs and gateways. Every
+    /// caller may then call what is there at your cost; none by default.
+    pub transfer_to: Vec<Network>,
     /// T1, the round-trip time estimate (RFC 3261 §17.1.1.1).
     pub t1: Duration,
     /// T2, the largest retransmission interval (RFC 3261 §17.1.2.2).
@@ -372,6 +378,8 @@ impl Default for Sip {
             expires_default_s: 300,
             expires_min_s: 10,
             expires_max_s: 3600,
+            session_expires_s: 1800,
+            transfer_to: Vec::new(),
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),

@@ -69,6 +69,8 @@ const SIP_SEND_ERRORS: Counter = Counter { name: "sip_send_errors", help: "SIP m
 pub enum NetCommand {
     /// Hang up a call.
     HangUp { call: CallId, by: EndedBy, reason: String },
+    /// Ask a call's peer to call this URI, and to leave us.
+    Transfer { call: CallId, target: String },
     /// Let somebody listen to a call.
     Listen { call: CallId, tap: Producer<TapFrame> },
     /// End every call and then the thread.
@@ -410,6 +412,20 @@ impl Net {
             sip::Event::Invited(invitation) => self.invited(&invitation, now),
             sip::Event::Confirmed { call, answer } => self.confirmed(call, answer.as_deref(), now),
             sip::Event::Reoffered { call, offer } => self.reoffered(call, offer.as_deref(), now),
+            sip::Event::Reanswered { call, answer } => self.reanswered(call, &answer, now),
+            sip::Event::Referred { call, target, local } => self.referred(call, &target, local, now),
+            sip::Event::Transferred { call, answer, peer, source } => {
+                self.transferred(call, &answer, &peer, source, now);
+            }
+            sip::Event::ReferralFailed { call, status } => self.referral_failed(call, status),
+            sip::Event::ReferralDeclined { call, target } => {
+                let why = "it is neither registered here nor in sip.transfer_to";
+                self.log(Some(call), &format!("no transfer to {target}: {why}"));
+            }
+            sip::Event::Replacing(replacement) => self.replacing(&replacement, now),
+            sip::Event::TransferProgress { call, status } => {
+                self.log(Some(call), &format!("the transfer we asked for: {status}"));
+            }
             sip::Event::Digit { call, digit, .. } => {
                 if let Some(call) = self.calls.get(&call) {
                     call.conductor.send(Event::Digit(digit));
@@ -436,6 +452,7 @@ impl Net {
         while let Ok(command) = self.parts.commands.try_recv() {
             match command {
                 NetCommand::HangUp { call, by, reason } => self.hang_up(call, by, &reason, now),
+                NetCommand::Transfer { call, target } => self.command(Command::Transfer { call, target }, now),
                 NetCommand::Listen { call, tap } => {
                     if let Some(at) = self.calls.get(&call).map(|call| call.worker) {
                         self.orders[at].push_back(WorkerOrder::Tap(call, tap));

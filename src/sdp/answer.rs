@@ -150,7 +150,7 @@ impl Negotiation {
             encoding,
             payload_type_sent,
             // What we offered we are to take, whichever the answer names first.
-            payload_types_received: Encoding::ALL.map(|encoding| Some(encoding.payload_type())),
+            payload_types_received: Encoding::ALL.map(|encoding| payload_type_of(offered, encoding.name())),
             telephone_event_sent,
             telephone_event_received,
             comfort_noise_received: None,

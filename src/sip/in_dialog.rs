@@ -1,4 +1,5 @@
-//! What comes within a call: BYE, re-INVITE, UPDATE, INFO, OPTIONS (RFC 3261 §12.2.2, §14.2, §15.1.2, RFC 3311, RFC 6086).
+//! What comes within a call: BYE, re-INVITE, UPDATE, INFO, OPTIONS (RFC 3261 §12.2.2, §14.2, §15.1.2, RFC 3311, RFC 6086);
+//! PRACK, REFER and NOTIFY have files of their own.
 
 use super::flow::Flow;
 use super::info::{self, Info};
@@ -6,25 +7,23 @@ use super::message::{Method, Request};
 use super::refusals::{RETRY_AFTER_GLARE_S, for_body, for_info, unsupported};
 use super::response::{ALLOW, Response};
 use super::session::{Pending, REOFFER_MAX, Session, State, begin, contact};
+use super::session_timer::{MIN_SE_S, Terms, allows_update};
 use super::transaction::TransactionId;
-use super::{EndedBy, Event, UserAgent, body, options};
+use super::{EndedBy, Event, Refusal, UserAgent, body, options, reason};
 use crate::ids::CallId;
 use crate::time::Instant;
 
-/// Longest reason of a BYE that is passed on, in characters.
-const REASON_CHARS_MAX: usize = 128;
-
 /// A request within a dialog, on its way to its answer.
-struct Arrival {
-    call: CallId,
-    request: Request,
-    flow: Flow,
+pub(super) struct Arrival {
+    pub(super) call: CallId,
+    pub(super) request: Request,
+    pub(super) flow: Flow,
     tag: String,
     transaction: TransactionId,
 }
 
 impl Arrival {
-    fn begin(&self, status: u16) -> Response {
+    pub(super) fn begin(&self, status: u16) -> Response {
         Response::new(status, self.request.envelope(), self.flow, &self.tag)
     }
 }
@@ -41,6 +40,7 @@ impl UserAgent {
             let in_order = session.dialog.advance(arrival.request.cseq());
             if in_order {
                 session.dialog.flow = flow;
+                session.allows_update = allows_update(arrival.request.values("Allow")).unwrap_or(session.allows_update);
             }
             in_order
         });
@@ -50,21 +50,21 @@ impl UserAgent {
         if let Some(required) = unsupported(&arrival.request) {
             return self.respond(&arrival, arrival.begin(420).with("Unsupported", required), now);
         }
-        let is_over =
-            matches!(self.sessions.get(call), Some(Session { state: State::Leaving { .. } | State::Left, .. }));
+        let is_over = self.sessions.get(call).is_some_and(Session::is_over);
         match arrival.request.method() {
             Method::Bye => self.handle_bye(&arrival, now),
             _ if is_over => self.respond(&arrival, arrival.begin(481), now),
             Method::Invite | Method::Update => self.handle_reoffer(arrival, now),
             Method::Info => self.handle_info(&arrival, now),
             Method::Options => self.respond(&arrival, options::describe(arrival.begin(200)), now),
-            // No reliable provisional response was sent (RFC 3262 §3).
-            Method::PRack => self.respond(&arrival, arrival.begin(481), now),
+            Method::PRack => self.handle_prack(&arrival, now),
+            Method::Refer => self.handle_refer(&arrival, now),
+            Method::Notify => self.handle_notify(&arrival, now),
             _ => self.respond(&arrival, arrival.begin(405).with("Allow", ALLOW), now),
         }
     }
 
-    fn respond(&mut self, arrival: &Arrival, response: Response, now: Instant) {
+    pub(super) fn respond(&mut self, arrival: &Arrival, response: Response, now: Instant) {
         let (status, bytes) = (response.status(), response.write(&self.product));
         self.transactions.respond(arrival.transaction, status, bytes, now, &mut self.out);
     }
@@ -75,12 +75,20 @@ impl UserAgent {
         self.respond(arrival, arrival.begin(200), now);
         self.end_reoffer(call, now);
         let Some(session) = self.sessions.get(call) else { return };
+        if matches!(session.state, State::Taking { .. }) {
+            return self.refuse_replacing(call, &Refusal { status: 487, warning: None, retry_after_s: None }, now);
+        }
+        if let Some(leg) = session.referral.as_ref().and_then(|referral| referral.leg) {
+            return self.leave_to_target(call, leg);
+        }
+        self.end_legs(call, now);
+        let Some(session) = self.sessions.get(call) else { return };
         if let State::Invited(pending) = &session.state {
             let response = begin(487, pending, &session.dialog).write(&self.product);
             self.transactions.respond(pending.transaction, 487, response, now, &mut self.out);
         }
         if matches!(session.state, State::Invited(_) | State::Established) {
-            let reason = arrival.request.header("Reason").unwrap_or("hung up").chars().take(REASON_CHARS_MAX).collect();
+            let reason = reason::read(&arrival.request).unwrap_or_else(|| "hung up".to_owned());
             self.out.event(Event::Ended { call, by: EndedBy::Caller, reason });
         }
         self.sessions.remove(call);
@@ -105,14 +113,20 @@ impl UserAgent {
                 return self.respond(&arrival, response, now);
             }
         };
+        let Ok(terms) = Terms::for_request(&arrival.request, self.settings.session_expires_s) else {
+            return self.respond(&arrival, too_small(arrival.begin(422)), now);
+        };
         let is_invite = arrival.request.method() == Method::Invite;
         let Some(session) = self.sessions.get(call) else { return };
         if !is_invite && offer.is_none() {
             // RFC 3311 §5.2: an UPDATE without an offer refreshes the target and nothing else.
-            return self.refresh(&arrival, now);
+            return self.refresh(&arrival, terms, now);
         }
-        let theirs_is_open = session.reoffer.is_some() || matches!(session.state, State::Invited(_));
-        let ours_is_open = session.unacknowledged.as_ref().is_some_and(|waiting| waiting.offer_is_ours);
+        let theirs_is_open =
+            session.reoffer.is_some() || matches!(session.state, State::Invited(_) | State::Taking { .. });
+        let in_200 = session.unacknowledged.as_ref().is_some_and(|waiting| waiting.offer_is_ours);
+        let in_invite = session.refresh.as_ref().is_some_and(|refresh| refresh.method == Method::Invite);
+        let ours_is_open = in_200 || in_invite;
         if theirs_is_open {
             // RFC 3261 §14.2, RFC 3311 §5.2: an offer of theirs is not answered yet.
             let seconds = self.rng.u32(..=RETRY_AFTER_GLARE_S);
@@ -133,20 +147,31 @@ impl UserAgent {
         let Arrival { mut request, flow, transaction, .. } = arrival;
         request.drop_body();
         let offer_is_ours = offer.is_none();
-        let pending = Pending { transaction, request, flow, expires_at: now + REOFFER_MAX, offer_is_ours };
+        let pending = Pending { transaction, request, flow, expires_at: now + REOFFER_MAX, offer_is_ours, terms };
         self.sessions.with(call, |session, _| session.reoffer = Some(Box::new(pending)));
         self.out.event(Event::Reoffered { call, offer });
     }
 
-    fn refresh(&mut self, arrival: &Arrival, now: Instant) {
-        let flow = self.sessions.with(arrival.call, |session, _| {
+    fn refresh(&mut self, arrival: &Arrival, terms: Option<Terms>, now: Instant) {
+        let refreshed = self.sessions.with(arrival.call, |session, _| {
             session.dialog.refresh_target(arrival.request.contact_uri());
-            session.dialog.flow
+            // Before the answer there is no session to refresh (RFC 4028 §7.4).
+            let terms = terms.filter(|_| matches!(session.state, State::Established));
+            session.restart_timer(terms, now);
+            (session.dialog.flow, terms)
         });
-        let Some(flow) = flow else { return };
-        let response = arrival.begin(200).with("Contact", contact(flow, &arrival.request)).with("Allow", ALLOW);
+        let Some((flow, terms)) = refreshed else { return };
+        let mut response = arrival.begin(200).with("Contact", contact(flow, &arrival.request)).with("Allow", ALLOW);
+        if let Some(terms) = terms {
+            response = terms.complete(response);
+        }
         self.respond(arrival, response.with("Supported", options::SUPPORTED), now);
     }
+}
+
+/// Completes a 422 (RFC 4028 §9).
+pub(super) fn too_small(response: Response) -> Response {
+    response.with("Min-SE", MIN_SE_S.to_string())
 }
 
 #[cfg(test)]
@@ -179,7 +204,7 @@ mod tests {
         let (mut rig, mut caller, call) = established();
         let bye = caller.request("BYE", "Reason: SIP;cause=200;text=\"done\"\r\n", "");
         assert_eq!(rig.say(&bye), ["200 OK"]);
-        let reason = "SIP;cause=200;text=\"done\"".into();
+        let reason = "done".into();
         assert_eq!(rig.events(), [Event::Ended { call, by: EndedBy::Caller, reason }]);
         assert_eq!(rig.say(&bye), ["200 OK"]);
         assert_eq!(rig.say(&caller.request("BYE", "", "")), [GONE]);
@@ -376,7 +401,8 @@ mod tests {
         let (mut rig, mut caller, _) = established();
         assert_eq!(rig.say(&caller.request("OPTIONS", "", "")), ["200 OK"]);
         assert_eq!(rig.say(&caller.request("PRACK", "RAck: 1 1 INVITE\r\n", "")), [GONE]);
-        for method in ["REFER", "NOTIFY", "SUBSCRIBE", "MESSAGE"] {
+        assert_eq!(rig.say(&caller.request("NOTIFY", "Event: message-summary\r\n", "")), [GONE]);
+        for method in ["SUBSCRIBE", "MESSAGE"] {
             assert_eq!(rig.say(&caller.request(method, "", "")), ["405 Method Not Allowed"]);
         }
         assert_eq!(rig.say(&caller.request("OPTIONS", "Require: gruu\r\n", "")), ["420 Bad Extension"]);

@@ -4,17 +4,22 @@ use super::admission::CALL_FOR;
 use super::body;
 use super::dialog::Dialog;
 use super::flow::Flow;
+use super::in_dialog::too_small;
 use super::message::Request;
 use super::refusals::for_body;
 use super::response::Response;
 use super::session::{Pending, RING_MAX, Session, State, begin};
-use super::{Discard, EndedBy, Event, Invitation, UserAgent};
+use super::session_timer::{Terms, allows_update};
+use super::{Discard, EndedBy, Event, Invitation, Refusal, UserAgent, reason};
 use crate::ids::CallId;
 use crate::time::Instant;
 
 impl UserAgent {
     /// Takes an INVITE outside of dialogs: 100 at once, then the engine decides.
     pub(super) fn handle_invite(&mut self, mut request: Request, flow: Flow, now: Instant) {
+        if request.header("Replaces").is_some() {
+            return self.handle_replacing_invite(request, flow, now);
+        }
         if self.is_full() {
             return self.refuse_for_load(&request, flow);
         }
@@ -28,6 +33,10 @@ impl UserAgent {
                 let response = for_body(refusal, |status| self.stateless(status, request.envelope(), flow));
                 return self.send_stateless(response, request.envelope(), flow);
             }
+        };
+        let Ok(terms) = Terms::for_request(&request, self.settings.session_expires_s) else {
+            let response = too_small(self.stateless(422, request.envelope(), flow));
+            return self.send_stateless(response, request.envelope(), flow);
         };
         let dialog = match Dialog::new(&request, self.tags.fresh(), flow) {
             Ok(dialog) => dialog,
@@ -49,9 +58,10 @@ impl UserAgent {
         let (call_id, envelope) = (request.call_id().to_owned(), request.envelope());
         let (from, to) = (envelope.from().to_owned(), envelope.to().to_owned());
         let offer_is_ours = offer.is_none();
-        let pending = Pending { transaction, request, flow, expires_at: now + RING_MAX, offer_is_ours };
+        let takes_update = allows_update(request.values("Allow")).unwrap_or(false);
+        let pending = Pending { transaction, request, flow, expires_at: now + RING_MAX, offer_is_ours, terms };
         let state = State::Invited(Box::new(pending));
-        let call = self.sessions.insert(Session { dialog, state, reoffer: None, unacknowledged: None });
+        let call = self.sessions.insert(Session::new(dialog, state, takes_update));
         let (source, local) = (flow.peer, flow.local.ip().to_canonical());
         self.out.event(Event::Invited(Invitation {
             call,
@@ -80,12 +90,15 @@ impl UserAgent {
         let ok = Response::new(200, request.envelope(), flow, &tag);
         self.transactions.respond(own, 200, ok.write(&self.product), now, &mut self.out);
         if let Some(call) = call.filter(|_| self.transactions.is_open(cancelled)) {
-            self.cancel(call, now);
+            self.cancel(call, reason::read(request), now);
         }
     }
 
-    fn cancel(&mut self, call: CallId, now: Instant) {
+    fn cancel(&mut self, call: CallId, reason: Option<String>, now: Instant) {
         let Some(session) = self.sessions.get(call) else { return };
+        if matches!(session.state, State::Taking { .. }) {
+            return self.refuse_replacing(call, &Refusal { status: 487, warning: None, retry_after_s: None }, now);
+        }
         let State::Invited(pending) = &session.state else {
             // A re-INVITE that is taken back leaves the session as it was.
             return self.end_reoffer(call, now);
@@ -93,7 +106,8 @@ impl UserAgent {
         let response = begin(487, pending, &session.dialog).write(&self.product);
         self.transactions.respond(pending.transaction, 487, response, now, &mut self.out);
         self.sessions.remove(call);
-        self.out.event(Event::Ended { call, by: EndedBy::Caller, reason: "cancelled".to_owned() });
+        let reason = reason.map_or_else(|| "cancelled".to_owned(), |reason| format!("cancelled: {reason}"));
+        self.out.event(Event::Ended { call, by: EndedBy::Caller, reason });
     }
 
     /// Takes an ACK, which is never answered: to a refusal it ends a transaction, to a 200 its repetition.
@@ -136,8 +150,8 @@ impl UserAgent {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Command;
     use super::super::rig::{Caller, Rig, refusal};
-    use super::super::{Command, Refusal};
     use super::*;
     use crate::config;
     use std::time::Duration;
@@ -171,8 +185,8 @@ mod tests {
         let ok = rig.last();
         assert_eq!(ok.header("To").map(str::to_owned), to);
         assert_eq!(ok.header("Contact"), Some("<sip:127.0.0.1:5060>"));
-        assert_eq!(ok.header("Supported"), Some(""));
-        assert_eq!(ok.header("Session-Expires"), None);
+        assert_eq!(ok.header("Supported"), Some("100rel, timer, replaces, norefersub"));
+        assert_eq!((ok.header("Session-Expires"), ok.header("Require")), (Some("1800;refresher=uas"), None));
         assert!(ok.header("Allow").is_some_and(|allow| allow.contains("UPDATE")));
         assert!(ok.text.contains("Record-Route: <sip:p1;lr>\r\nRecord-Route: <sip:p2;lr>\r\n"));
         assert!(
@@ -279,10 +293,16 @@ mod tests {
     fn an_invite_that_cannot_be_served_is_refused_with_the_reason() {
         for (headers, body, answer, header) in [
             (
-                "Contact: <sip:a@b>\r\nRequire: 100rel\r\nRequire: timer, foo\r\n",
+                "Contact: <sip:a@b>\r\nRequire: 100rel, bar\r\nRequire: timer, foo\r\n",
                 "v=0",
                 "420 Bad Extension",
-                Some(("Unsupported", "100rel, timer, foo")),
+                Some(("Unsupported", "bar, foo")),
+            ),
+            (
+                "Contact: <sip:a@b>\r\nSupported: timer\r\nx: 89\r\n",
+                "v=0",
+                "422 Session Interval Too Small",
+                Some(("Min-SE", "90")),
             ),
             ("", "v=0", "400 Missing Contact", None),
             (

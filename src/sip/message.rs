@@ -97,6 +97,13 @@ impl Headers {
         self.0.iter().map(parts).filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// Returns the fields but those called `name`.
+    #[must_use]
+    pub(super) fn without(mut self, name: &str) -> Self {
+        self.0.retain(|header| !parts(header).0.eq_ignore_ascii_case(name));
+        self
+    }
+
     /// Writes the fields, Content-Length for `body`, the empty line and `body` byte for byte.
     pub(super) fn write(&self, out: &mut Vec<u8>, body: &[u8]) {
         for (name, value) in self.0.iter().map(parts) {
@@ -175,12 +182,12 @@ impl Request {
     }
 
     /// Makes a request to be sent; `None` where `target` is not a sip URI.
-    pub(super) fn compose(method: Method, target: &str, headers: &Headers) -> Option<Vec<u8>> {
+    pub(super) fn compose(method: Method, target: &str, headers: &Headers, body: &[u8]) -> Option<Vec<u8>> {
         let uri = model_uri(target)?;
-        let mut out = Vec::with_capacity(512);
+        let mut out = Vec::with_capacity(512 + body.len());
         // A Vec takes every write.
         write!(out, "{} {uri} SIP/2.0\r\n", method_name(method)).ok()?;
-        headers.write(&mut out, &[]);
+        headers.write(&mut out, body);
         Some(out)
     }
 

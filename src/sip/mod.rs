@@ -3,7 +3,9 @@
 //!
 //! A datagram passes through here in this order: `lexer.rs` takes it apart, `message.rs` reads it, `transaction/` knows
 //! whether it came before, and then the file of its subject answers: `invite.rs` a new call, `in_dialog.rs` what comes
-//! within one, `registrar.rs` REGISTER, `options.rs` OPTIONS. `refusals.rs` says no to the rest.
+//! within one, `registrar.rs` REGISTER, `options.rs` OPTIONS. `refusals.rs` says no to the rest. A transfer is `refer.rs` where
+//! the peer asks for it, with `calling.rs` to call its target, `replaces.rs` where another peer takes the call over, and
+//! `transfer.rs` where we ask: each time the engine's call stays what it is, and another dialog is put underneath.
 //!
 //! Before that, `trust.rs` decides who may: with accounts whoever answers the challenge of `digest.rs`; in open mode, which
 //! is without, any user with any password, but from loopback and private addresses only.
@@ -11,11 +13,12 @@
 //! Connections are accepted and never made (RFC 3261 §18): an answer or a request of ours goes back through the connection
 //! of its flow. Where that is gone the answer is dropped, and our BYE ends as if 503 had come (RFC 3261 §8.1.3.1).
 //!
-//! Not here yet: calls that we place, REFER, SUBSCRIBE and NOTIFY, MESSAGE, PUBLISH (405 each),
-//! reliable provisional responses (RFC 3262) and session timers (RFC 4028), neither of which is said to be supported.
+//! Not served: calls that we place but for a transfer's, and in these redirection,
+//! challenges and reliable provisional responses; SUBSCRIBE, MESSAGE and PUBLISH (405 each); REFER outside of calls (403).
 
 mod admission;
 mod body;
+mod calling;
 mod counters;
 mod dialog;
 mod digest;
@@ -30,18 +33,27 @@ pub mod name_addr;
 mod options;
 mod outbox;
 pub mod params;
+mod reason;
+mod refer;
 mod refusals;
 mod registrar;
+mod reliable;
+mod replaces;
+mod reply;
+mod requests;
 pub mod response;
 pub mod response_route;
 #[cfg(test)]
 mod rig;
 mod schedule;
 mod session;
+mod session_timer;
+mod sessions;
 mod tags;
 #[cfg(test)]
 mod torture;
 pub mod transaction;
+mod transfer;
 mod trust;
 pub mod uri;
 pub mod via;
@@ -60,13 +72,14 @@ use flow::{Flow, Transport};
 use lexer::StartLine;
 use message::{Method, Request};
 use outbox::Outbox;
+use reason::{Cause, Reason};
 use registrar::Registrar;
-use session::Sessions;
+use reply::Reply;
+use sessions::Sessions;
 use std::net::{IpAddr, SocketAddr};
 use tags::Tags;
 use transaction::timers::Timers;
 use transaction::{Matched, Transactions};
-use via::Via;
 
 /// Longest datagram that is read, in bytes: an INVITE with ICE, SRTP and many codecs has 1600.
 pub const DATAGRAM_BYTES_MAX: usize = 8192;
@@ -103,6 +116,12 @@ pub enum Command {
     /// [`Event::Ended`] that follows says [`EndedBy::Agent`] and repeats the reason, at once, even where the BYE itself has
     /// to wait for the ACK of the 200.
     HangUp { call: CallId, reason: String },
+    /// Call the target of [`Event::Referred`] with this offer.
+    FollowReferral { call: CallId, sdp: Vec<u8> },
+    /// Do not follow [`Event::Referred`]: the transferor is told this status, and the call goes on as it was.
+    RefuseReferral { call: CallId, status: u16 },
+    /// Ask the peer to call `target`, an absolute URI, and to leave us (REFER); [`Event::TransferProgress`] says how it goes.
+    Transfer { call: CallId, target: String },
     /// Refuse every new INVITE and REGISTER with 503 from here on: the bridge is stopping.
     Drain,
 }
@@ -138,6 +157,24 @@ pub enum Event {
     /// The peer offers a change (re-INVITE or UPDATE with a body), or asks for our offer (`None`). Answer with
     /// [`Command::AcceptReoffer`] or [`Command::RefuseReoffer`] within [`REOFFER_MAX`]; an UPDATE without a body is answered here.
     Reoffered { call: CallId, offer: Option<Vec<u8>> },
+    /// The peer's answer to a description of ours that went out unchanged, in a re-INVITE that refreshed the session.
+    Reanswered { call: CallId, answer: Vec<u8> },
+    /// The peer transfers the call to `target`, which policy allows and which is reached from `local`. Answer with
+    /// [`Command::FollowReferral`] or [`Command::RefuseReferral`] within [`REOFFER_MAX`].
+    Referred { call: CallId, target: String, local: IpAddr },
+    /// The target of a transfer has answered: it is the call's peer from here on, its media are what `answer` says, and
+    /// what the transferor still sends is not heard of any more.
+    Transferred { call: CallId, answer: Vec<u8>, peer: String, source: SocketAddr },
+    /// The target of a transfer has not answered; the call goes on as it was.
+    ReferralFailed { call: CallId, status: u16 },
+    /// The peer asked for a transfer that policy does not allow; `target` is its Refer-To.
+    ReferralDeclined { call: CallId, target: String },
+    /// Another peer wants to take the call over (RFC 3891). Answer as to [`Self::Reoffered`]; once that is accepted, this is
+    /// the call's peer.
+    Replacing(Replacement),
+    /// How a transfer goes that [`Command::Transfer`] asked for: below 200 it is under way, anything else is its end. The
+    /// call ends by itself after a 2xx, and goes on after all others.
+    TransferProgress { call: CallId, status: u16 },
     /// A digit came by INFO.
     Digit { call: CallId, digit: char, duration_ms: u32 },
     /// The call is over, whoever ended it; said exactly once per invited call that was not refused by the engine.
@@ -172,6 +209,21 @@ pub struct Invitation {
     pub offer: Option<Vec<u8>>,
 }
 
+/// Who wants to take a call over, as its INVITE tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// The call.
+    pub call: CallId,
+    /// The From header's value.
+    pub from: String,
+    /// Where the INVITE came from.
+    pub source: SocketAddr,
+    /// The address of ours that reaches it.
+    pub local: IpAddr,
+    /// Its session description; `None`: the offer is to be ours, in the 200.
+    pub offer: Option<Vec<u8>>,
+}
+
 /// Who ended a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
@@ -200,7 +252,7 @@ impl EndedBy {
 pub enum Timer {
     /// A timer of a transaction (RFC 3261 Table 4).
     Transaction,
-    /// A 200 without its ACK, a call that rings too long, a re-INVITE that nobody answers.
+    /// A 200 without its ACK, a call that rings too long, a re-INVITE that nobody answers, a session that expires.
     Session,
     /// The end of a registration.
     Binding,
@@ -253,8 +305,8 @@ impl UserAgent {
             Input::Received { flow, bytes } => self.handle_received(flow, bytes, now),
             Input::Command(command) => self.handle_command(command, now),
             Input::Unreachable { to } => {
-                for call in self.transactions.unreachable(to) {
-                    self.sessions.remove(call);
+                for unanswered in self.transactions.unreachable(to) {
+                    self.handle_unanswered(&unanswered, now);
                 }
                 for event in self.registrar.handle_gone(to) {
                     self.out.event(event);
@@ -266,8 +318,8 @@ impl UserAgent {
     /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.admission.handle_timeout(now);
-        for call in self.transactions.handle_timeout(now, &mut self.out) {
-            self.sessions.remove(call);
+        for unanswered in self.transactions.handle_timeout(now, &mut self.out) {
+            self.handle_unanswered(&unanswered, now);
         }
         while let Some(call) = self.sessions.pop_due(now) {
             self.handle_session_timeout(call, now);
@@ -382,19 +434,15 @@ impl UserAgent {
         }
     }
 
-    /// Takes a response: only BYE is ever sent, so that all there is to it is its end.
+    /// Takes a response to a request of ours.
     fn handle_response(&mut self, lexed: &lexer::Lexed<'_>, code: u16, now: Instant) {
-        let branch = only_via(lexed);
-        let branch = branch.as_ref().and_then(Via::unique_branch);
-        let method = lexed.values("CSeq").next().and_then(message::cseq_parts).map(|(_, method)| method);
-        let matched = match (branch, method) {
-            (Some(branch), Some(method)) => self.transactions.receive(branch, method, code, now),
-            _ => Matched::Stray,
+        let Some(reply) = Reply::read(lexed, code) else {
+            return self.out.counters.discard(Discard::StrayResponse);
         };
-        match matched {
+        match self.transactions.receive(&reply, now, &mut self.out) {
             Matched::Stray => self.out.counters.discard(Discard::StrayResponse),
             Matched::Absorbed => {}
-            Matched::Ended(call, _) => self.sessions.remove(call),
+            Matched::Passed(call) => self.handle_reply(call, &reply, now),
         }
     }
 
@@ -440,17 +488,16 @@ impl UserAgent {
             Command::Refuse { call, refusal } => self.refuse_call(call, &refusal, now),
             Command::AcceptReoffer { call, sdp } => self.accept_reoffer(call, sdp, now),
             Command::RefuseReoffer { call, refusal } => self.refuse_reoffer(call, &refusal, now),
-            Command::HangUp { call, reason } => self.hang_up(call, reason, EndedBy::Agent, now),
+            Command::HangUp { call, reason } => {
+                let cause = if self.draining { Cause::Stopping } else { Cause::Normal };
+                self.hang_up(call, Reason::new(cause, reason), EndedBy::Agent, now);
+            }
+            Command::FollowReferral { call, sdp } => self.follow_referral(call, sdp, now),
+            Command::RefuseReferral { call, status } => self.fail_referral(call, status, now),
+            Command::Transfer { call, target } => self.transfer(call, &target, now),
             Command::Drain => self.draining = true,
         }
     }
-}
-
-/// Returns the Via of a response that has one hop. With more it is on its way to somebody else (RFC 3261 §8.1.3.3).
-fn only_via(lexed: &lexer::Lexed<'_>) -> Option<Via> {
-    let mut fields = lexed.values("Via");
-    let mut hops = fields.next().filter(|_| fields.next().is_none()).and_then(Via::parse_list)?;
-    hops.pop().filter(|_| hops.is_empty())
 }
 
 #[cfg(test)]
@@ -518,9 +565,12 @@ mod tests {
         let mut rig = Rig::new();
         assert_eq!(rig.say(OPTIONS), ["200 OK"]);
         let ok = rig.last().clone();
-        assert_eq!(ok.header("Allow"), Some("INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE"));
+        assert_eq!(
+            ok.header("Allow"),
+            Some("INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY")
+        );
         assert!(ok.header("Accept").is_some_and(|accept| accept.starts_with("application/sdp")));
-        assert_eq!(ok.header("Supported"), Some(""));
+        assert_eq!(ok.header("Supported"), Some("100rel, timer, replaces, norefersub"));
         assert_eq!(ok.header("Server"), Some("Offhook/0"));
         assert_eq!(
             ok.header("Via"),
@@ -536,8 +586,8 @@ mod tests {
         let mut rig = Rig::new();
         for (method, answer) in [
             ("SUBSCRIBE", "405 Method Not Allowed"),
-            ("NOTIFY", "405 Method Not Allowed"),
-            ("REFER", "405 Method Not Allowed"),
+            ("NOTIFY", "481 Call/Transaction Does Not Exist"),
+            ("REFER", "403 Forbidden"),
             ("MESSAGE", "405 Method Not Allowed"),
             ("PUBLISH", "405 Method Not Allowed"),
             ("PRACK", "481 Call/Transaction Does Not Exist"),

@@ -65,9 +65,11 @@ impl UserAgent {
                 self.stateless(420, request.envelope(), flow).with("Unsupported", required)
             }
             // They belong into a dialog, and this one is in none.
-            Method::Bye | Method::Info | Method::Update | Method::PRack => {
+            Method::Bye | Method::Info | Method::Update | Method::PRack | Method::Notify => {
                 self.stateless(481, request.envelope(), flow)
             }
+            // Outside of a call it would make this server call others for anybody (toll fraud).
+            Method::Refer => self.stateless(403, request.envelope(), flow),
             _ => self.stateless(405, request.envelope(), flow).with("Allow", ALLOW),
         };
         self.send_stateless(response, request.envelope(), flow);
@@ -148,9 +150,10 @@ impl UserAgent {
     }
 }
 
-/// Returns the option tags in Require that are not served: all of them.
+/// Returns the option tags in Require that are not served.
 pub(super) fn unsupported(request: &Request) -> Option<String> {
-    let tags: Vec<&str> = request.tokens("Require").collect();
+    let served = |tag: &str| options::SUPPORTED.split(", ").any(|served| served.eq_ignore_ascii_case(tag));
+    let tags: Vec<&str> = request.tokens("Require").filter(|tag| !served(tag)).collect();
     (!tags.is_empty()).then(|| tags.join(", "))
 }
 

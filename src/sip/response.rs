@@ -8,7 +8,7 @@ use super::response_route;
 use super::via::Via;
 
 /// The methods that are served, for Allow.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK, REFER, NOTIFY";
 
 /// What a response copies from its request, as it came: enough to refuse even a request that makes no sense otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]

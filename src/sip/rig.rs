@@ -111,6 +111,18 @@ impl Rig {
         fresh
     }
 
+    /// Registers `sip:user@127.0.0.1` as if from `contact`, an address and port.
+    pub(super) fn register(&mut self, user: &str, contact: &str) {
+        let phone = std::mem::replace(&mut self.source, contact.parse().expect("an address"));
+        let register = format!(
+            "REGISTER sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {contact};rport;branch=z9hG4bKreg{user}\r\nFrom: <sip:{user}@127.0.0.1>;tag=r\r\n\
+             To: <sip:{user}@127.0.0.1>\r\nCall-ID: reg{user}\r\nCSeq: 1 REGISTER\r\nContact: <sip:{user}@192.0.2.77:9;ob>\r\n\r\n"
+        );
+        assert_eq!(self.say(&register), ["200 OK"]);
+        self.events();
+        self.source = phone;
+    }
+
     pub(super) fn last(&self) -> &Sent {
         self.sent.last().expect("something was sent")
     }
@@ -135,6 +147,21 @@ impl Rig {
         assert_eq!(self.events(), [Event::Confirmed { call, answer: None }]);
         call
     }
+}
+
+/// Answers a request of the user agent's; a To without a tag gets `tag`.
+pub(super) fn reply(request: &Sent, status: &str, tag: &str, headers: &str, body: &str) -> String {
+    let header = |name| request.header(name).expect(name);
+    let to = header("To");
+    let tagged = if to.contains(";tag=") { to.to_owned() } else { format!("{to};tag={tag}") };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!(
+        "SIP/2.0 {status}\r\nVia: {}\r\nFrom: {}\r\nTo: {tagged}\r\nCall-ID: {}\r\nCSeq: {}\r\n{headers}{kind}\r\n{body}",
+        header("Via"),
+        header("From"),
+        header("Call-ID"),
+        header("CSeq"),
+    )
 }
 
 /// One side of a dialog.

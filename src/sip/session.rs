@@ -1,19 +1,22 @@
 //! Calls between INVITE and BYE: their states, their timers, and what the engine wants done about them (RFC 3261 §13-15).
 
-use super::dialog::{Dialog, DialogId};
+use super::calling::Calling;
+use super::dialog::Dialog;
 use super::flow::Flow;
 use super::message::{Method, Request};
-use super::refusals::{RETRY_AFTER_S, for_engine, quoted};
+use super::reason::{Cause, Reason};
+use super::refer::Referral;
+use super::refusals::{RETRY_AFTER_S, for_engine};
+use super::reliable::{Reliable, first_rseq};
 use super::response::{ALLOW, Response};
-use super::schedule::Schedule;
+use super::session_timer::{Refresh, SessionTimer, Terms};
 use super::transaction::TransactionId;
 use super::transaction::timers::{Letter, Timers};
+use super::transfer::Transfer;
 use super::uri::{SipUri, host_of};
 use super::{EndedBy, Event, Refusal, UserAgent, options};
 use crate::ids::CallId;
 use crate::time::Instant;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// The longest that a call may ring; callers give up after three minutes (RFC 3261 §16.6, timer C).
@@ -21,9 +24,6 @@ pub const RING_MAX: Duration = Duration::from_secs(180);
 
 /// The longest that the engine may take over a re-INVITE or UPDATE; the caller repeats it for 32 s.
 pub const REOFFER_MAX: Duration = Duration::from_secs(10);
-
-/// Calls that are over, but whose BYE is not answered or whose ACK is awaited; the oldest gives way.
-const LEAVING_MAX: usize = 1024;
 
 /// A request of the dialog that waits for the engine or for its ACK: what its responses are made of.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Pending {
     pub(super) expires_at: Instant,
     /// Whether the offer is to be ours, in the 200.
     pub(super) offer_is_ours: bool,
+    /// What the 200 will say about the session timer.
+    pub(super) terms: Option<Terms>,
 }
 
 /// A 200 without its ACK (RFC 3261 §13.3.1.4).
@@ -58,9 +60,15 @@ pub(super) enum State {
     /// Answered.
     Established,
     /// Over for the engine; BYE may not be sent before the ACK has come (RFC 3261 §15).
-    Leaving { reason: String },
+    Leaving { reason: Reason },
     /// Over; our BYE waits for its answer.
     Left,
+    /// A call of ours without its final answer.
+    Calling(Box<Calling>),
+    /// An INVITE that wants to take the call `of` over, and that the engine has not decided upon.
+    Taking { pending: Box<Pending>, of: CallId },
+    /// The transferor's side of a call that goes on with another peer: its BYE is awaited.
+    Transferred { bye_at: Instant },
 }
 
 /// A call.
@@ -70,124 +78,75 @@ pub(super) struct Session {
     pub(super) state: State,
     pub(super) reoffer: Option<Box<Pending>>,
     pub(super) unacknowledged: Option<Unacknowledged>,
+    /// A 180 that waits for its PRACK.
+    pub(super) reliable: Option<Reliable>,
+    pub(super) timer: Option<SessionTimer>,
+    /// A refresh of ours that is not answered yet.
+    pub(super) refresh: Option<Refresh>,
+    /// Whether the peer takes UPDATE.
+    pub(super) allows_update: bool,
+    /// Our session description as it stands.
+    pub(super) description: Vec<u8>,
+    /// The ACK of the latest 2xx to an INVITE of ours, by the number of both: each repetition gets it again.
+    pub(super) acknowledged: Option<(u32, Vec<u8>)>,
+    /// What the peer's REFER asks for.
+    pub(super) referral: Option<Referral>,
+    /// What our REFER asks for.
+    pub(super) transfer: Option<Transfer>,
+    /// The INVITE that wants to take the call over.
+    pub(super) taken_by: Option<CallId>,
 }
 
 impl Session {
-    const fn is_live(&self) -> bool {
+    pub(super) const fn new(dialog: Dialog, state: State, allows_update: bool) -> Self {
+        Self {
+            dialog,
+            state,
+            reoffer: None,
+            unacknowledged: None,
+            reliable: None,
+            timer: None,
+            refresh: None,
+            allows_update,
+            description: Vec::new(),
+            acknowledged: None,
+            referral: None,
+            transfer: None,
+            taken_by: None,
+        }
+    }
+
+    /// Whether something is open that another peer cannot take over.
+    pub(super) const fn is_busy(&self) -> bool {
+        let changes = self.reoffer.is_some() || self.unacknowledged.is_some() || self.refresh.is_some();
+        changes || self.referral.is_some() || self.transfer.is_some() || self.taken_by.is_some()
+    }
+
+    /// Whether the call is over, and only its last messages are awaited.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.state, State::Leaving { .. } | State::Left | State::Transferred { .. })
+    }
+
+    pub(super) const fn is_live(&self) -> bool {
         matches!(self.state, State::Invited(_) | State::Established)
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        let ring = match &self.state {
-            State::Invited(pending) => Some(pending.expires_at),
-            _ => None,
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let state = match &self.state {
+            State::Invited(pending) | State::Taking { pending, .. } => Some(pending.expires_at),
+            State::Calling(calling) => Some(calling.expires_at),
+            State::Transferred { bye_at } => Some(*bye_at),
+            State::Established | State::Leaving { .. } | State::Left => None,
         };
+        let referral = self.referral.as_ref().filter(|referral| referral.leg.is_none());
+        let referral = referral.map(|referral| referral.expires_at);
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.expires_at);
         let reoffer = self.reoffer.as_ref().map(|pending| pending.expires_at);
         let ack = self.unacknowledged.as_ref().map(|waiting| waiting.resend_at.min(waiting.give_up_at));
-        [ring, reoffer, ack].into_iter().flatten().min()
-    }
-}
-
-/// All calls.
-#[derive(Debug)]
-pub(super) struct Sessions {
-    timers: Timers,
-    sessions: BTreeMap<CallId, Session>,
-    by_dialog: BTreeMap<DialogId, CallId>,
-    schedule: Schedule<CallId>,
-    live: usize,
-    next: u32,
-}
-
-impl Sessions {
-    pub(super) const fn new(timers: Timers) -> Self {
-        Self {
-            timers,
-            sessions: BTreeMap::new(),
-            by_dialog: BTreeMap::new(),
-            schedule: Schedule::new(),
-            live: 0,
-            next: 1,
-        }
-    }
-
-    pub(super) const fn live(&self) -> usize {
-        self.live
-    }
-
-    /// Returns the flow of each call.
-    pub(super) fn flows(&self) -> impl Iterator<Item = Flow> {
-        self.sessions.values().map(|session| session.dialog.flow)
-    }
-
-    pub(super) fn find(&self, request: &Request) -> Option<CallId> {
-        DialogId::of(request).and_then(|id| self.by_dialog.get(&id)).copied()
-    }
-
-    /// Returns the call whose INVITE or re-INVITE waits in `transaction`; nothing else can be cancelled (RFC 3261 §9.1).
-    pub(super) fn find_by_transaction(&self, transaction: TransactionId) -> Option<CallId> {
-        let waits = |session: &Session| {
-            let invited = matches!(&session.state, State::Invited(pending) if pending.transaction == transaction);
-            let reoffer = session.reoffer.as_ref().filter(|pending| pending.request.method() == Method::Invite);
-            invited || reoffer.is_some_and(|pending| pending.transaction == transaction)
-        };
-        self.sessions.iter().find(|(_, session)| waits(session)).map(|(call, _)| *call)
-    }
-
-    /// Returns how many calls ring, or have a first 200 without its ACK: those from `address`, and all.
-    pub(super) fn unacknowledged(&self, address: IpAddr) -> (usize, usize) {
-        let waits = |session: &&Session| {
-            matches!(session.state, State::Invited(_))
-                || session.unacknowledged.as_ref().is_some_and(|ack| ack.is_first)
-        };
-        self.sessions
-            .values()
-            .filter(waits)
-            .fold((0, 0), |(own, all), session| (own + usize::from(session.dialog.flow.peer.ip() == address), all + 1))
-    }
-
-    pub(super) fn insert(&mut self, session: Session) -> CallId {
-        if self.sessions.len() - self.live >= LEAVING_MAX {
-            let oldest = self.sessions.iter().find(|(_, session)| !session.is_live()).map(|(call, _)| *call);
-            oldest.into_iter().for_each(|call| self.remove(call));
-        }
-        let call = CallId(self.next);
-        self.next = self.next.wrapping_add(1).max(1);
-        self.by_dialog.insert(session.dialog.id().clone(), call);
-        self.live += usize::from(session.is_live());
-        self.schedule.set(&call, session.deadline());
-        self.sessions.insert(call, session);
-        call
-    }
-
-    pub(super) fn remove(&mut self, call: CallId) {
-        if let Some(session) = self.sessions.remove(&call) {
-            self.by_dialog.remove(session.dialog.id());
-            self.live -= usize::from(session.is_live());
-            self.schedule.set(&call, None);
-        }
-    }
-
-    /// Changes a call by `change`, and keeps its deadline and the number of live calls right.
-    pub(super) fn with<R>(&mut self, call: CallId, change: impl FnOnce(&mut Session, &Timers) -> R) -> Option<R> {
-        let session = self.sessions.get_mut(&call)?;
-        let was_live = session.is_live();
-        let result = change(session, &self.timers);
-        self.live = self.live - usize::from(was_live) + usize::from(session.is_live());
-        self.schedule.set(&call, session.deadline());
-        Some(result)
-    }
-
-    pub(super) fn get(&self, call: CallId) -> Option<&Session> {
-        self.sessions.get(&call)
-    }
-
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<CallId> {
-        self.schedule.pop_due(now)
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.schedule.next()
+        let reliable = self.reliable.as_ref().and_then(Reliable::deadline);
+        let timer =
+            self.timer.as_ref().filter(|_| matches!(self.state, State::Established)).map(SessionTimer::deadline);
+        [state, referral, transfer, reoffer, ack, reliable, timer].into_iter().flatten().min()
     }
 }
 
@@ -196,8 +155,25 @@ impl UserAgent {
     pub(super) fn handle_session_timeout(&mut self, call: CallId, now: Instant) {
         let Some(session) = self.sessions.get(call) else { return };
         if matches!(&session.state, State::Invited(pending) if pending.expires_at <= now) {
-            return self.hang_up(call, "not answered in time".to_owned(), EndedBy::Engine, now);
+            return self.fail_invited(call, 480, EndedBy::Engine, "not answered in time", now);
         }
+        match &session.state {
+            State::Calling(_) => return self.handle_calling_timeout(call, now),
+            State::Transferred { bye_at } if *bye_at <= now => return self.leave_transferor(call, now),
+            State::Taking { pending, .. } if pending.expires_at <= now => {
+                let refusal = Refusal { status: 500, warning: None, retry_after_s: None };
+                return self.refuse_replacing(call, &refusal, now);
+            }
+            _ => {}
+        }
+        self.handle_reliable_timeout(call, now);
+        self.handle_transfer_timeout(call, now);
+        let Some(session) = self.sessions.get(call) else { return };
+        let forgotten = |referral: &Referral| referral.leg.is_none() && referral.expires_at <= now;
+        if session.referral.as_ref().is_some_and(forgotten) {
+            self.fail_referral(call, 500, now);
+        }
+        let Some(session) = self.sessions.get(call) else { return };
         if session.reoffer.as_ref().is_some_and(|pending| pending.expires_at <= now) {
             self.refuse_reoffer(call, &Refusal { status: 500, warning: None, retry_after_s: None }, now);
         }
@@ -210,8 +186,9 @@ impl UserAgent {
             self.out.counters.acks_missed += 1;
             // RFC 3261 §13.3.1.4: the dialog is confirmed, but the session ends by BYE.
             self.sessions.with(call, |session, _| session.unacknowledged = None);
-            return self.hang_up(call, "no ACK".to_owned(), EndedBy::Engine, now);
+            return self.hang_up(call, Reason::new(Cause::TimerExpired, "no ACK"), EndedBy::Engine, now);
         }
+        self.handle_session_timer(call, now);
         let due = self.sessions.with(call, |session, timers| {
             let waiting = session.unacknowledged.as_mut().filter(|waiting| waiting.resend_at <= now)?;
             waiting.interval = timers.doubled(waiting.interval);
@@ -223,24 +200,45 @@ impl UserAgent {
         }
     }
 
-    /// 180 Ringing.
+    /// 180 Ringing, reliably where the caller requires it; once.
     pub(super) fn ring(&mut self, call: CallId, now: Instant) {
-        let Some(session) = self.sessions.get(call) else { return };
-        let State::Invited(pending) = &session.state else { return };
-        let response = begin(180, pending, &session.dialog);
-        let response = dialog_forming(response, pending, &session.dialog);
-        self.transactions.respond(pending.transaction, 180, response.write(&self.product), now, &mut self.out);
+        self.sessions.with(call, |session, timers| {
+            let State::Invited(pending) = &session.state else { return };
+            let reliably = pending.request.tokens("Require").any(|tag| tag == "100rel");
+            // RFC 3262 §5: the first reliable response carries our offer, and that is to be the 200.
+            if session.reliable.is_some() || (reliably && pending.offer_is_ours) {
+                return;
+            }
+            let rseq = first_rseq(&mut self.rng);
+            let mut response = dialog_forming(begin(180, pending, &session.dialog), pending, &session.dialog);
+            if reliably {
+                response = response.with("Require", "100rel").with("RSeq", rseq.to_string());
+            }
+            let bytes = response.write(&self.product);
+            session.reliable = reliably.then(|| Reliable::new(rseq, bytes.clone(), pending, timers, now));
+            self.transactions.respond(pending.transaction, 180, bytes, now, &mut self.out);
+        });
     }
 
     /// 200 to the INVITE, repeated until its ACK comes.
     pub(super) fn answer(&mut self, call: CallId, sdp: Vec<u8>, now: Instant) {
         self.sessions.with(call, |session, timers| {
             let State::Invited(pending) = &session.state else { return };
-            let response = dialog_forming(begin(200, pending, &session.dialog), pending, &session.dialog);
-            let bytes = response.with("Supported", options::SUPPORTED).session_description(sdp).write(&self.product);
+            let mut response = dialog_forming(begin(200, pending, &session.dialog), pending, &session.dialog)
+                .with("Supported", options::SUPPORTED);
+            if let Some(terms) = pending.terms {
+                response = terms.complete(response);
+            }
+            session.description.clone_from(&sdp);
+            let bytes = response.session_description(sdp).write(&self.product);
             self.transactions.respond(pending.transaction, 200, bytes.clone(), now, &mut self.out);
             session.unacknowledged = Some(await_ack(pending, bytes, timers, true, now));
+            let terms = pending.terms;
             session.state = State::Established;
+            session.restart_timer(terms, now);
+            if let Some(reliable) = &mut session.reliable {
+                reliable.stop();
+            }
         });
     }
 
@@ -256,23 +254,22 @@ impl UserAgent {
     }
 
     /// Ends a call from our side: by the final answer that fits, or by BYE.
-    pub(super) fn hang_up(&mut self, call: CallId, reason: String, by: EndedBy, now: Instant) {
+    pub(super) fn hang_up(&mut self, call: CallId, reason: Reason, by: EndedBy, now: Instant) {
         let Some(session) = self.sessions.get(call) else { return };
         match &session.state {
-            State::Invited(pending) => {
-                let response = if self.draining {
-                    begin(503, pending, &session.dialog).with("Retry-After", RETRY_AFTER_S.to_string())
-                } else {
-                    begin(480, pending, &session.dialog)
-                };
-                let (status, bytes) = (response.status(), response.write(&self.product));
-                self.transactions.respond(pending.transaction, status, bytes, now, &mut self.out);
-                self.sessions.remove(call);
-                self.out.event(Event::Ended { call, by, reason });
+            State::Invited(_) => {
+                let status = if self.draining { 503 } else { 480 };
+                self.fail_invited(call, status, by, &reason.text, now);
+            }
+            // Its transferor has left, and its target has not answered.
+            State::Calling(calling) if calling.of == Some(call) => {
+                self.abandon(call, now);
+                self.out.event(Event::Ended { call, by, reason: reason.text });
             }
             State::Established => {
                 self.end_reoffer(call, now);
-                self.out.event(Event::Ended { call, by, reason: reason.clone() });
+                self.end_legs(call, now);
+                self.out.event(Event::Ended { call, by, reason: reason.text.clone() });
                 let waits = self.sessions.get(call).is_some_and(|session| session.unacknowledged.is_some());
                 self.sessions.with(call, |session, _| session.state = State::Leaving { reason });
                 if !waits {
@@ -282,24 +279,57 @@ impl UserAgent {
             // The engine knows already; the BYE that waited goes out.
             State::Leaving { .. } if session.unacknowledged.is_none() => self.send_bye(call, now),
             State::Leaving { .. } | State::Left => {}
+            State::Calling(_) | State::Taking { .. } | State::Transferred { .. } => {}
         }
+    }
+
+    /// Ends what else is under way for a call that is over.
+    pub(super) fn end_legs(&mut self, call: CallId, now: Instant) {
+        let legs = self.sessions.with(call, |session, _| {
+            let referral = session.referral.take();
+            (referral.and_then(|referral| referral.leg), session.taken_by.take())
+        });
+        let Some((calling, taking)) = legs else { return };
+        calling.into_iter().for_each(|leg| self.abandon(leg, now));
+        let refusal = Refusal { status: 481, warning: None, retry_after_s: None };
+        taking.into_iter().for_each(|leg| self.refuse_replacing(leg, &refusal, now));
+    }
+
+    /// Takes a call of ours back for which nobody waits any more.
+    fn abandon(&mut self, leg: CallId, now: Instant) {
+        self.sessions.with(leg, |session, _| {
+            if let State::Calling(calling) = &mut session.state {
+                calling.of = None;
+            }
+        });
+        self.cancel_call(leg, Cause::Normal, now);
+    }
+
+    /// Ends a call that is not answered yet by a final answer.
+    pub(super) fn fail_invited(&mut self, call: CallId, status: u16, by: EndedBy, reason: &str, now: Instant) {
+        let Some(session) = self.sessions.get(call) else { return };
+        let State::Invited(pending) = &session.state else { return };
+        let mut response = begin(status, pending, &session.dialog);
+        if status == 503 {
+            response = response.with("Retry-After", RETRY_AFTER_S.to_string());
+        }
+        self.transactions.respond(pending.transaction, status, response.write(&self.product), now, &mut self.out);
+        self.sessions.remove(call);
+        self.out.event(Event::Ended { call, by, reason: reason.to_owned() });
     }
 
     /// Sends BYE with its reason (RFC 3326) to where the caller's latest request came from.
     pub(super) fn send_bye(&mut self, call: CallId, now: Instant) {
-        let branch = self.tags.branch();
-        let sent = self.sessions.with(call, |session, _| {
+        let reason = self.sessions.with(call, |session, _| {
             let State::Leaving { reason } = &session.state else { return None };
-            // Q.850 cause 16: normal call clearing.
-            let reason = format!("Q.850;cause=16;text={}", quoted(reason));
+            let reason = reason.value();
             session.state = State::Left;
-            let headers = [("Reason", reason), ("User-Agent", self.product.clone())];
-            let bytes = session.dialog.request(Method::Bye, "BYE", &branch, &headers)?;
-            Some((session.dialog.flow, bytes))
+            Some(reason)
         });
-        let waits = sent
-            .flatten()
-            .is_some_and(|message| self.transactions.request(branch, Method::Bye, call, message, now, &mut self.out));
+        let waits = reason.flatten().is_some_and(|reason| {
+            let headers = [("Reason", reason), ("User-Agent", self.product.clone())];
+            self.send_in_dialog(call, Method::Bye, &headers, None, now).is_some()
+        });
         if !waits {
             self.sessions.remove(call);
         }
@@ -307,12 +337,20 @@ impl UserAgent {
 
     /// 200 to the open re-INVITE or UPDATE.
     pub(super) fn accept_reoffer(&mut self, call: CallId, sdp: Option<Vec<u8>>, now: Instant) {
+        if let Some(leg) = self.sessions.get(call).and_then(|session| session.taken_by) {
+            return self.replace(call, leg, sdp.unwrap_or_default(), now);
+        }
         self.sessions.with(call, |session, timers| {
             let Some(pending) = session.reoffer.take() else { return };
             session.dialog.refresh_target(pending.request.contact_uri());
+            session.restart_timer(pending.terms, now);
             let mut response = dialog_forming(begin(200, &pending, &session.dialog), &pending, &session.dialog)
                 .with("Supported", options::SUPPORTED);
+            if let Some(terms) = pending.terms {
+                response = terms.complete(response);
+            }
             if let Some(sdp) = sdp {
+                session.description.clone_from(&sdp);
                 response = response.session_description(sdp);
             }
             let bytes = response.write(&self.product);
@@ -325,6 +363,9 @@ impl UserAgent {
 
     /// A refusal of the open re-INVITE or UPDATE.
     pub(super) fn refuse_reoffer(&mut self, call: CallId, refusal: &Refusal, now: Instant) {
+        if let Some(leg) = self.sessions.get(call).and_then(|session| session.taken_by) {
+            return self.refuse_replacing(leg, refusal, now);
+        }
         self.sessions.with(call, |session, _| {
             let Some(pending) = session.reoffer.take() else { return };
             let host = host_of(session.dialog.flow.local.ip());
@@ -336,7 +377,9 @@ impl UserAgent {
 
     /// 487 to a re-INVITE or UPDATE that is open when the call ends (RFC 3261 §15.1.2).
     pub(super) fn end_reoffer(&mut self, call: CallId, now: Instant) {
-        self.refuse_reoffer(call, &Refusal { status: 487, warning: None, retry_after_s: None }, now);
+        if self.sessions.get(call).is_some_and(|session| session.reoffer.is_some()) {
+            self.refuse_reoffer(call, &Refusal { status: 487, warning: None, retry_after_s: None }, now);
+        }
     }
 }
 
@@ -346,7 +389,7 @@ pub(super) fn begin(status: u16, pending: &Pending, dialog: &Dialog) -> Response
 }
 
 /// Adds what a response needs that makes or refreshes a dialog (RFC 3261 §12.1.1, §13.3.1.4).
-fn dialog_forming(response: Response, pending: &Pending, dialog: &Dialog) -> Response {
+pub(super) fn dialog_forming(response: Response, pending: &Pending, dialog: &Dialog) -> Response {
     response
         .with_all("Record-Route", pending.request.values("Record-Route"))
         .with("Contact", contact(dialog.flow, &pending.request))
@@ -358,7 +401,13 @@ pub(super) fn contact(flow: Flow, request: &Request) -> String {
     flow.contact(SipUri::parse(request.target()).is_some_and(|uri| uri.secure))
 }
 
-fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bool, now: Instant) -> Unacknowledged {
+pub(super) fn await_ack(
+    pending: &Pending,
+    response: Vec<u8>,
+    timers: &Timers,
+    is_first: bool,
+    now: Instant,
+) -> Unacknowledged {
     let interval = timers.length(Letter::G);
     Unacknowledged {
         cseq: pending.request.cseq(),
@@ -376,6 +425,7 @@ fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bo
 mod tests {
     use super::super::Command;
     use super::super::rig::{Caller, Rig};
+    use super::super::sessions::LEAVING_MAX;
     use super::*;
     use crate::config;
 

@@ -12,6 +12,7 @@ mod baresip;
 mod captures;
 mod codecs;
 mod doctor;
+mod in_call;
 mod kamailio;
 mod microsip;
 mod scanners;
@@ -19,6 +20,7 @@ mod sipp;
 mod softphone;
 mod sound;
 mod srtp;
+mod transfer;
 mod transports;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

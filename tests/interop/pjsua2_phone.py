@@ -3,9 +3,12 @@
 usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
 settings: user=NAME password=TEXT | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
           srtp=1 (offered) or 2 (insisted on) | suite=NAME (the only one) | transport=udp, tcp or tls
-commands: register | unregister | call USER | play FILE.wav | record FILE.wav | stop_recording | dtmf DIGITS | info DIGIT
-          hold | unhold | hangup
-The end of stdin hangs up and ends it.
+          bind=ADDRESS | expires=SECONDS | timer=USE prack=USE (PJSIP's own numbers of uses)
+commands: register | unregister | call USER | call_late USER | call_uri URI | play FILE.wav | record FILE.wav
+          stop_recording | dtmf DIGITS | info DIGIT | hold | unhold | update | reinvite | select NUMBER | stats
+          transfer URI | transfer_to NUMBER | hangup
+Calls are numbered from 0 as they begin; commands are about the latest, or the one that was selected. A call that comes is
+answered at once. The end of stdin hangs up and ends it.
 """
 
 import json
@@ -31,16 +34,22 @@ class Call(pj.Call):
     media = None
     ended = False
 
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.number = len(PHONE.calls)
+        PHONE.calls.append(self)
+        PHONE.call = self
+
     def onCallState(self, prm):
         info = self.getInfo()
-        say("call", state=info.stateText, code=info.lastStatusCode, reason=info.lastReason, call_id=info.callIdString)
+        say("call", number=self.number, state=info.stateText, code=info.lastStatusCode, reason=info.lastReason, call_id=info.callIdString)
         self.ended = info.state == pj.PJSIP_INV_STATE_DISCONNECTED
 
     def onCallMediaState(self, prm):
         info = self.getInfo()
         for index, media in enumerate(info.media):
             if media.type == pj.PJMEDIA_TYPE_AUDIO:
-                say("media", status=media.status, direction=media.dir)
+                say("media", number=self.number, status=media.status, direction=media.dir)
                 if media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
                     self.media = self.getAudioMedia(index)
                     PHONE.connect()
@@ -49,6 +58,22 @@ class Call(pj.Call):
         transaction = prm.e.body.tsxState.tsx
         if transaction.method == "INFO" and transaction.statusCode >= 200:
             say("info", code=transaction.statusCode)
+        # An INVITE that is answered 200 is over at once, and no other transaction ends without being completed.
+        over = transaction.method == "INVITE" and transaction.state == pj.PJSIP_TSX_STATE_TERMINATED
+        if over or transaction.state == pj.PJSIP_TSX_STATE_COMPLETED:
+            ours = transaction.role == pj.PJSIP_ROLE_UAC
+            say("transaction", number=self.number, method=transaction.method, ours=ours, code=transaction.statusCode)
+
+    def onCallTransferStatus(self, prm):
+        say("transfer", number=self.number, code=prm.statusCode, final=prm.finalNotify)
+
+    def onCallTransferRequest(self, prm):
+        say("transfer_request", number=self.number, target=prm.dstUri)
+        prm.newCall = Call(PHONE.account)
+
+    def onCallReplaced(self, prm):
+        say("replaced", number=self.number)
+        prm.newCall = Call(PHONE.account, prm.newCallId)
 
 
 class Account(pj.Account):
@@ -57,12 +82,20 @@ class Account(pj.Account):
         error = next((value for name, _, value in lines if name == "P-Registrar-Error"), None)
         say("register", code=prm.code, reason=prm.reason, expires=prm.expiration, error=error)
 
+    def onIncomingCall(self, prm):
+        call = Call(self, prm.callId)
+        say("incoming", number=call.number)
+        parameters = pj.CallOpParam()
+        parameters.statusCode = 200
+        call.answer(parameters)
+
 
 class Phone:
-    """The one call, and what is plugged into it."""
+    """The calls, and what is plugged into the one that is selected."""
 
     def __init__(self):
         self.account = None
+        self.calls = []
         self.call = None
         self.player = None
         self.recorder = None
@@ -77,11 +110,26 @@ class Phone:
     def obey(self, command, argument):
         if command in ("register", "unregister"):
             self.account.setRegistration(command == "register")
-        elif command == "call":
-            self.call = Call(self.account)
+        elif command in ("call", "call_late", "call_uri"):
             parameters = pj.CallOpParam(True)
             parameters.opt.videoCount = 0
-            self.call.makeCall(f"sip:{argument}@{SERVER}{PARAMETER}", parameters)
+            if command == "call_late":
+                parameters.opt.flag = pj.PJSUA_CALL_NO_SDP_OFFER
+            uri = argument if command == "call_uri" else f"sip:{argument}@{SERVER}{PARAMETER}"
+            Call(self.account).makeCall(uri, parameters)
+        elif command == "select":
+            self.call = self.calls[int(argument)]
+        elif command in ("update", "reinvite"):
+            parameters = pj.CallOpParam(True)
+            parameters.opt.videoCount = 0
+            getattr(self.call, command)(parameters)
+        elif command == "transfer":
+            self.call.xfer(argument, pj.CallOpParam())
+        elif command == "transfer_to":
+            self.call.xferReplaces(self.calls[int(argument)], pj.CallOpParam())
+        elif command == "stats":
+            stat = self.call.getStreamStat(0).rtcp
+            say("stats", received=stat.rxStat.pkt, sent=stat.txStat.pkt)
         elif command == "play":
             self.player = pj.AudioMediaPlayer()
             self.player.createPlayer(argument, pj.PJMEDIA_FILE_NO_LOOP)
@@ -138,8 +186,10 @@ def open_endpoint():
     config.medConfig.sndClockRate = config.medConfig.clockRate
     endpoint.libInit(config)
     kinds = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP, "tls": pj.PJSIP_TRANSPORT_TLS}
+    socket = pj.TransportConfig()
+    socket.boundAddress = SETTINGS.get("bind", "")
     # As in MicroSIP, the server's certificate is not checked.
-    transport = endpoint.transportCreate(kinds[TRANSPORT], pj.TransportConfig())
+    transport = endpoint.transportCreate(kinds[TRANSPORT], socket)
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
@@ -160,7 +210,10 @@ def open_account(transport):
     config.natConfig.viaRewriteUse = 0
     config.natConfig.sdpNatRewriteUse = 0
     config.natConfig.contactRewriteUse = 0
-    config.callConfig.timerUse = 1
+    config.callConfig.timerUse = int(SETTINGS.get("timer", "1"))
+    config.callConfig.timerSessExpiresSec = int(SETTINGS.get("expires", "1800"))
+    config.callConfig.prackUse = int(SETTINGS.get("prack", "0"))
+    config.mediaConfig.transportConfig.boundAddress = SETTINGS.get("bind", "")
     config.mediaConfig.srtpUse = int(SETTINGS.get("srtp", "0"))
     config.mediaConfig.srtpSecureSignaling = 0
     if "suite" in SETTINGS:
@@ -177,7 +230,7 @@ def main():
     PHONE.account = open_account(transport)
     os.set_blocking(0, False)
     waiting = b""
-    say("ready")
+    say("ready", address=endpoint.transportGetInfo(transport).localName)
     while True:
         endpoint.libHandleEvents(10)
         try:
@@ -194,9 +247,10 @@ def main():
                 say("done", command=command)
             except Exception as error:
                 say("failed", command=command, error=str(error))
-    if PHONE.call and not PHONE.call.ended:
-        PHONE.call.hangup(pj.CallOpParam())
-        run(endpoint, 100, lambda: PHONE.call.ended)
+    for call in PHONE.calls:
+        if not call.ended and call.isActive():
+            call.hangup(pj.CallOpParam())
+            run(endpoint, 100, lambda: call.ended)
     PHONE.player = None
     PHONE.recorder = None
     # Media ports are closed by the audio clock's thread, a tick after they are let go.

@@ -14,6 +14,8 @@ pub struct Softphone {
     events: Lines,
     /// Events that were expected and have come.
     seen: usize,
+    /// Where it listens, as it says itself.
+    pub address: String,
 }
 
 impl Softphone {
@@ -54,8 +56,9 @@ impl Softphone {
         let mut process = Kept(command.spawn().expect("Python runs"));
         let events = Lines::of(process.0.stdout.take().expect("it is piped"));
         let stdin = process.0.stdin.take().expect("it is piped");
-        let mut phone = Self { process, stdin, events, seen: 0 };
-        phone.expect("ready", |event| event["event"] == "ready");
+        let mut phone = Self { process, stdin, events, seen: 0, address: String::new() };
+        let ready = phone.expect("ready", |event| event["event"] == "ready");
+        phone.address = ready["address"].as_str().expect("an address").to_owned();
         Some(phone)
     }
 
@@ -72,6 +75,11 @@ impl Softphone {
     /// Waits for an event after those that were expected before.
     pub fn expect(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         self.expect_within(what, Duration::from_secs(20), wanted)
+    }
+
+    /// Waits for an event that may have come before, too.
+    pub fn expect_anywhere(&self, what: &str, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait_for(&format!("the softphone: {what}"), limit, || self.all().into_iter().find(&wanted))
     }
 
     /// Waits for an event, at most `limit`.
@@ -94,11 +102,34 @@ impl Softphone {
 
     /// Dials, and returns the Call-ID once the call is up.
     pub fn call(&mut self, user: &str) -> String {
-        self.tell(&format!("call {user}"));
+        self.place(&format!("call {user}"))
+    }
+
+    /// Gives a command that calls somebody, and returns the Call-ID once the call is up.
+    pub fn place(&mut self, command: &str) -> String {
+        self.tell(command);
         let up = |event: &Value| event["state"] == "CONFIRMED" || event["state"] == "DISCONNECTED";
         let event = self.expect("an answer to INVITE", up);
         assert_eq!(event["state"], "CONFIRMED", "{event}");
         event["call_id"].as_str().expect("a Call-ID").to_owned()
+    }
+
+    /// Waits for the end of a transaction.
+    pub fn expect_transaction(&mut self, method: &str, ours: bool, code: u64, limit: Duration) {
+        let wanted = |event: &Value| {
+            event["event"] == "transaction"
+                && event["method"] == method
+                && event["ours"] == ours
+                && event["code"] == code
+        };
+        self.expect_within(&format!("{code} to {method}"), limit, wanted);
+    }
+
+    /// Returns how many packets of the selected call came and went.
+    pub fn stats(&mut self) -> (u64, u64) {
+        self.tell("stats");
+        let stats = self.all().into_iter().rfind(|event| event["event"] == "stats").expect("stats");
+        (stats["received"].as_u64().expect("a number"), stats["sent"].as_u64().expect("a number"))
     }
 
     /// Hangs up, and waits until that is answered.

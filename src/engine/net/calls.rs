@@ -4,6 +4,7 @@ use super::Net;
 use crate::agent::{Agent, Phrase};
 use crate::call::lifecycle::{self, Lifecycle};
 use crate::call::{Call, Rings, Setup};
+use crate::config::Config;
 use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
 use crate::engine::conductor::{self, Conductor, Event, Handle};
@@ -16,7 +17,7 @@ use crate::providers::{Bell, Listener, Stop};
 use crate::rtp::latch;
 use crate::sdp::{Agreed, Keyring, Negotiation};
 use crate::sip::flow::Transport;
-use crate::sip::{Command, EndedBy, Invitation, Refusal};
+use crate::sip::{Command, EndedBy, Invitation, Refusal, Replacement};
 use crate::time::Instant;
 use mio::{Interest, Token};
 use rtrb::{Consumer, Producer};
@@ -32,6 +33,8 @@ pub(super) struct NetCall {
     agreed: Option<Agreed>,
     /// Whether an offer of ours waits for its answer, in the ACK.
     offered: bool,
+    /// Our side of a transfer whose target has not answered.
+    referral: Option<Negotiation>,
     pub(super) source: SocketAddr,
     transport: Transport,
     /// Whether the log says already that its keys can be read on the way.
@@ -101,8 +104,7 @@ impl Net {
         let session = self.parts.rng.u64(..1 << 62);
         let unavailable = || Refusal { status: 503, warning: None, retry_after_s: Some(5) };
         let port = self.ports.take(now).ok_or_else(unavailable)?;
-        let keyring = Keyring::new(self.parts.config.media.srtp, |key| getrandom::fill(key).is_ok());
-        let mut negotiation = Negotiation::new(session, SocketAddr::new(address, port)).with_keyring(keyring);
+        let mut negotiation = Self::negotiation(&self.parts.config, session, SocketAddr::new(address, port));
         let (answer, agreed) = match &invitation.offer {
             Some(offer) => match negotiation.answer(offer) {
                 Ok((answer, agreed)) => (answer, Some(agreed)),
@@ -119,6 +121,12 @@ impl Net {
             self.log(Some(invitation.call), &format!("the call cannot be set up: {error}"));
             unavailable()
         })
+    }
+
+    /// Begins offer and answer with one peer of a call, with keys of its own.
+    fn negotiation(config: &Config, session: u64, local: SocketAddr) -> Negotiation {
+        let keyring = Keyring::new(config.media.srtp, |key| getrandom::fill(key).is_ok());
+        Negotiation::new(session, local).with_keyring(keyring)
     }
 
     /// Opens the call's sockets and lays its rings; its threads start when the caller is there.
@@ -186,6 +194,7 @@ impl Net {
             answer,
             agreed,
             offered: agreed.is_none(),
+            referral: None,
             source: invitation.source,
             transport: invitation.transport,
             warned: false,
@@ -373,6 +382,79 @@ impl Net {
             }
         };
         self.command(reply, now);
+    }
+
+    /// The peer's answer to our description as it stands; one that does not fit leaves the call as it was.
+    pub(super) fn reanswered(&mut self, id: CallId, answer: &[u8], now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match call.negotiation.read_answer(answer) {
+            Ok(agreed) => self.agree(id, agreed, now),
+            Err(error) => self.log(Some(id), &format!("the answer to the session's refresh: {error}")),
+        }
+    }
+
+    /// The peer transfers the call: its target gets an offer of its own, for the same port and the same agent.
+    pub(super) fn referred(&mut self, id: CallId, target: &str, local: IpAddr, now: Instant) {
+        let session = self.parts.rng.u64(..1 << 62);
+        let address = self.parts.config.sip.advertised_address.unwrap_or(local);
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let mut negotiation = Self::negotiation(&self.parts.config, session, SocketAddr::new(address, call.port));
+        let sdp = negotiation.offer();
+        call.referral = Some(negotiation);
+        self.log(Some(id), &format!("is being transferred to {target}"));
+        self.command(Command::FollowReferral { call: id, sdp }, now);
+    }
+
+    /// The target of a transfer has answered: the agent goes on talking, with another.
+    pub(super) fn transferred(&mut self, id: CallId, answer: &[u8], peer: &str, source: SocketAddr, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(mut negotiation) = call.referral.take() else { return };
+        match negotiation.read_answer(answer) {
+            Ok(agreed) => {
+                call.negotiation = negotiation;
+                call.source = source;
+                call.offered = false;
+                self.log(Some(id), &format!("goes on with {peer}"));
+                self.agree(id, agreed, now);
+            }
+            Err(error) => {
+                let reason = format!("the transfer's target: {error}");
+                self.hang_up(id, EndedBy::Engine, &reason, now);
+            }
+        }
+    }
+
+    pub(super) fn referral_failed(&mut self, id: CallId, status: u16) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.referral = None;
+            self.log(Some(id), &format!("the transfer came to nothing: {status}"));
+        }
+    }
+
+    /// Another peer wants to take the call over: it is answered as if it were the first.
+    pub(super) fn replacing(&mut self, replacement: &Replacement, now: Instant) {
+        let id = replacement.call;
+        let session = self.parts.rng.u64(..1 << 62);
+        let address = self.parts.config.sip.advertised_address.unwrap_or(replacement.local);
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let mut negotiation = Self::negotiation(&self.parts.config, session, SocketAddr::new(address, call.port));
+        let (sdp, agreed) = match replacement.offer.as_deref().map(|offer| negotiation.answer(offer)) {
+            Some(Ok((sdp, agreed))) => (sdp, Some(agreed)),
+            Some(Err(error)) => {
+                let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+                let refusal = Refusal { status: error.status(), warning, retry_after_s: None };
+                return self.command(Command::RefuseReoffer { call: id, refusal }, now);
+            }
+            None => (negotiation.offer(), None),
+        };
+        call.negotiation = negotiation;
+        call.source = replacement.source;
+        call.offered = agreed.is_none();
+        self.log(Some(id), &format!("goes on with {}, who takes it over", replacement.from));
+        if let Some(agreed) = agreed {
+            self.agree(id, agreed, now);
+        }
+        self.command(Command::AcceptReoffer { call: id, sdp: Some(sdp) }, now);
     }
 
     /// Both descriptions are known, or have changed.

@@ -1,16 +1,19 @@
 //! Which transaction does this message belong to (RFC 3261 §17.1.3, §17.2.3), and the table of them all.
 
+pub mod invite_client;
 pub mod invite_server;
 pub mod non_invite_client;
 pub mod non_invite_server;
 pub mod timers;
 
 use super::flow::Flow;
-use super::message::{Method, Request, method_name};
+use super::message::{Headers, Method, Request, method_name};
 use super::outbox::Outbox;
+use super::reply::Reply;
 use super::schedule::Schedule;
 use crate::ids::CallId;
 use crate::time::Instant;
+use invite_client::{Action as InviteClientAction, InviteClient};
 use invite_server::{Action as InviteAction, Input as InviteInput, InviteServer};
 use non_invite_client::{Action as ClientAction, NonInviteClient, Outcome};
 use non_invite_server::{Action as ServerAction, NonInviteServer};
@@ -24,7 +27,7 @@ pub const SERVERS_MAX: usize = 8192;
 /// Server transactions that requests outside of dialogs may not take: a call that is up must be able to end.
 const SERVERS_KEPT_FOR_DIALOGS: usize = SERVERS_MAX / 4;
 
-/// Most client transactions at once: one BYE for each call that ended within the last 32 s.
+/// Most client transactions at once: one BYE for each call that ended within the last 32 s, and what live calls ask beside.
 pub const CLIENTS_MAX: usize = 2048;
 
 /// A server transaction, numbered in the order in which they began.
@@ -104,10 +107,62 @@ struct Server {
     to: Flow,
 }
 
+/// A request of ours, ready to be sent.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    /// The branch in its Via.
+    pub(super) branch: String,
+    pub(super) method: Method,
+    pub(super) to: Flow,
+    pub(super) bytes: Vec<u8>,
+    /// The ACK of its refusal, where it is an INVITE.
+    pub(super) ack: Option<RefusalAck>,
+}
+
+/// The ACK of a refusal of our INVITE, but for To, which comes with the refusal (RFC 3261 §17.1.1.3).
+#[derive(Clone, Debug)]
+pub(super) struct RefusalAck {
+    pub(super) target: String,
+    pub(super) fields: Headers,
+}
+
+impl RefusalAck {
+    fn write(&self, to: &str) -> Option<Vec<u8>> {
+        let mut fields = self.fields.clone();
+        fields.push("To", to);
+        Request::compose(Method::Ack, &self.target, &fields, &[])
+    }
+}
+
+#[derive(Debug)]
+enum ClientMachine {
+    Invite(InviteClient, RefusalAck),
+    NonInvite(NonInviteClient),
+}
+
+impl ClientMachine {
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Invite(machine, _) => machine.poll_timeout(),
+            Self::NonInvite(machine) => machine.poll_timeout(),
+        }
+    }
+
+    const fn is_terminated(&self) -> bool {
+        match self {
+            Self::Invite(machine, _) => machine.is_terminated(),
+            Self::NonInvite(machine) => machine.is_terminated(),
+        }
+    }
+}
+
+/// What a client transaction is known by: a CANCEL has the branch of its INVITE (RFC 3261 §17.1.3).
+type ClientKey = (String, &'static str);
+
 #[derive(Debug)]
 struct Client {
-    machine: NonInviteClient,
-    method: &'static str,
+    machine: ClientMachine,
+    method: Method,
     owner: CallId,
     to: Flow,
 }
@@ -115,7 +170,7 @@ struct Client {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Server(TransactionId),
-    Client(String),
+    Client(ClientKey),
 }
 
 /// What a response was to us.
@@ -123,10 +178,19 @@ enum Due {
 pub(super) enum Matched {
     /// Nothing: no request of ours waits for it.
     Stray,
-    /// Provisional, or a repetition.
+    /// Of no interest to the core, or a repetition.
     Absorbed,
-    /// The end of this call's request.
-    Ended(CallId, Outcome),
+    /// For the core: a provisional response to an INVITE, or a final one.
+    Passed(CallId),
+}
+
+/// A request of ours that ended without an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unanswered {
+    pub(super) owner: CallId,
+    pub(super) method: Method,
+    pub(super) branch: String,
+    pub(super) outcome: Outcome,
 }
 
 /// All transactions.
@@ -136,7 +200,7 @@ pub(super) struct Transactions {
     servers: BTreeMap<TransactionId, Server>,
     by_key: BTreeMap<ServerKey, TransactionId>,
     by_merge: BTreeMap<MergeKey, TransactionId>,
-    clients: BTreeMap<String, Client>,
+    clients: BTreeMap<ClientKey, Client>,
     schedule: Schedule<Due>,
     next: u64,
 }
@@ -266,61 +330,99 @@ impl Transactions {
     }
 
     /// Sends a request of ours and waits for its end; returns whether there was room to wait.
-    pub(super) fn request(
-        &mut self,
-        branch: String,
-        method: Method,
-        owner: CallId,
-        (to, bytes): (Flow, Vec<u8>),
-        now: Instant,
-        out: &mut Outbox,
-    ) -> bool {
+    pub(super) fn request(&mut self, owner: CallId, request: Outgoing, now: Instant, out: &mut Outbox) -> bool {
+        let Outgoing { branch, method, to, bytes, ack } = request;
         out.send(to, bytes.clone());
         if self.clients.len() >= CLIENTS_MAX {
             return false;
         }
-        let machine = NonInviteClient::new(self.timers.over(to.transport), bytes, now);
-        self.schedule.set(&Due::Client(branch.clone()), machine.poll_timeout());
-        self.clients.insert(branch, Client { machine, method: method_name(method), owner, to });
+        let machine = match ack {
+            Some(ack) => ClientMachine::Invite(InviteClient::new(self.timers.over(to.transport), bytes, now), ack),
+            None => ClientMachine::NonInvite(NonInviteClient::new(self.timers.over(to.transport), bytes, now)),
+        };
+        let key = (branch, method_name(method));
+        self.schedule.set(&Due::Client(key.clone()), machine.poll_timeout());
+        self.clients.insert(key, Client { machine, method, owner, to });
         true
     }
 
-    /// Takes a response (RFC 3261 §17.1.3: the branch of the nearest Via, and the method in CSeq).
-    pub(super) fn receive(&mut self, branch: &str, method: &str, status: u16, now: Instant) -> Matched {
-        let Some(client) = self.clients.get_mut(branch).filter(|client| client.method == method) else {
-            return Matched::Stray;
-        };
-        let owner = client.owner;
-        let action = client.machine.handle_response(status, now);
-        self.settle_client(branch);
-        match action {
-            ClientAction::End(outcome) => Matched::Ended(owner, outcome),
-            ClientAction::Nothing | ClientAction::Resend(_) => Matched::Absorbed,
+    /// Whether the INVITE of ours with this branch may be cancelled.
+    pub(super) fn is_cancellable(&self, branch: &str) -> bool {
+        let invite = self.clients.get(&(branch.to_owned(), method_name(Method::Invite)));
+        invite.is_some_and(
+            |client| matches!(&client.machine, ClientMachine::Invite(machine, _) if machine.is_cancellable()),
+        )
+    }
+
+    /// Lets go of a request of ours, whatever becomes of it.
+    pub(super) fn forget(&mut self, branch: &str, method: Method) {
+        let key = (branch.to_owned(), method_name(method));
+        self.schedule.set(&Due::Client(key.clone()), None);
+        self.clients.remove(&key);
+    }
+
+    /// Gives the requests of two calls to each other.
+    pub(super) fn exchange(&mut self, one: CallId, other: CallId) {
+        for client in self.clients.values_mut() {
+            client.owner = match client.owner {
+                owner if owner == one => other,
+                owner if owner == other => one,
+                owner => owner,
+            };
         }
     }
 
-    /// Takes a transport error: requests of ours to `to` have ended, and these are their calls.
-    pub(super) fn unreachable(&mut self, to: Flow) -> Vec<CallId> {
-        let branches: Vec<String> = self
-            .clients
-            .iter()
-            .filter(|(_, client)| client.to.is_same_way(&to))
-            .map(|(branch, _)| branch.clone())
-            .collect();
-        let mut ended = Vec::new();
-        for branch in branches {
-            if let Some(client) = self.clients.get_mut(&branch)
-                && let ClientAction::End(_) = client.machine.handle_unreachable()
-            {
-                ended.push(client.owner);
+    /// Takes a response (RFC 3261 §17.1.3: the branch of the nearest Via, and the method in CSeq).
+    pub(super) fn receive(&mut self, reply: &Reply, now: Instant, out: &mut Outbox) -> Matched {
+        let key = (reply.branch.clone(), method_name(reply.method));
+        let Some(client) = self.clients.get_mut(&key) else { return Matched::Stray };
+        let owner = client.owner;
+        let (pass, acknowledge) = match &mut client.machine {
+            ClientMachine::NonInvite(machine) => {
+                (matches!(machine.handle_response(reply.status, now), ClientAction::End(_)), None)
             }
-            self.settle_client(&branch);
+            ClientMachine::Invite(machine, ack) => match machine.handle_response(reply.status, now) {
+                InviteClientAction::Pass => (true, None),
+                InviteClientAction::PassAndAcknowledge => (true, ack.write(&reply.to)),
+                InviteClientAction::Acknowledge => (false, ack.write(&reply.to)),
+                InviteClientAction::Nothing | InviteClientAction::Resend(_) | InviteClientAction::End(_) => {
+                    (false, None)
+                }
+            },
+        };
+        if let Some(ack) = acknowledge {
+            out.send(client.to, ack);
+        }
+        self.settle_client(&key);
+        if pass { Matched::Passed(owner) } else { Matched::Absorbed }
+    }
+
+    /// Takes a transport error: requests of ours to `to` have ended.
+    pub(super) fn unreachable(&mut self, to: Flow) -> Vec<Unanswered> {
+        let keys: Vec<ClientKey> =
+            self.clients.iter().filter(|(_, client)| client.to.is_same_way(&to)).map(|(key, _)| key.clone()).collect();
+        let mut ended = Vec::new();
+        for key in keys {
+            if let Some(client) = self.clients.get_mut(&key) {
+                let outcome = match &mut client.machine {
+                    ClientMachine::NonInvite(machine) => match machine.handle_unreachable() {
+                        ClientAction::End(outcome) => Some(outcome),
+                        ClientAction::Nothing | ClientAction::Resend(_) => None,
+                    },
+                    ClientMachine::Invite(machine, _) => match machine.handle_unreachable() {
+                        InviteClientAction::End(outcome) => Some(outcome),
+                        _ => None,
+                    },
+                };
+                ended.extend(outcome.map(|outcome| client.unanswered(&key.0, outcome)));
+            }
+            self.settle_client(&key);
         }
         ended
     }
 
-    /// Takes the passage of time: sends what is due, and returns the calls whose request timed out.
-    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) -> Vec<CallId> {
+    /// Takes the passage of time: sends what is due, and returns the requests of ours that timed out.
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) -> Vec<Unanswered> {
         let mut ended = Vec::new();
         while let Some(due) = self.schedule.pop_due(now) {
             match due {
@@ -336,17 +438,28 @@ impl Transactions {
                     }
                     self.settle(id);
                 }
-                Due::Client(branch) => {
-                    let Some(client) = self.clients.get_mut(&branch) else { continue };
-                    match client.machine.handle_timeout(now) {
-                        ClientAction::Resend(bytes) => out.resend(client.to, bytes),
-                        ClientAction::End(_) => {
-                            out.counters.requests_timed_out += 1;
-                            ended.push(client.owner);
-                        }
-                        ClientAction::Nothing => {}
+                Due::Client(key) => {
+                    let Some(client) = self.clients.get_mut(&key) else { continue };
+                    let (resend, outcome) = match &mut client.machine {
+                        ClientMachine::NonInvite(machine) => match machine.handle_timeout(now) {
+                            ClientAction::Resend(bytes) => (Some(bytes), None),
+                            ClientAction::End(outcome) => (None, Some(outcome)),
+                            ClientAction::Nothing => (None, None),
+                        },
+                        ClientMachine::Invite(machine, _) => match machine.handle_timeout(now) {
+                            InviteClientAction::Resend(bytes) => (Some(bytes), None),
+                            InviteClientAction::End(outcome) => (None, Some(outcome)),
+                            _ => (None, None),
+                        },
+                    };
+                    if let Some(bytes) = resend {
+                        out.resend(client.to, bytes);
                     }
-                    self.settle_client(&branch);
+                    if let Some(outcome) = outcome {
+                        out.counters.requests_timed_out += 1;
+                        ended.push(client.unanswered(&key.0, outcome));
+                    }
+                    self.settle_client(&key);
                 }
             }
         }
@@ -377,15 +490,21 @@ impl Transactions {
         }
     }
 
-    fn settle_client(&mut self, branch: &str) {
-        let Some(client) = self.clients.get(branch) else { return };
-        let due = Due::Client(branch.to_owned());
+    fn settle_client(&mut self, key: &ClientKey) {
+        let Some(client) = self.clients.get(key) else { return };
+        let due = Due::Client(key.clone());
         if client.machine.is_terminated() {
             self.schedule.set(&due, None);
-            self.clients.remove(branch);
+            self.clients.remove(key);
         } else {
             self.schedule.set(&due, client.machine.poll_timeout());
         }
+    }
+}
+
+impl Client {
+    fn unanswered(&self, branch: &str, outcome: Outcome) -> Unanswered {
+        Unanswered { owner: self.owner, method: self.method, branch: branch.to_owned(), outcome }
     }
 }
 
@@ -479,37 +598,80 @@ mod tests {
         assert!(table.by_merge.is_empty());
     }
 
+    fn reply(status: u16, branch: &str, method: &str) -> Reply {
+        let text = format!(
+            "SIP/2.0 {status} X\r\nVia: SIP/2.0/UDP h;branch={branch}\r\nTo: <sip:a@b>;tag=2\r\nCSeq: 7 {method}\r\n\r\n"
+        );
+        Reply::read(&lex(text.as_bytes()).expect("SIP"), status).expect("a reply")
+    }
+
+    fn bye() -> Outgoing {
+        Outgoing { branch: "z9hG4bKus".into(), method: Method::Bye, to: home(), bytes: b"BYE".to_vec(), ack: None }
+    }
+
+    fn invite() -> Outgoing {
+        let mut fields = Headers::default();
+        fields.push("Via", "SIP/2.0/UDP us;branch=z9hG4bKus");
+        let ack = Some(RefusalAck { target: "sip:a@b".into(), fields });
+        Outgoing { method: Method::Invite, bytes: b"INVITE".to_vec(), ack, ..bye() }
+    }
+
+    fn sent(out: &mut Outbox) -> Vec<String> {
+        let text = |output| match output {
+            crate::sip::Output::Transmit { bytes, .. } => String::from_utf8(bytes).expect("text"),
+            crate::sip::Output::Event(event) => panic!("{event:?}"),
+        };
+        std::iter::from_fn(|| out.poll()).map(text).collect()
+    }
+
     #[test]
     fn responses_find_their_request_by_branch_and_method() {
-        let mut table = table();
-        let mut out = Outbox::default();
-        let to = home();
-        assert!(table.request(
-            "z9hG4bKus".into(),
-            Method::Bye,
-            CallId(3),
-            (to, b"BYE".to_vec()),
-            Instant::ZERO,
-            &mut out
-        ));
-        assert_eq!(table.receive("z9hG4bKother", "BYE", 200, Instant::ZERO), Matched::Stray);
-        assert_eq!(table.receive("z9hG4bKus", "OPTIONS", 200, Instant::ZERO), Matched::Stray);
-        assert_eq!(table.receive("z9hG4bKus", "BYE", 100, Instant::ZERO), Matched::Absorbed);
-        assert_eq!(
-            table.receive("z9hG4bKus", "BYE", 200, Instant::ZERO),
-            Matched::Ended(CallId(3), Outcome::Answered(200))
-        );
-        assert_eq!(table.receive("z9hG4bKus", "BYE", 200, Instant::ZERO), Matched::Absorbed);
+        let (mut table, mut out, now) = (table(), Outbox::default(), Instant::ZERO);
+        assert!(table.request(CallId(3), bye(), now, &mut out));
+        for (status, branch, method, matched) in [
+            (200, "z9hG4bKother", "BYE", Matched::Stray),
+            (200, "z9hG4bKus", "OPTIONS", Matched::Stray),
+            (100, "z9hG4bKus", "BYE", Matched::Absorbed),
+            (200, "z9hG4bKus", "BYE", Matched::Passed(CallId(3))),
+            (200, "z9hG4bKus", "BYE", Matched::Absorbed),
+        ] {
+            assert_eq!(table.receive(&reply(status, branch, method), now, &mut out), matched);
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_our_invite_is_acknowledged_here() {
+        let (mut table, mut out, now) = (table(), Outbox::default(), Instant::ZERO);
+        table.request(CallId(3), invite(), now, &mut out);
+        assert!(!table.is_cancellable("z9hG4bKus"));
+        let passed = Matched::Passed(CallId(3));
+        assert_eq!(table.receive(&reply(180, "z9hG4bKus", "INVITE"), now, &mut out), passed);
+        assert!(table.is_cancellable("z9hG4bKus"));
+        // Its CANCEL has the same branch, and is another transaction.
+        table.request(CallId(3), Outgoing { method: Method::Cancel, ..bye() }, now, &mut out);
+        assert_eq!(table.receive(&reply(200, "z9hG4bKus", "CANCEL"), now, &mut out), passed);
+        sent(&mut out);
+        table.exchange(CallId(3), CallId(4));
+        for matched in [Matched::Passed(CallId(4)), Matched::Absorbed] {
+            assert_eq!(table.receive(&reply(487, "z9hG4bKus", "INVITE"), now, &mut out), matched);
+            let ack = "ACK sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP us;branch=z9hG4bKus\r\nTo: <sip:a@b>;tag=2\r\nContent-Length: 0\r\n\r\n";
+            assert_eq!(sent(&mut out), [ack]);
+        }
+        table.forget("z9hG4bKus", Method::Invite);
+        table.forget("z9hG4bKus", Method::Cancel);
+        assert_eq!((table.len(), table.poll_timeout()), ((0, 0), None));
     }
 
     #[test]
     fn a_transport_error_ends_the_requests_to_that_address() {
-        let mut table = table();
-        let mut out = Outbox::default();
-        let to = home();
-        table.request("z9hG4bKus".into(), Method::Bye, CallId(3), (to, b"BYE".to_vec()), Instant::ZERO, &mut out);
-        assert_eq!(table.unreachable(flow("127.0.0.1:1")), []);
-        assert_eq!(table.unreachable(to), [CallId(3)]);
-        assert_eq!((table.len(), table.poll_timeout()), ((0, 0), None));
+        for request in [bye(), invite()] {
+            let (mut table, mut out) = (table(), Outbox::default());
+            let method = request.method;
+            table.request(CallId(3), request, Instant::ZERO, &mut out);
+            assert_eq!(table.unreachable(flow("127.0.0.1:1")), []);
+            let (branch, outcome) = ("z9hG4bKus".to_owned(), Outcome::Unreachable);
+            assert_eq!(table.unreachable(home()), [Unanswered { owner: CallId(3), method, branch, outcome }]);
+            assert_eq!((table.len(), table.poll_timeout()), ((0, 0), None));
+        }
     }
 }
