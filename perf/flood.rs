@@ -9,6 +9,8 @@
 mod engine;
 #[path = "../tests/support/phone.rs"]
 mod phone;
+#[path = "../tests/support/voice.rs"]
+mod voice;
 
 use offhook::audio::g711::Codec;
 use offhook::control::Bridge;
@@ -161,9 +163,10 @@ fn main() -> ExitCode {
 
 /// The phones talk by turns for so many seconds.
 fn talk(phones: &[Phone], seconds: u64) {
-    let tone: Vec<i16> = (0..8000).map(|n| ((f64::from(n) * 0.3).sin() * 6000.0) as i16).collect();
+    // An agent hangs up on a caller who says nothing, and a steady tone is nothing.
+    let speech = voice::speech();
     for second in 0..seconds {
-        phones.iter().skip(second as usize % 3).step_by(3).for_each(|phone| phone.say(&tone));
+        phones.iter().skip(second as usize % 3).step_by(3).for_each(|phone| phone.say(&speech));
         std::thread::sleep(Duration::from_secs(1));
         // What they hear is not judged here, and would be the memory that grows.
         phones.iter().for_each(Phone::forget);

@@ -155,6 +155,8 @@ impl Streams {
         match connection.read(&mut self.handshakes_left, now, frames) {
             Got::All => false,
             Got::More => true,
+            // What came before the end is to be answered first; the end is still there at the next turn.
+            Got::End if !frames.is_empty() => true,
             Got::End => {
                 self.leave(number, now);
                 false

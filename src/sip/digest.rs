@@ -247,11 +247,13 @@ impl Digest {
 }
 
 /// Whether the digest's `uri` means what the request is for: one of `targets` by user and host. Ports and parameters are
-/// lost or added on the way through proxies, and so are the capitals of a host.
+/// lost or added on the way through proxies, and so are the capitals of a host; SIPp names the host alone.
 fn fits_target(uri: &str, targets: &[&str]) -> bool {
     let Some(uri) = SipUri::parse(uri) else { return false };
-    let mut targets = targets.iter().filter_map(|target| SipUri::parse(target));
-    targets.any(|target| target.address_of_record() == uri.address_of_record())
+    targets.iter().filter_map(|target| SipUri::parse(target)).any(|target| {
+        target.address_of_record() == uri.address_of_record()
+            || uri.user.is_none() && target.host.eq_ignore_ascii_case(&uri.host)
+    })
 }
 
 /// What a nonce in an answer is.
@@ -456,6 +458,17 @@ mod tests {
 
     const AUTHENTIC: Verdict<'static> = Verdict::Authentic { user: "agent001" };
     const WRONG: Verdict<'static> = Verdict::Wrong { proven: true };
+
+    #[test]
+    fn the_uri_names_what_the_request_is_for() {
+        let targets = ["sip:1000@127.0.0.1:5060", "sip:agent001@127.0.0.1"];
+        for uri in ["sip:1000@127.0.0.1", "sip:1000@127.0.0.1:5060;transport=tcp", "sip:127.0.0.1:5060"] {
+            assert!(fits_target(uri, &targets), "{uri}");
+        }
+        for uri in ["sip:1001@127.0.0.1", "sip:192.0.2.1", "tel:1000", ""] {
+            assert!(!fits_target(uri, &targets), "{uri}");
+        }
+    }
 
     #[test]
     fn the_vectors_of_the_rfc_come_out() {

@@ -85,8 +85,8 @@ fn hears_any_packet_time() {
         let settings = [format!("ptime={ptime}"), format!("codecs={codecs}")];
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let Some(over) = echoed(&settings, |offhook, _, _, call| rate = pace(offhook, call)) else { return };
-        // PJSIP offers no ptime, whatever it sends: then ours is 20 ms.
-        assert!((45..=55).contains(&rate), "{rate} packets a second");
+        // PJSIP offers no ptime, whatever it sends: then ours is 20 ms, 50 a second and not 25 or 100, on a busy machine too.
+        assert!((35..=75).contains(&rate), "{rate} packets a second");
         assert_eq!(count(&over, "lost"), 0, "{over}");
     }
 }
