@@ -144,9 +144,7 @@ fn main() -> ExitCode {
     );
     let opened = most.provider_threads.saturating_sub(before.provider_threads);
     println!(
-        "provider threads for the flood: {opened}; files {} -> {}; threads {} -> {}; files {} -> {}; memory {} -> {} -> {} KiB; calls left {left}; a new caller is served: {is_served}",
-        before.files,
-        after.files,
+        "provider threads for the flood: {opened}; threads {} -> {}; files {} -> {}; memory {} -> {} -> {} KiB; calls left {left}; a new caller is served: {is_served}",
         before.threads,
         most.threads,
         before.files,
