@@ -20,7 +20,7 @@ pub struct Cli {
     /// Where the control API listens; other than on loopback it demands OFFHOOK_API_TOKEN [default: 127.0.0.1:8000].
     #[arg(long, value_name = "ADDR:PORT")]
     api: Option<String>,
-    /// Where --start serves SIP over UDP [default: 0.0.0.0:5060].
+    /// Where --start serves SIP over UDP and TCP [default: 0.0.0.0:5060].
     #[arg(long, value_name = "ADDR:PORT")]
     sip: Option<String>,
     /// UDP ports for RTP and RTCP, one pair per call [default: 10000-20000].

@@ -58,8 +58,8 @@ struct Instructions {
 }
 
 impl Started {
-    /// `host` is as the user wrote it.
-    pub fn new(host: &str, port: u16) -> Self {
+    /// `host` is as the user wrote it; `open_mode`: without accounts any user will do.
+    pub fn new(host: &str, port: u16, open_mode: bool) -> Self {
         let server = if host.contains(':') && !host.starts_with('[') {
             format!("[{host}]:{port}")
         } else {
@@ -70,7 +70,7 @@ impl Started {
             sip_port: port,
             instructions: Instructions {
                 microsip: format!("Configure SIP Server: {server}"),
-                username: "any (e.g., agent001)",
+                username: if open_mode { "any (e.g., agent001)" } else { "one of sip.accounts" },
                 call_to: "any extension to invoke AI agent",
             },
         }

@@ -158,7 +158,7 @@ fn start(query: &str, bridge: &dyn Bridge) -> Reply {
     // `start_parameters` has let through what `parse_host` takes.
     let Some(ip) = parse_host(&host) else { return Reply::detail(500, "Internal Server Error") };
     match bridge.start(SocketAddr::new(ip, port)) {
-        Ok(()) => Reply::json(200, &Started::new(&host, port)),
+        Ok(()) => Reply::json(200, &Started::new(&host, port, bridge.about().open_mode)),
         Err(StartError::AlreadyRunning { port }) => {
             Reply::message("already_running", format!("SIP bridge already running on port {port}"))
         }

@@ -252,7 +252,7 @@ fn fits_target(uri: &str, targets: &[&str]) -> bool {
     let Some(uri) = SipUri::parse(uri) else { return false };
     targets.iter().filter_map(|target| SipUri::parse(target)).any(|target| {
         target.address_of_record() == uri.address_of_record()
-            || uri.user.is_none() && target.host.eq_ignore_ascii_case(&uri.host)
+            || uri.user.is_none() && target.host.eq_ignore_ascii_case(uri.host)
     })
 }
 
