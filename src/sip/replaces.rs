@@ -10,10 +10,10 @@ use super::params::{Cursor, Params};
 use super::reason::{Cause, Reason};
 use super::refusals::{for_body, for_engine};
 use super::response::Response;
-use super::session::{Pending, REOFFER_MAX, Session, State, await_ack, begin, dialog_forming};
+use super::session::{Pending, REOFFER_MAX, Session, State, begin};
 use super::session_timer::{Terms, allows_update};
 use super::uri::host_of;
-use super::{Event, Refusal, Replacement, UserAgent, options};
+use super::{Event, Refusal, Replacement, UserAgent};
 use crate::ids::CallId;
 use crate::time::Instant;
 use std::fmt;
@@ -131,21 +131,10 @@ impl UserAgent {
 
     /// 200 to the INVITE `leg` that takes `call` over: from here on the call's dialog is that one, and the other gets BYE.
     pub(super) fn replace(&mut self, call: CallId, leg: CallId, sdp: Vec<u8>, now: Instant) {
-        self.sessions.with(leg, |session, timers| {
-            let State::Taking { pending, .. } = &session.state else { return };
-            let mut response = dialog_forming(begin(200, pending, &session.dialog), pending, &session.dialog)
-                .with("Supported", options::SUPPORTED);
-            if let Some(terms) = pending.terms {
-                response = terms.complete(response);
-            }
-            session.description.clone_from(&sdp);
-            let bytes = response.session_description(sdp).write(&self.product);
-            self.transactions.respond(pending.transaction, 200, bytes.clone(), now, &mut self.out);
-            session.unacknowledged = Some(await_ack(pending, bytes, timers, false, now));
-            let terms = pending.terms;
-            session.state = State::Established;
-            session.restart_timer(terms, now);
-        });
+        let accepted = self.sessions.with(leg, |session, timers| session.accept(sdp, &self.product, timers, now));
+        if let Some((transaction, bytes)) = accepted.flatten() {
+            self.transactions.respond(transaction, 200, bytes, now, &mut self.out);
+        }
         self.exchange(call, leg);
         self.sessions.with(leg, |session, _| {
             session.taken_by = None;

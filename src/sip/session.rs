@@ -116,6 +116,29 @@ impl Session {
         }
     }
 
+    /// Establishes the call whose INVITE waits; returns its transaction and the 200 with `sdp`, which is repeated until its
+    /// ACK comes.
+    pub(super) fn accept(
+        &mut self,
+        sdp: Vec<u8>,
+        product: &str,
+        timers: &Timers,
+        now: Instant,
+    ) -> Option<(TransactionId, Vec<u8>)> {
+        let (State::Invited(pending) | State::Taking { pending, .. }) = &self.state else { return None };
+        let is_first = matches!(self.state, State::Invited(_));
+        let (transaction, terms) = (pending.transaction, pending.terms);
+        let bytes = success(pending, &self.dialog).session_description(sdp.clone()).write(product);
+        self.unacknowledged = Some(await_ack(pending, bytes.clone(), timers, is_first, now));
+        self.description = sdp;
+        self.state = State::Established;
+        self.restart_timer(terms, now);
+        if let Some(reliable) = &mut self.reliable {
+            reliable.stop();
+        }
+        Some((transaction, bytes))
+    }
+
     /// Whether something is open that another peer cannot take over.
     pub(super) const fn is_busy(&self) -> bool {
         let changes = self.reoffer.is_some() || self.unacknowledged.is_some() || self.refresh.is_some();
@@ -222,24 +245,10 @@ impl UserAgent {
 
     /// 200 to the INVITE, repeated until its ACK comes.
     pub(super) fn answer(&mut self, call: CallId, sdp: Vec<u8>, now: Instant) {
-        self.sessions.with(call, |session, timers| {
-            let State::Invited(pending) = &session.state else { return };
-            let mut response = dialog_forming(begin(200, pending, &session.dialog), pending, &session.dialog)
-                .with("Supported", options::SUPPORTED);
-            if let Some(terms) = pending.terms {
-                response = terms.complete(response);
-            }
-            session.description.clone_from(&sdp);
-            let bytes = response.session_description(sdp).write(&self.product);
-            self.transactions.respond(pending.transaction, 200, bytes.clone(), now, &mut self.out);
-            session.unacknowledged = Some(await_ack(pending, bytes, timers, true, now));
-            let terms = pending.terms;
-            session.state = State::Established;
-            session.restart_timer(terms, now);
-            if let Some(reliable) = &mut session.reliable {
-                reliable.stop();
-            }
-        });
+        let accepted = self.sessions.with(call, |session, timers| session.accept(sdp, &self.product, timers, now));
+        if let Some((transaction, bytes)) = accepted.flatten() {
+            self.transactions.respond(transaction, 200, bytes, now, &mut self.out);
+        }
     }
 
     /// A final refusal of the INVITE; the engine ended the call itself, and is not told.
@@ -344,11 +353,7 @@ impl UserAgent {
             let Some(pending) = session.reoffer.take() else { return };
             session.dialog.refresh_target(pending.request.contact_uri());
             session.restart_timer(pending.terms, now);
-            let mut response = dialog_forming(begin(200, &pending, &session.dialog), &pending, &session.dialog)
-                .with("Supported", options::SUPPORTED);
-            if let Some(terms) = pending.terms {
-                response = terms.complete(response);
-            }
+            let mut response = success(&pending, &session.dialog);
             if let Some(sdp) = sdp {
                 session.description.clone_from(&sdp);
                 response = response.session_description(sdp);
@@ -388,6 +393,15 @@ pub(super) fn begin(status: u16, pending: &Pending, dialog: &Dialog) -> Response
     Response::new(status, pending.request.envelope(), pending.flow, dialog.tag())
 }
 
+/// Begins the 200 to an INVITE or UPDATE of the dialog, with all but its session description.
+fn success(pending: &Pending, dialog: &Dialog) -> Response {
+    let response = dialog_forming(begin(200, pending, dialog), pending, dialog).with("Supported", options::SUPPORTED);
+    match pending.terms {
+        Some(terms) => terms.complete(response),
+        None => response,
+    }
+}
+
 /// Adds what a response needs that makes or refreshes a dialog (RFC 3261 §12.1.1, §13.3.1.4).
 pub(super) fn dialog_forming(response: Response, pending: &Pending, dialog: &Dialog) -> Response {
     response
@@ -401,13 +415,7 @@ pub(super) fn contact(flow: Flow, request: &Request) -> String {
     flow.contact(SipUri::parse(request.target()).is_some_and(|uri| uri.secure))
 }
 
-pub(super) fn await_ack(
-    pending: &Pending,
-    response: Vec<u8>,
-    timers: &Timers,
-    is_first: bool,
-    now: Instant,
-) -> Unacknowledged {
+fn await_ack(pending: &Pending, response: Vec<u8>, timers: &Timers, is_first: bool, now: Instant) -> Unacknowledged {
     let interval = timers.length(Letter::G);
     Unacknowledged {
         cseq: pending.request.cseq(),
