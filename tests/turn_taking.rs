@@ -13,12 +13,13 @@ use std::time::Duration;
 /// How long one byte of text takes to say; every voice here speaks evenly, so that who heard what is known exactly.
 const BYTE_MS: u64 = 60;
 
-const PHRASES: [(Phrase, &str); 5] = [
+const PHRASES: [(Phrase, &str); 6] = [
     (Phrase::Greeting, "Hello, this is Offhook."),
     (Phrase::Reprompt, "Are you still there?"),
     (Phrase::Goodbye, "Goodbye!"),
     (Phrase::Apology, "I'm sorry, say it again."),
     (Phrase::FarewellOnFailure, "Please call again later."),
+    (Phrase::NotHeard, "I did not hear you."),
 ];
 
 /// What the world knows of one turn's speech.
@@ -75,6 +76,7 @@ impl World {
             goodbye: text(Phrase::Goodbye),
             apology: text(Phrase::Apology),
             farewell_on_failure: text(Phrase::FarewellOnFailure),
+            not_heard: text(Phrase::NotHeard),
             call_max: Duration::from_secs(rng.u64(20..600)),
             reprompts_max: rng.u32(0..3),
             ..config::Agent::default()
@@ -156,6 +158,12 @@ impl World {
                 speech.text = text.to_owned();
                 (speech.kept, speech.whole) = (true, true);
             }
+            Output::Fill { turn, phrase } => {
+                assert_eq!(self.last_granted, Some(*turn), "a filler bridges the wait of the turn that has the floor");
+                let speech = &self.speeches[turn];
+                assert!(!speech.cancelled && !speech.kept, "there is something to wait for");
+                assert!(matches!(phrase, Phrase::Filler(_)));
+            }
             Output::CancelSpeech { turn } => {
                 self.speeches.get_mut(turn).expect("the floor was granted").cancelled = true;
                 self.drop_speech(*turn);
@@ -204,7 +212,8 @@ impl World {
         if let Some(speech) = self.speeches.get_mut(&turn).filter(|speech| !speech.over) {
             speech.over = true;
             if !speech.played.is_zero() {
-                self.reports.push_back(Input::Cut { turn, heard: speech.played });
+                self.reports
+                    .extend([Input::Cut { turn, heard: speech.played }, Input::AgentSpeech { speaking: false }]);
             }
         }
     }
@@ -224,7 +233,8 @@ impl World {
                 assert_eq!(self.granted, Some(turn), "only the turn with the floor is cut");
                 let speech = self.speeches.get_mut(&turn).expect("the floor was granted");
                 speech.over = true;
-                self.reports.push_back(Input::Cut { turn, heard: speech.played });
+                self.reports
+                    .extend([Input::Cut { turn, heard: speech.played }, Input::AgentSpeech { speaking: false }]);
                 self.granted = None;
             }
         }
@@ -239,10 +249,12 @@ impl World {
         speech.played = made.min(speech.played + time);
         let (played, over) = (speech.played, (speech.done || speech.failed) && speech.played == made);
         if first && !played.is_zero() {
+            self.reports.push_back(Input::AgentSpeech { speaking: true });
             self.reports.push_back(Input::FirstPacket { turn });
             self.tell_floor(turn::Input::Playing { turn });
         }
         if over && self.granted == Some(turn) {
+            self.reports.push_back(Input::AgentSpeech { speaking: false });
             self.reports.push_back(Input::Played { turn, heard: played });
             self.speeches.get_mut(&turn).expect("as above").over = true;
             self.granted = None;

@@ -32,10 +32,16 @@ impl Caller {
     pub(super) fn has_turn(&self) -> bool {
         self.turn.is_some()
     }
+
+    /// Takes the turn for ended, with nothing said.
+    pub(super) fn forget_turn(&mut self) {
+        self.turn = None;
+    }
 }
 
 impl Agent {
     pub(super) fn ears(&mut self, event: EarsEvent, now: Instant) {
+        self.dead_air.ears(now);
         match event {
             EarsEvent::Connected | EarsEvent::Reconnecting(_) => {}
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
@@ -53,7 +59,10 @@ impl Agent {
                     self.words(&transcript, now);
                 }
             }
-            EarsEvent::EndOfTurn { transcript, .. } => self.end_of_turn(&transcript, now),
+            EarsEvent::EndOfTurn { transcript, speech } => {
+                self.dead_air.turn_ended(speech.arrived);
+                self.end_of_turn(&transcript, now);
+            }
             EarsEvent::Failed(failure) => self.ears_failed(&failure, now),
         }
     }
@@ -116,6 +125,7 @@ impl Agent {
 
     pub(super) fn caller_speech(&mut self, speaking: bool, now: Instant) {
         self.caller.speaking = speaking;
+        self.dead_air.caller_speech(speaking, now);
         self.watch_turn(now);
         self.listen(now);
     }
@@ -142,6 +152,7 @@ impl Agent {
             return;
         }
         self.caller.reprompts = 0;
+        self.dead_air.stirred(now);
         // At once, not when the digits are whole: by then it is known what was heard of the reply, and the model with it.
         if self.reply.as_ref().is_some_and(|reply| !reply.is_final()) {
             self.withdraw(true);

@@ -8,6 +8,7 @@
 mod caller;
 pub mod clauses;
 pub mod conversation;
+mod dead_air;
 pub mod events;
 mod phrases;
 mod reply;
@@ -30,6 +31,7 @@ use crate::ids::TurnId;
 use crate::time::{Deadline, Instant};
 use caller::Caller;
 use conversation::Conversation;
+use dead_air::DeadAir;
 use reply::{Reply, Then, Turn};
 use speculation::Budget;
 use std::collections::{BTreeSet, VecDeque};
@@ -47,8 +49,12 @@ pub enum Phrase {
     Goodbye,
     /// Said when one reply could not be made.
     Apology,
+    /// Said when nothing was recognised of what the caller said.
+    NotHeard,
     /// Said before hanging up because a provider stays away.
     FarewellOnFailure,
+    /// Bridges the wait for a reply: the one of that number in `agent.fillers`.
+    Filler(u8),
 }
 
 /// One thing that happened in the call, told to the agent.
@@ -64,6 +70,8 @@ pub enum Input {
     Voice { turn: TurnId, event: VoiceEvent },
     /// The caller's voice was heard to begin or to stop by the local detector.
     CallerSpeech { speaking: bool },
+    /// Packets with agent speech leave, or do not any more.
+    AgentSpeech { speaking: bool },
     /// The first packet with speech of `turn` is on the wire.
     FirstPacket { turn: TurnId },
     /// All speech of `turn` was played: `heard` in all.
@@ -92,6 +100,9 @@ pub enum Output {
     Speak { turn: TurnId, clause: u16, text: String, last: bool },
     /// Play a kept phrase as the whole speech of `turn`.
     Play { turn: TurnId, phrase: Phrase },
+    /// Play kept words while `turn`'s speech is waited for; they are no part of it, and give way to it. Where they are not rendered,
+    /// any sound that says that somebody is there.
+    Fill { turn: TurnId, phrase: Phrase },
     /// `turn` is over for the agent: nothing more of it is to be made, and nothing may leave. Where some of it had left
     /// already, an [`Input::Cut`] is still to say how much.
     CancelSpeech { turn: TurnId },
@@ -118,6 +129,8 @@ pub struct TurnRecord {
     pub agent: String,
     /// Whether the caller cut the reply.
     pub interrupted: bool,
+    /// Whether kept words bridged the wait for the reply.
+    pub filler: bool,
 }
 
 /// How many turns are kept for late reports of what was heard; one is usual, and a report lags by milliseconds.
@@ -143,6 +156,7 @@ pub struct Agent {
     timers: Timers,
     conversation: Conversation,
     caller: Caller,
+    dead_air: DeadAir,
     /// The reply that has the floor, or the draft behind the gate; without one the agent listens.
     reply: Option<Reply>,
     /// Whether a draft is worth it.
@@ -171,6 +185,7 @@ impl Agent {
             timers: Timers::default(),
             conversation: Conversation::new(&settings.prompt),
             caller: Caller::default(),
+            dead_air: DeadAir::new(settings),
             reply: None,
             budget: Budget::new(settings),
             past: VecDeque::new(),
@@ -198,10 +213,12 @@ impl Agent {
             (Stage::Talking, Input::Digit(digit)) => self.digit(digit, now),
             (Stage::Talking, Input::Mind { turn, event }) => self.mind(turn, event, now),
             (Stage::Talking, Input::Voice { turn, event }) => self.voice(turn, event, now),
+            (Stage::Talking, Input::AgentSpeech { speaking }) => self.dead_air.agent_speech(speaking, now),
             (Stage::Talking, Input::FirstPacket { turn }) => self.first_packet(turn, now),
             (Stage::Talking, Input::Played { turn, heard }) => self.played(turn, heard, now),
             (Stage::Talking, Input::Cut { turn, heard }) => self.cut(turn, heard, now),
         }
+        self.watch_dead_air(now);
     }
 
     /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
@@ -216,9 +233,11 @@ impl Agent {
                 Timer::Reply => self.reply_stalled(now),
                 Timer::Digits => self.digits_whole(now),
                 Timer::CallerTurn => self.turn_stuck(now),
+                Timer::DeadAir => self.bridge(now),
                 Timer::Silence => self.silence(now),
                 Timer::CallMax => self.call_max(now),
             }
+            self.watch_dead_air(now);
         }
     }
 
@@ -235,6 +254,7 @@ impl Agent {
 
     fn answered(&mut self, now: Instant) {
         self.stage = Stage::Talking;
+        self.dead_air.stirred(now);
         self.timers.set(Timer::CallMax, now + self.settings.call_max);
         if let Some(failure) = self.deaf.take() {
             self.ears_failed(&failure, now);
@@ -254,6 +274,7 @@ impl Agent {
     /// The caller holds or is back. What was waited for is waited for anew: a reply is played on from where it stopped.
     fn hold(&mut self, held: bool, now: Instant) {
         if std::mem::replace(&mut self.held, held) && !held {
+            self.dead_air.stirred(now);
             if self.timers.runs(Timer::Silence) {
                 self.timers.set(Timer::Silence, now + self.settings.reprompt_after);
             }

@@ -37,6 +37,8 @@ pub(super) struct Turn {
     pub played: bool,
     /// Whether the caller cut it.
     pub interrupted: bool,
+    /// Whether kept words bridged the wait for it.
+    pub filler: bool,
     /// Whether it is a kept phrase, whose audio is whole by nature.
     pub kept: bool,
 }
@@ -57,6 +59,7 @@ impl Turn {
             caller: self.caller.clone(),
             agent: self.heard_text().to_owned(),
             interrupted: self.interrupted,
+            filler: self.filler,
         }
     }
 
@@ -99,6 +102,12 @@ pub(super) struct Reply {
     pub whole: bool,
     /// Whether the caller hears it.
     pub on_air: bool,
+    /// What is said first while it is waited for, in place of the next filler.
+    pub filler: Option<Phrase>,
+    /// Whether it waits for what takes its time and has a limit of its own: fillers go on.
+    pub busy: bool,
+    /// Whether it stands for a question of which nothing was recognised.
+    pub unheard: bool,
     pub then: Then,
 }
 
@@ -116,6 +125,9 @@ impl Reply {
             uses: Vec::new(),
             whole: false,
             on_air: false,
+            filler: None,
+            busy: false,
+            unheard: false,
             then: Then::Listen,
         }
     }
@@ -312,6 +324,7 @@ impl Agent {
     pub(super) fn first_packet(&mut self, turn: TurnId, now: Instant) {
         if let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.id == turn) {
             reply.on_air = true;
+            self.dead_air.reply_heard();
             self.progress(now);
         }
     }

@@ -22,6 +22,7 @@ impl Scene {
             goodbye: "Goodbye!".into(),
             apology: "Sorry, say it again.".into(),
             farewell_on_failure: "Please call later.".into(),
+            fillers: Vec::new(),
             ..config::Agent::default()
         };
         change(&mut settings);
@@ -164,7 +165,13 @@ pub(super) fn cancel_speech(turn: u32) -> Output {
 }
 
 pub(super) fn record(turn: u32, caller: &str, agent: &str, interrupted: bool) -> Output {
-    Output::Turn(TurnRecord { turn: TurnId(turn), caller: caller.into(), agent: agent.into(), interrupted })
+    Output::Turn(TurnRecord {
+        turn: TurnId(turn),
+        caller: caller.into(),
+        agent: agent.into(),
+        interrupted,
+        filler: false,
+    })
 }
 
 pub(super) fn hang_up(reason: &str) -> Output {

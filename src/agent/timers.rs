@@ -15,6 +15,8 @@ pub enum Timer {
     Digits,
     /// The end of the caller's turn, long after its last word.
     CallerTurn,
+    /// A sound of either side, where the agent owes one.
+    DeadAir,
     /// The caller, in mutual silence.
     Silence,
     /// The longest call.
@@ -23,8 +25,16 @@ pub enum Timer {
 
 impl Timer {
     /// All timers.
-    pub const ALL: [Self; 7] =
-        [Self::Greeting, Self::Clause, Self::Reply, Self::Digits, Self::CallerTurn, Self::Silence, Self::CallMax];
+    pub const ALL: [Self; 8] = [
+        Self::Greeting,
+        Self::Clause,
+        Self::Reply,
+        Self::Digits,
+        Self::CallerTurn,
+        Self::DeadAir,
+        Self::Silence,
+        Self::CallMax,
+    ];
 }
 
 /// The agent's deadlines, one per [`Timer`].

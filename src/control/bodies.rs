@@ -313,6 +313,9 @@ struct Turn {
     caller: String,
     agent: String,
     interrupted: bool,
+    /// Left out where no kept words bridged the wait for the reply.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    filler: bool,
     /// Null until the reply's first packet is sent.
     latency_ms: Option<TurnLatency>,
     speculation: Speculated,
@@ -411,6 +414,7 @@ impl Turn {
             caller: record.caller,
             agent: record.agent,
             interrupted: record.interrupted,
+            filler: record.filler,
             latency_ms: latency.as_ref().map(TurnLatency::new),
             speculation: Speculated { outcome: speculation.name(), saved_ms: milliseconds(speculation.saved()) },
         }

@@ -546,6 +546,7 @@ mod tests {
             caller: "Are you open?".into(),
             agent: "Yes, until".into(),
             interrupted: true,
+            ..TurnRecord::default()
         };
         bridge.board.turn(call, &greeting);
         bridge.board.turn(call, &turn);

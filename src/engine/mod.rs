@@ -18,6 +18,7 @@ pub mod clock;
 pub mod conductor;
 pub mod datagrams;
 pub mod listeners;
+pub mod kept;
 pub mod log;
 pub mod media;
 pub mod net;
@@ -27,6 +28,7 @@ pub mod provider_threads;
 pub mod rings;
 pub mod stats;
 pub mod streams;
+pub mod tones;
 
 use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{Granted, Role};

@@ -132,6 +132,7 @@ impl Board {
             caller: kept(&record.caller, SPEECH_KEPT),
             agent: kept(&record.agent, SPEECH_KEPT),
             interrupted: record.interrupted,
+            filler: record.filler,
         };
     }
 
@@ -424,7 +425,7 @@ mod tests {
     }
 
     fn said(turn: u32, agent: &str, interrupted: bool) -> TurnRecord {
-        TurnRecord { turn: TurnId(turn), caller: "hello".into(), agent: agent.into(), interrupted }
+        TurnRecord { turn: TurnId(turn), caller: "hello".into(), agent: agent.into(), interrupted, filler: false }
     }
 
     #[test]

@@ -212,11 +212,6 @@ impl Providers {
         self.utter(turn, text, last, now + self.script.first_audio);
     }
 
-    /// Plays a kept phrase: its audio is there at once.
-    pub fn play(&mut self, turn: TurnId, text: String, now: Instant) {
-        self.utter(turn, text, true, now);
-    }
-
     fn utter(&mut self, turn: TurnId, text: String, last: bool, at: Instant) {
         if self.speaking.is_none_or(|(of, ..)| of != turn) {
             self.feeder.begin(turn);
