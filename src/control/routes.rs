@@ -286,6 +286,7 @@ fn metrics(bridge: &dyn Bridge) -> Reply {
         agents_active: calls.iter().filter(|call| call.agent_up).count(),
         registrations: running.map_or(0, |running| running.registrations),
         uptime: bridge.about().uptime,
+        now: bridge.now(),
     };
     let body = prometheus::render(&gauges, bridge.board());
     Reply { status: 200, content_type: prometheus::CONTENT_TYPE, header: None, body }
