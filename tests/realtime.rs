@@ -284,7 +284,9 @@ impl Peer {
                 CallEvent::CallerSpeech { .. }
                 | CallEvent::AgentSpeech { .. }
                 | CallEvent::Silent
-                | CallEvent::Audio { .. } => {}
+                | CallEvent::Audio { .. }
+                | CallEvent::Arrived { .. }
+                | CallEvent::Stalled { .. } => {}
             }
         }
     }

@@ -296,8 +296,8 @@ mod tests {
             turn: TurnId(1),
             caller: "Hi?".into(),
             agent: "Sorry, say it again.".into(),
-            interrupted: false,
             filler: true,
+            ..super::super::TurnRecord::default()
         });
         assert_eq!(scene.played(1, 900), [told]);
     }
@@ -317,7 +317,7 @@ mod tests {
         scene.played(1, 2000);
         let history = scene.history(2);
         assert_eq!(history, [system(), caller("Hi?"), agent("We open at nine."), caller("What?")]);
-        assert_eq!(scene.pass(2000), [fill(2, 1)]);
+        assert_eq!(scene.pass(1400), [fill(2, 1)]);
         scene.mind(2, MindEvent::Failed(failure(FailureKind::Dropped)));
         scene.played(2, 900);
         scene.pass(2000);
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(scene.pass(1), [fill(1, 0)]);
         heard(&mut scene, 800);
         scene.tell(Input::AgentSpeech { speaking: true });
-        assert_eq!(scene.pass(3000), [], "it goes on");
+        assert_eq!(scene.pass(1000), [], "it goes on");
         scene.tell(Input::AgentSpeech { speaking: false });
         assert_eq!(scene.pass(1400), [fill(1, 1)], "and stops again");
         heard(&mut scene, 800);

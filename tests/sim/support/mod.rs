@@ -1,12 +1,14 @@
 //! The world of these tests: a virtual clock, a seeded network, callers, and the engine's machines wired as its threads do.
 
 pub mod caller;
+pub mod marks;
 pub mod network;
 pub mod script;
 
 pub use caller::Caller;
+pub use marks::voice_of;
 pub use network::Weather;
-pub use script::{Reply, SAMPLES_PER_BYTE, Script, failure};
+pub use script::{Event, Reply, SAMPLES_PER_BYTE, Script, Voice, failure};
 
 use network::{Datagram, Network, Port};
 use offhook::agent::{self, Agent, DraftNews, EarsEvent, Phrase, VoiceEvent};
@@ -24,7 +26,7 @@ use offhook::sip::flow::Flow;
 use offhook::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
 use offhook::time::Instant;
 use rtrb::{Consumer, Producer};
-use script::{Event, Providers};
+use script::Providers;
 use std::collections::{BTreeMap, VecDeque};
 use std::f32::consts::TAU;
 use std::net::SocketAddr;
@@ -51,12 +53,6 @@ pub fn seeds(count: u64) -> Vec<u64> {
     }
 }
 
-/// Returns the first samples of a turn's speech: noise that is loud in every sample, and like no other part of it.
-pub fn voice_of(turn: TurnId, samples: usize) -> Vec<i16> {
-    let mut rng = fastrand::Rng::with_seed(u64::from(turn.0) + 77);
-    (0..samples).map(|_| rng.i16(1000..8000) * if rng.bool() { 1 } else { -1 }).collect()
-}
-
 /// Returns `millis` of a caller's voice: 125 Hz and its overtones, swelling a little.
 pub fn caller_voice(millis: usize) -> Vec<i16> {
     let sample = |n: usize| {
@@ -75,7 +71,7 @@ pub struct Line {
     agreed: Option<Agreed>,
     source: SocketAddr,
     media_address: SocketAddr,
-    pub call: Option<Call>,
+    pub call: Option<Box<Call>>,
     idle: Option<Rings>,
     agent: Agent,
     commands: Producer<CallCommand>,
@@ -91,6 +87,9 @@ pub struct Line {
     pub events: Vec<(Instant, CallEvent)>,
     /// Fillers that were ordered.
     pub fillers: Vec<(Instant, String)>,
+    /// What the recogniser said, and what the agent wanted done, all in order.
+    pub ears: Vec<(Instant, EarsEvent)>,
+    pub orders: Vec<(Instant, agent::Output)>,
     /// What became of each draft.
     pub drafts: Vec<(Instant, TurnId, DraftNews)>,
     /// The latest record of each turn.
@@ -121,7 +120,7 @@ impl Line {
         }
         let lifecycle = self.lifecycle.poll_timeout().map(|due| due.at);
         let agent = self.agent.poll_timeout().map(|due| due.at);
-        let media = self.call.as_ref().map(Call::poll_timeout);
+        let media = self.call.as_ref().map(|call| call.poll_timeout());
         let kept = self.kept.waiting().then(|| now + ms(20));
         lifecycle.into_iter().chain(kept).chain(agent).chain(media).chain(self.providers.poll_timeout(now)).min()
     }
@@ -157,7 +156,7 @@ pub struct World {
     pub ua: UserAgent,
     settings: config::Agent,
     pub guard: latch::Settings,
-    silence_max: Duration,
+    pub silence_max: Duration,
     pub callers: Vec<Caller>,
     pub lines: BTreeMap<CallId, Line>,
     /// What the next call's providers do.
@@ -415,6 +414,8 @@ impl World {
             digits: Digits::new(),
             events: Vec::new(),
             fillers: Vec::new(),
+            ears: Vec::new(),
+            orders: Vec::new(),
             drafts: Vec::new(),
             turns: BTreeMap::new(),
             pacing_max: Duration::ZERO,
@@ -457,7 +458,7 @@ impl World {
             silence_max: self.silence_max,
             rings,
         };
-        line.call = Some(Call::new(setup, self.now, &mut self.rng));
+        line.call = Some(Box::new(Call::new(setup, self.now, &mut self.rng)));
         self.tell(id, agent::Input::Held(agreed.held));
     }
 
@@ -541,8 +542,9 @@ impl World {
                     | EarsEvent::Reconnecting(_)
                     | EarsEvent::Failed(_) => None,
                 };
-                if let (Some(line), Some(heard)) = (self.lines.get_mut(&id), heard) {
-                    line.waiting.push_back(CallCommand::Ears(heard));
+                if let Some(line) = self.lines.get_mut(&id) {
+                    line.ears.push((self.now, event.clone()));
+                    line.waiting.extend(heard.map(CallCommand::Ears));
                 }
                 self.tell(id, agent::Input::Ears(event));
             }
@@ -565,6 +567,12 @@ impl World {
             CallEvent::FirstPacket { turn, .. } => self.tell(id, agent::Input::FirstPacket { turn }),
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
             CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
+            CallEvent::Arrived { turn, samples } => {
+                self.tell(id, agent::Input::Arrived { turn, heard_max: heard(samples) });
+            }
+            CallEvent::Stalled { turn, samples } => {
+                self.tell(id, agent::Input::Stalled { turn, heard: heard(samples) });
+            }
             CallEvent::Digit { digit, by, at } => self.digit(id, digit, by, at),
             CallEvent::Audio { audio, log } => {
                 let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
@@ -600,6 +608,7 @@ impl World {
         while let Some(output) = self.lines.get_mut(&id).and_then(|line| line.agent.poll_output()) {
             self.note(format!("agent: {output:?}"));
             let Some(line) = self.lines.get_mut(&id) else { return };
+            line.orders.push((now, output.clone()));
             match output {
                 agent::Output::Ask { turn, messages, .. } => {
                     line.providers.ask(turn, format!("{:?}", messages.last()), now);
