@@ -45,6 +45,8 @@ pub(super) struct DeadAir {
     caller_speaks: bool,
     /// When either of them was heard last.
     quiet_since: Instant,
+    /// Whether the detector has heard the caller's voice stop, and the recogniser has not ended a turn since.
+    voice_stopped: bool,
     /// When the recogniser said something last.
     ears_at: Instant,
     /// The turn that is waited for, and since when.
@@ -66,6 +68,7 @@ impl DeadAir {
             agent_speaks: false,
             caller_speaks: false,
             quiet_since: Instant::ZERO,
+            voice_stopped: false,
             ears_at: Instant::ZERO,
             owed: None,
             said: 0,
@@ -86,6 +89,7 @@ impl DeadAir {
             self.caller_speaks = speaking;
             let sound = if speaking { now } else { now - HANGOVER };
             self.quiet_since = self.quiet_since.max(sound);
+            self.voice_stopped = !speaking;
         }
     }
 
@@ -94,6 +98,7 @@ impl DeadAir {
         if std::mem::take(&mut self.caller_speaks) {
             self.quiet_since = self.quiet_since.max(arrived);
         }
+        self.voice_stopped = false;
         self.unheard = 0;
     }
 
@@ -139,8 +144,8 @@ impl DeadAir {
 
     /// Returns when the caller's turn, which has begun and not ended, has been silent for too long on both sides.
     fn ears_due(&self) -> Option<Instant> {
-        let heard = self.fillers > 0 && !self.agent_speaks && !self.caller_speaks;
-        heard.then(|| (self.quiet_since + EARS_MAX).max(self.ears_at + self.after))
+        let silent = self.voice_stopped && self.fillers > 0 && !self.agent_speaks;
+        silent.then(|| (self.quiet_since + EARS_MAX).max(self.ears_at + self.after))
     }
 
     /// Returns the next filler, if another one may be said; `more`: as many as it takes.
@@ -205,6 +210,7 @@ impl Agent {
     /// Nothing was recognised of what the caller has said: it is asked for again, but not for ever.
     fn ask_again(&mut self, now: Instant) {
         self.caller.forget_turn();
+        self.dead_air.voice_stopped = false;
         self.timers.clear(Timer::CallerTurn);
         self.dead_air.unheard += 1;
         if self.dead_air.unheard >= UNHEARD_MAX {

@@ -6,7 +6,7 @@ pub mod network;
 pub mod script;
 
 pub use caller::Caller;
-pub use marks::voice_of;
+pub use marks::{filler_of, voice_of};
 pub use network::Weather;
 pub use script::{Event, Reply, SAMPLES_PER_BYTE, Script, Voice, failure};
 
@@ -629,7 +629,7 @@ impl World {
                 agent::Output::Fill { turn, phrase } => {
                     let text = phrase.text(&self.settings);
                     line.fillers.push((now, text.to_owned()));
-                    line.kept.fill(turn, voice_of(turn, text.len() * SAMPLES_PER_BYTE).into(), now);
+                    line.kept.fill(turn, filler_of(text.len() * SAMPLES_PER_BYTE).into(), now);
                 }
                 agent::Output::CancelSpeech { turn } => {
                     line.waiting.push_back(CallCommand::Withdraw(turn));
