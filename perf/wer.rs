@@ -291,6 +291,7 @@ fn call_with(ears: &Ears, wall: &Arc<Wall>, prompt: &Prompt, show: bool, latenci
         call: CallId(1),
         clock: clock.clone(),
         frames: consumer,
+        commands: crossbeam_channel::never(),
         listener,
         events: Events::new(clock, sender, other.bell(), |event| event),
         stop: stop.clone(),
