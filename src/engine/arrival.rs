@@ -43,7 +43,10 @@ mod stamp {
         setsockopt(socket, sockopt::ReceiveTimestampns, &true).is_ok()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the kernel's times are of the wall clock, and are compared with it here")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the kernel's times are of the wall clock, and are compared with it here"
+    )]
     pub(super) fn receive(socket: &UdpSocket, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<Duration>)> {
         let mut control = nix::cmsg_space!(TimeSpec);
         let mut parts = [IoSliceMut::new(bytes)];
@@ -104,7 +107,10 @@ mod tests {
         if stamps {
             // The two clocks are read one after the other, and may be told to differ by a little.
             let slack = Duration::from_millis(50);
-            assert!(arrivals.iter().all(|at| *at + slack >= before && *at <= sent + slack), "{arrivals:?} {before:?} {sent:?}");
+            assert!(
+                arrivals.iter().all(|at| *at + slack >= before && *at <= sent + slack),
+                "{arrivals:?} {before:?} {sent:?}"
+            );
         }
         assert!(arrivals.windows(2).all(|pair| pair[1] + Duration::from_millis(5) >= pair[0]), "{arrivals:?}");
     }

@@ -88,7 +88,8 @@ impl Stream {
     #[must_use]
     pub fn of(received: &[Received], codec: Codec) -> Self {
         let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-        let packets = || received.iter().filter_map(|received| Some((received.at, Packet::parse(&received.bytes).ok()?)));
+        let packets =
+            || received.iter().filter_map(|received| Some((received.at, Packet::parse(&received.bytes).ok()?)));
         packets().for_each(|(_, packet)| *counts.entry(packet.header.ssrc.0).or_default() += 1);
         let Some((ssrc, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return Self::default() };
         let wanted = u32::from(codec.rtp_payload_type());

@@ -12,7 +12,11 @@
 //! | `mrl.rs`, `report.rs` | the figures, and `mrl-report/1` |
 //! | `responder.rs` | a peer with a programmed delay, which the figures are calibrated against |
 
+pub mod calibrate;
+pub mod call;
 pub mod capture;
+pub mod command;
+pub mod demo;
 pub mod level;
 pub mod line;
 pub mod mrl;
@@ -22,6 +26,7 @@ pub mod report;
 pub mod responder;
 pub mod stimulus;
 pub mod talk;
+pub mod wav;
 pub mod weather;
 
 /// Samples a second of the telephone's audio.

@@ -138,8 +138,7 @@ mod tests {
             Codec::Pcmu.encode(frame, &mut bytes[12..]);
             Received { at: Instant::from_millis(20 * n as u64), bytes }
         };
-        let received: Vec<_> =
-            pcm.chunks(FRAME).enumerate().filter(|(n, _)| !lost.contains(n)).map(packet).collect();
+        let received: Vec<_> = pcm.chunks(FRAME).enumerate().filter(|(n, _)| !lost.contains(n)).map(packet).collect();
         Stream::of(&received, Codec::Pcmu)
     }
 

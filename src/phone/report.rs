@@ -172,7 +172,8 @@ impl Calibration {
     }
 
     fn json(&self) -> Value {
-        let pair = |(bias, error): (f64, f64)| json!({"bias_ms": hundredth(bias), "p95_abs_error_ms": hundredth(error)});
+        let pair =
+            |(bias, error): (f64, f64)| json!({"bias_ms": hundredth(bias), "p95_abs_error_ms": hundredth(error)});
         json!({"conditions": self.conditions, "ingress": pair(self.ingress), "playout": pair(self.playout)})
     }
 }
@@ -239,12 +240,22 @@ mod tests {
     fn a_report_has_every_member_that_the_draft_requires() {
         let results = [measured(500.0), measured(-20.04), Err(Discard::OnsetNotFound), measured(700.0)];
         let stimuli = [stimulus()];
-        let report = Report { sut: "sip:1000@h", codec: "PCMU", stimuli: &stimuli, results: &results, calibration: None };
+        let report =
+            Report { sut: "sip:1000@h", codec: "PCMU", stimuli: &stimuli, results: &results, calibration: None };
         let json = report.json();
         assert_eq!(json["schema"], "mrl-report/1");
         assert!(json["instrument"]["calibration"].is_null(), "null, not left out");
-        for member in ["reference_point", "codec", "frame_period_ms", "sample_rate_hz", "playout_target_ms",
-            "onset_variants", "headline_variant", "continuity_window_ms", "continuity_gap_threshold_ms"] {
+        for member in [
+            "reference_point",
+            "codec",
+            "frame_period_ms",
+            "sample_rate_hz",
+            "playout_target_ms",
+            "onset_variants",
+            "headline_variant",
+            "continuity_window_ms",
+            "continuity_gap_threshold_ms",
+        ] {
             assert!(!json["measurement"][member].is_null(), "{member}");
         }
         let of = &json["results"];

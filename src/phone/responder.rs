@@ -154,7 +154,8 @@ mod tests {
         let stimulus = stimulus();
         let (mut there, mut back) = (Channel::new(weather, rng.fork()), Channel::new(weather, rng.fork()));
         let start = Instant::from_millis(5000);
-        let mut responder = Responder::new(delay, Codec::Pcmu, RtpTimestamp(0), start + Duration::from_micros(rng.u64(..20_000)));
+        let mut responder =
+            Responder::new(delay, Codec::Pcmu, RtpTimestamp(0), start + Duration::from_micros(rng.u64(..20_000)));
         // A second of silence first, by which the channel is known.
         let lead = 50 * FRAME as u64;
         let speech_end = lead + stimulus.speech_end as u64 - 1;

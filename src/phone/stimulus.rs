@@ -60,7 +60,6 @@ fn speech_end(pcm: &[i16]) -> Option<usize> {
     pcm.iter().enumerate().rev().find_map(|(at, sample)| (sliding.push(*sample) >= threshold).then_some(at + 1))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::super::level::WINDOW;

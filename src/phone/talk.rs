@@ -59,10 +59,19 @@ pub enum Output {
 enum State {
     Ringing,
     /// The agent may greet; `heard`: it has begun to.
-    Greeted { since: Instant, heard: bool },
-    Speaking { turn: usize },
+    Greeted {
+        since: Instant,
+        heard: bool,
+    },
+    Speaking {
+        turn: usize,
+    },
     /// It is the agent's turn; `heard`: it has begun to reply.
-    Listening { turn: usize, since: Instant, heard: bool },
+    Listening {
+        turn: usize,
+        since: Instant,
+        heard: bool,
+    },
     Over,
 }
 
