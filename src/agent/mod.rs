@@ -8,6 +8,7 @@
 mod caller;
 pub mod clauses;
 pub mod conversation;
+pub mod ending;
 pub mod events;
 mod phrases;
 mod reply;
@@ -18,6 +19,7 @@ pub mod speech;
 pub mod spoken;
 pub mod timers;
 pub mod tools;
+pub mod wording;
 
 pub use conversation::Message;
 pub use events::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
