@@ -2,6 +2,7 @@
 
 use super::support::{Reply, Script, Voice, World, caller_voice, ms};
 use offhook::agent::{Message, Output, WordSpan};
+use offhook::audio::g711::Codec;
 use offhook::call::{CallEvent, STALL_MAX};
 use offhook::config;
 use offhook::ids::TurnId;
@@ -113,4 +114,30 @@ fn an_answer_whose_end_is_lost_on_the_way_is_over_within_a_second() {
     world.caller().say(&caller_voice(500));
     world.run_for(Duration::from_secs(3));
     assert_eq!(world.line().said().last(), Some(&"That is all."));
+}
+
+#[test]
+fn the_recogniser_gets_every_sample_of_who_interrupts() {
+    let settings = config::Agent { greeting: ANSWER.into(), ..config::Agent::default() };
+    let mut world = World::talking(1, settings, Script { transcripts: Some(Default::default()), ..Script::default() });
+    world.line().providers.keep_audio = true;
+    world.run_for(ms(1500));
+    let before = world.caller().said.len();
+    world.caller().say(&caller_voice(1500));
+    world.run_for(ms(2500));
+    let cut = world.line().events.iter().any(|(_, event)| matches!(event, CallEvent::Cut { .. }));
+    assert!(cut, "the agent was in the middle of its greeting");
+    // As G.711 carries it, where silence has two signs.
+    let said = &world.caller().said[before..][..1500 * 8];
+    let mut codes = vec![0; said.len()];
+    Codec::Pcmu.encode(said, &mut codes);
+    let pcm_of = |codes: &[u8]| {
+        let mut pcm = vec![0; codes.len()];
+        Codec::Pcmu.decode(codes, &mut pcm);
+        pcm
+    };
+    let (said, heard) = (pcm_of(&codes), pcm_of(&world.line().providers.heard.ulaw));
+    assert!(heard.windows(said.len()).any(|part| part == said), "from its first sample to its last, as it was said");
+    let waits = &world.line().providers.heard.waits;
+    assert!(waits.iter().all(Duration::is_zero), "and at once");
 }
