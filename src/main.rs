@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let cwd = std::env::current_dir().unwrap_or_default();
     match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
         Ok((config, Command::Run)) => run(config),
+        Ok((_, Command::Check { .. })) => ExitCode::SUCCESS,
         Ok((config, Command::Models)) => obtain_models(&config),
         Ok((_, Command::Ha1 { user, realm })) => print_ha1(&user, &realm),
         Ok((_, Command::Print(text))) => {

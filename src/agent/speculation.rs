@@ -95,7 +95,7 @@ impl Agent {
         let messages = self.conversation.messages_with(&text);
         self.reply = Some(Reply::draft(turn, gate));
         self.outputs.push_back(Output::Draft { turn, news: DraftNews::Begun });
-        self.outputs.push_back(Output::Ask { turn, messages, tools: super::tools::all() });
+        self.outputs.push_back(Output::Ask { turn, messages, tools: self.toolbox.offered() });
     }
 
     /// The caller has said `transcript` so far: a draft for other words is of no use.
@@ -125,6 +125,7 @@ impl Agent {
         self.timers.clear(Timer::Silence);
         self.timers.set(Timer::Reply, now + FIRST_PACKET_MAX);
         self.budget.kept();
+        self.work.news = false;
         if held_back {
             self.mind_done(now);
         }

@@ -17,14 +17,27 @@ pub enum Timer {
     CallerTurn,
     /// The caller, in mutual silence.
     Silence,
+    /// The result of a tool, in silence.
+    Filler,
+    /// The results of tools, whatever they do.
+    Tools,
     /// The longest call.
     CallMax,
 }
 
 impl Timer {
     /// All timers.
-    pub const ALL: [Self; 7] =
-        [Self::Greeting, Self::Clause, Self::Reply, Self::Digits, Self::CallerTurn, Self::Silence, Self::CallMax];
+    pub const ALL: [Self; 9] = [
+        Self::Greeting,
+        Self::Clause,
+        Self::Reply,
+        Self::Digits,
+        Self::CallerTurn,
+        Self::Silence,
+        Self::Filler,
+        Self::Tools,
+        Self::CallMax,
+    ];
 }
 
 /// The agent's deadlines, one per [`Timer`].

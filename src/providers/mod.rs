@@ -13,6 +13,7 @@ mod redaction;
 pub mod scripted;
 pub mod socket;
 pub mod tls;
+pub mod webhook;
 
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
 use crate::call::{EarFrame, VoiceFrame};
