@@ -109,6 +109,10 @@ pub enum Output {
     CancelSpeech { turn: TurnId },
     /// What is known of a turn has changed: what the caller said, what was heard of the reply.
     Turn(TurnRecord),
+    /// The caller's turn is over, whatever the recogniser thinks: it is to say so, with the words that it has.
+    ForceEndTurn,
+    /// The caller's turn, whose end the recogniser told before, was held open in case that more came, and is over with this.
+    TurnEnded,
     /// What becomes of the draft of `turn`, which nobody may hear or read of before its `Floor`.
     Draft { turn: TurnId, news: DraftNews },
     /// Ask the operator's tool number `tool`; an [`Input::Tool`] says what came of it.

@@ -393,6 +393,11 @@ impl Call {
         std::mem::take(&mut self.links.wakes)
     }
 
+    /// The call has another peer, whose signalling comes from `from`. Told before [`Self::change`].
+    pub fn set_signalling(&mut self, from: IpAddr) {
+        self.ingress.set_signalling(from);
+    }
+
     /// Takes what a re-offer agreed upon.
     pub fn change(&mut self, agreed: &Agreed, now: Instant) {
         self.expects_media = expects_media(agreed);

@@ -524,7 +524,10 @@ impl World {
                     EarsEvent::EndOfTurn { transcript, .. } => {
                         (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
                     }
-                    EarsEvent::Connected | EarsEvent::EagerEndOfTurn { .. } | EarsEvent::Failed(_) => None,
+                    EarsEvent::Connected
+                    | EarsEvent::EagerEndOfTurn { .. }
+                    | EarsEvent::Reconnecting(_)
+                    | EarsEvent::Failed(_) => None,
                 };
                 if let (Some(line), Some(heard)) = (self.lines.get_mut(&id), heard) {
                     line.waiting.push_back(CallCommand::Ears(heard));
@@ -593,6 +596,8 @@ impl World {
                     line.waiting.push_back(CallCommand::Withdraw(turn));
                     line.providers.cancel_speech(turn);
                 }
+                agent::Output::ForceEndTurn => line.providers.force_end_turn(now),
+                agent::Output::TurnEnded => {}
                 agent::Output::Turn(record) => {
                     line.turns.insert(record.turn, record);
                 }
