@@ -1,7 +1,9 @@
 //! Agent and floor together, in thousands of orders of events that no script would think of; `SIM_SEED` replays one.
 
+use offhook::agent::conversation::INTERRUPTED;
 use offhook::agent::{
-    Agent, DraftNews, EarsEvent, Failure, FailureKind, Input, MindEvent, Output, Phrase, SpeechMark, VoiceEvent,
+    Agent, DraftNews, EarsEvent, Failure, FailureKind, Input, Message, MindEvent, Output, Phrase, SpeechMark,
+    VoiceEvent,
 };
 use offhook::config;
 use offhook::ids::TurnId;
@@ -13,12 +15,13 @@ use std::time::Duration;
 /// How long one byte of text takes to say; every voice here speaks evenly, so that who heard what is known exactly.
 const BYTE_MS: u64 = 60;
 
-const PHRASES: [(Phrase, &str); 5] = [
+const PHRASES: [(Phrase, &str); 6] = [
     (Phrase::Greeting, "Hello, this is Offhook."),
     (Phrase::Reprompt, "Are you still there?"),
     (Phrase::Goodbye, "Goodbye!"),
     (Phrase::Apology, "I'm sorry, say it again."),
     (Phrase::FarewellOnFailure, "Please call again later."),
+    (Phrase::ToolFiller(0), "Let me look that up."),
 ];
 
 /// What the world knows of one turn's speech.
@@ -36,6 +39,9 @@ struct Speech {
     failed: bool,
     played: Duration,
     over: bool,
+    /// What can have arrived of it, as far as the far end has told, and what the agent was told of that.
+    arrived: Option<Duration>,
+    arrived_told: Option<Duration>,
 }
 
 struct World {
@@ -52,6 +58,11 @@ struct World {
     draft: Option<TurnId>,
     thrown_away: BTreeSet<TurnId>,
     kept: usize,
+    /// The operator's tools that run, whether a transfer is under way, and whether keys are pressed; and how many of each began.
+    running: BTreeSet<u32>,
+    transferring: bool,
+    pressing: bool,
+    begun: [usize; 3],
     /// What the recogniser said last.
     words: String,
     granted: Option<TurnId>,
@@ -59,6 +70,8 @@ struct World {
     paused: bool,
     /// What the media path has told and the agent has not yet been told.
     reports: VecDeque<Input>,
+    /// What was told last of each turn.
+    records: BTreeMap<TurnId, String>,
     ended: Option<String>,
     log: Vec<String>,
 }
@@ -77,6 +90,22 @@ impl World {
             farewell_on_failure: text(Phrase::FarewellOnFailure),
             call_max: Duration::from_secs(rng.u64(20..600)),
             reprompts_max: rng.u32(0..3),
+            send_dtmf: true,
+            transfers: vec![config::Transfer {
+                name: "sales".into(),
+                to: "sip:sales@pbx.example".into(),
+                description: String::new(),
+            }],
+            tools: vec![config::Tool {
+                name: "find".into(),
+                description: "Finds something.".into(),
+                url: "https://crm.example/".into(),
+                method: config::Method::Post,
+                parameters: r#"{"type":"object"}"#.into(),
+                timeout: Duration::from_secs(rng.u64(1..10)),
+                filler: if rng.bool() { text(Phrase::ToolFiller(0)) } else { String::new() },
+                headers: Vec::new(),
+            }],
             ..config::Agent::default()
         };
         Self {
@@ -90,11 +119,16 @@ impl World {
             draft: None,
             thrown_away: BTreeSet::new(),
             kept: 0,
+            running: BTreeSet::new(),
+            transferring: false,
+            pressing: false,
+            begun: [0; 3],
             words: String::new(),
             granted: None,
             last_granted: None,
             paused: false,
             reports: VecDeque::new(),
+            records: BTreeMap::new(),
             ended: None,
             log: Vec::new(),
         }
@@ -104,6 +138,16 @@ impl World {
         self.log.push(format!("{:>7} ms  {input:?}", self.now.as_nanos() / 1_000_000));
         self.agent.handle_input(input, self.now);
         self.drain()
+    }
+
+    fn report(&mut self, report: Input) {
+        // From here on the agent's history may be held against it; of turns long past it is not amended any more.
+        let outputs = self.tell(report.clone());
+        if let Input::Arrived { turn, heard_max } = report
+            && outputs.iter().any(|output| matches!(output, Output::Turn(record) if record.turn == turn))
+        {
+            self.speeches.get_mut(&turn).expect("it is over").arrived_told = Some(heard_max);
+        }
     }
 
     fn drain(&mut self) -> Vec<Output> {
@@ -119,9 +163,12 @@ impl World {
     fn obey(&mut self, output: &Output) {
         match output {
             Output::Ask { turn, messages, .. } => {
-                assert!(self.is_making(*turn), "a reply is asked for only with the floor, or as a draft");
+                // What goes on with the results of tools is asked for while the words before them are still heard.
+                let early = self.draft.is_none() && self.last_granted.is_some_and(|last| last < *turn);
+                assert!(self.is_making(*turn) || early, "a reply is asked for only with the floor, or as a draft");
                 self.speeches.entry(*turn).or_default();
-                assert!(messages.len() <= 50);
+                assert!(messages.len() <= 100);
+                self.check_history(messages);
                 assert!(self.asked.insert(*turn), "one request at a time");
             }
             Output::ForceEndTurn | Output::TurnEnded => {}
@@ -184,10 +231,98 @@ impl World {
                 let (text, played) =
                     speech.map_or(("", Duration::ZERO), |speech| (speech.text.as_str(), speech.played));
                 assert!(text.starts_with(&record.agent), "{record:?} is no prefix of {text:?}");
+                let next = text[record.agent.len()..].chars().next();
+                assert!(
+                    record.agent.is_empty() || next.is_none_or(char::is_whitespace),
+                    "{record:?} ends within a word of {text:?}"
+                );
+                let arrived =
+                    speech.and_then(|speech| speech.arrived_told).map_or(played, |arrived| arrived.min(played));
                 let least = Duration::from_millis(record.agent.len() as u64 * BYTE_MS);
-                assert!(least <= played, "{record:?} takes {least:?}, and {played:?} were heard");
+                assert!(least <= arrived, "{record:?} takes {least:?}, and {arrived:?} were heard");
+                let words = record.agent.split_whitespace().count() as u32;
+                assert!((record.heard.min..=record.heard.max).contains(&words), "{record:?}");
+                self.records.insert(record.turn, record.agent.clone());
+            }
+            Output::RunTool { job, .. } => {
+                assert!(self.draft.is_none(), "no tool runs for a draft");
+                assert!(self.running.insert(*job), "each has a number of its own");
+                self.begun[0] += 1;
+            }
+            Output::Transfer { .. } => {
+                assert!(self.draft.is_none(), "nobody is transferred for a draft");
+                self.assert_heard();
+                self.transferring = true;
+                self.begun[1] += 1;
+            }
+            Output::SendDtmf { .. } => {
+                assert!(self.draft.is_none(), "no key is pressed for a draft");
+                self.assert_heard();
+                self.pressing = true;
+                self.begun[2] += 1;
             }
             Output::HangUp { reason } => self.ended = Some(reason.clone()),
+        }
+    }
+
+    /// What was said before has been heard to its end.
+    fn assert_heard(&self) {
+        let last = self.last_granted.and_then(|turn| self.speeches.get(&turn));
+        assert!(last.is_none_or(|speech| speech.over || speech.text.is_empty()), "its words were not heard yet");
+    }
+
+    /// A tool is done, in one way or another.
+    fn tool(&mut self) {
+        match self.rng.u32(0..3) {
+            0 => {
+                let Some(job) = self.running.pop_first() else { return };
+                self.tell(Input::Tool { job, result: "{}".into() });
+            }
+            1 if self.transferring => {
+                let status = [100, 180, 200, 486, 603][self.rng.usize(0..5)];
+                self.transferring = status < 200;
+                self.tell(Input::Transfer { status });
+            }
+            2 if self.pressing => {
+                self.pressing = false;
+                self.tell(Input::Pressed);
+            }
+            _ => {}
+        }
+    }
+
+    /// What the model gets to see of the agent is what was told of its turns, in order.
+    fn check_history(&self, messages: &[Message]) {
+        if messages.iter().any(|message| matches!(message, Message::ToolCall { .. })) {
+            // What was said before the tool was called is shown before it is heard.
+            return;
+        }
+        let heard: Vec<&str> = self.records.values().map(String::as_str).filter(|heard| !heard.is_empty()).collect();
+        let heard = heard.join(" ");
+        let mut rest = heard.as_str();
+        for message in messages {
+            if let Message::Agent(text) = message {
+                let text = text.replace(INTERRUPTED, "");
+                let at = rest.find(text.trim_end()).unwrap_or_else(|| panic!("{text:?} is not in {rest:?}"));
+                rest = &rest[at + text.trim_end().len()..];
+            }
+        }
+    }
+
+    /// The far end, or the kernel, tells how little can have arrived of a turn that is over; or its rest is lost on the way.
+    fn lose(&mut self) {
+        let over: Vec<TurnId> = self.speeches.iter().filter(|(_, speech)| speech.over).map(|(turn, _)| *turn).collect();
+        if self.rng.u32(0..3) == 0 {
+            let Some(turn) = self.granted else { return };
+            let Some(speech) = self.speeches.get(&turn).filter(|speech| !speech.played.is_zero()) else { return };
+            self.reports.push_back(Input::Stalled { turn, heard: speech.played });
+        } else if !over.is_empty() {
+            let turn = over[self.rng.usize(0..over.len())];
+            let speech = self.speeches.get_mut(&turn).expect("it is over");
+            let share = Duration::from_millis(self.rng.u64(0..=speech.played.as_millis() as u64));
+            let arrived = speech.arrived.map_or(share, |before| before.min(share));
+            speech.arrived = Some(arrived);
+            self.reports.push_back(Input::Arrived { turn, heard_max: arrived });
         }
     }
 
@@ -324,20 +459,36 @@ impl World {
             "'d say ",
             "no. ",
         ];
+        let call = |name: &str, arguments: &str| MindEvent::ToolCall {
+            id: "3".into(),
+            name: name.into(),
+            arguments: arguments.into(),
+        };
         let event = match rng.u32(0..self.calm) {
             0 => MindEvent::Failed(failure(rng)),
             1 => MindEvent::ToolCall { id: "1".into(), name: "hang_up".into(), arguments: String::new() },
             2 => MindEvent::ToolCall { id: "2".into(), name: "weather".into(), arguments: "{}".into() },
             3 => MindEvent::Sent,
+            4 => call("find", "{}"),
+            5 => call("find", "[]"),
+            6 => call("transfer", r#"{"to":"sales"}"#),
+            7 => call("transfer", r#"{"to":"sales","announcement":"One moment."}"#),
+            8 => call("send_dtmf", r#"{"digits":"12#"}"#),
             n if n % 5 == 4 => MindEvent::Done,
             _ => MindEvent::Token(tokens[rng.usize(0..tokens.len())].into()),
         };
         let ends = matches!(event, MindEvent::Failed(_) | MindEvent::Done);
-        let wanted = ends && self.asked.remove(&turn) && self.draft != Some(turn);
+        let wanted = ends && self.asked.remove(&turn) && self.draft != Some(turn) && self.is_making(turn);
         let before = self.ended.is_some();
         let outputs = self.tell(Input::Mind { turn, event });
         if wanted && !before {
-            let asked = outputs.iter().any(|output| matches!(output, Output::Ask { .. }));
+            let asks = |output: &Output| {
+                matches!(
+                    output,
+                    Output::Ask { .. } | Output::RunTool { .. } | Output::Transfer { .. } | Output::SendDtmf { .. }
+                )
+            };
+            let asked = outputs.iter().any(asks);
             assert!(asked || outputs.iter().any(is_speech_or_end), "a reply ended and nothing was said");
         }
     }
@@ -393,11 +544,13 @@ impl World {
                 let (phrase, _) = PHRASES[self.rng.usize(0..PHRASES.len())];
                 self.tell(Input::PhraseReady(phrase));
             }
-            73..88 => {
+            73..76 => self.tool(),
+            76..88 => {
                 if let Some(report) = self.reports.pop_front() {
-                    self.tell(report);
+                    self.report(report);
                 }
             }
+            88 => self.lose(),
             _ => {
                 let longest = if self.rng.u32(0..10) == 0 { 12_000 } else { 700 };
                 let time = Duration::from_millis(self.rng.u64(0..longest));
@@ -431,7 +584,7 @@ fn run(seed: u64) -> World {
         // Every provider has gone silent; the media path plays what it has, and time passes.
         for _ in 0..120 {
             while let Some(report) = world.reports.pop_front() {
-                world.tell(report);
+                world.report(report);
             }
             world.pass(Duration::from_secs(10));
         }
@@ -454,10 +607,12 @@ fn whatever_the_order_of_events_one_turn_speaks_history_is_what_was_heard_and_th
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let (mut whole, mut part) = (0, 0);
     let (mut kept, mut thrown_away) = (0, 0);
+    let mut begun = [0; 3];
     for seed in 0..10_000 {
         let world = run(seed);
         kept += world.kept;
         thrown_away += world.thrown_away.len();
+        begun.iter_mut().zip(world.begun).for_each(|(all, of)| *all += of);
         *reasons.entry(world.ended.expect("checked by run")).or_default() += 1;
         for speech in world.speeches.values().filter(|speech| !speech.played.is_zero()) {
             let length = Duration::from_millis(speech.text.len() as u64 * BYTE_MS);
@@ -467,6 +622,7 @@ fn whatever_the_order_of_events_one_turn_speaks_history_is_what_was_heard_and_th
     // A world in which nothing happens would prove nothing.
     assert!(whole > 5000 && part > 5000, "{whole} turns were heard whole, {part} in part");
     assert!(kept > 1000 && thrown_away > 1000, "{kept} drafts were kept, {thrown_away} thrown away");
+    assert!(begun.iter().all(|count| *count > 200), "tools, transfers and keys: {begun:?}");
     for reason in ["goodbye", "silent", "longest", "recogniser", "model", "voice"] {
         assert!(reasons.keys().any(|given| given.contains(reason)), "no call ended by {reason}: {reasons:?}");
     }

@@ -313,7 +313,10 @@ impl Agent {
     /// The turn that was to go on does not.
     pub(super) fn drop_early(&mut self) {
         if let Some(early) = self.work.early.take() {
-            self.outputs.push_back(Output::CancelAsk { turn: early.turn });
+            let is_over = |event: &MindEvent| matches!(event, MindEvent::Done | MindEvent::Failed(_));
+            if !early.events.iter().any(is_over) {
+                self.outputs.push_back(Output::CancelAsk { turn: early.turn });
+            }
             self.next_turn = self.next_turn.max(early.turn.next());
         }
     }

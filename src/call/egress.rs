@@ -6,7 +6,7 @@ use crate::audio::dual_tone::DualTone;
 use crate::rtp::keypad::{EVENT_LEN, Keypad, Keys, Step};
 use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
 use crate::rtp::sender::Sender;
-use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, Ssrc, packet};
+use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, SequenceNumber, Ssrc, packet};
 use crate::sdp::Agreed;
 use crate::time::Instant;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub struct Start<'a> {
 pub struct Sent {
     /// Bytes of it.
     pub len: usize,
+    /// Its sequence number.
+    pub sequence: SequenceNumber,
     /// What it holds.
     pub taken: Taken,
     /// How late its slot was served: the pacing error against our own grid.
@@ -230,16 +232,17 @@ impl Egress {
         }
         let mut pcm = [0; PACKET_SAMPLES_MAX];
         let pcm = pcm.get_mut(..self.packet_samples)?;
-        let (len, taken, keys) = if let Some(step) = self.keypad.step(self.packet_samples as u16) {
-            let (len, samples) = self.write_key(step, pcm, out)?;
-            (len, Taken::default(), Pressing { samples, done: !self.keypad.is_pressing() })
+        let (len, sequence, taken, keys) = if let Some(step) = self.keypad.step(self.packet_samples as u16) {
+            let (len, sequence, samples) = self.write_key(step, pcm, out)?;
+            (len, sequence, Taken::default(), Pressing { samples, done: !self.keypad.is_pressing() })
         } else {
             let taken = playout.take(pcm);
-            (self.write(pcm, taken.samples > 0, out)?, taken, Pressing::default())
+            let (len, sequence) = self.write(pcm, taken.samples > 0, out)?;
+            (len, sequence, taken, Pressing::default())
         };
         self.counts.slots_late += u64::from(late > slot / 2);
         self.advance(now, slot);
-        Some(Sent { len, taken, late, keys })
+        Some(Sent { len, sequence, taken, late, keys })
     }
 
     /// Whether a report is due.
@@ -321,7 +324,7 @@ impl Egress {
         }
     }
 
-    fn write(&mut self, pcm: &[i16], talk: bool, out: &mut [u8]) -> Option<usize> {
+    fn write(&mut self, pcm: &[i16], talk: bool, out: &mut [u8]) -> Option<(usize, SequenceNumber)> {
         let len = packet::HEADER_LEN + pcm.len();
         let packet = out.get_mut(..len)?;
         let header = self.sender.next(self.payload_type, pcm.len() as u16, talk);
@@ -331,35 +334,36 @@ impl Egress {
         self.talking = talk;
         self.counts.packets_sent += 1;
         self.counts.bytes_sent += payload.len() as u64;
-        Some(len)
+        Some((len, header.sequence))
     }
 
-    /// Writes what is to be told of a key: as an event, or as the tones that are its sound. Returns the packet's length, and the
-    /// samples of audio whose place an event takes.
-    fn write_key(&mut self, step: Step, pcm: &mut [i16], out: &mut [u8]) -> Option<(usize, u16)> {
+    /// Writes what is to be told of a key: as an event, or as the tones that are its sound. Returns the packet's length and
+    /// number, and the samples of audio whose place an event takes.
+    fn write_key(&mut self, step: Step, pcm: &mut [i16], out: &mut [u8]) -> Option<(usize, SequenceNumber, u16)> {
         let samples = pcm.len() as u16;
         let first = matches!(step, Step::Down { first: true, .. });
+        if first {
+            self.key_began = self.sender.timestamp();
+        }
         match (self.event_type, step.event()) {
             (Some(payload_type), Some(event)) => {
-                if first {
-                    self.key_began = self.sender.timestamp();
-                }
                 let packet = out.get_mut(..packet::HEADER_LEN + EVENT_LEN)?;
-                self.sender.next_event(payload_type, self.key_began, samples, EVENT_LEN as u16, first).write(packet);
+                let header = self.sender.next_event(payload_type, self.key_began, samples, EVENT_LEN as u16, first);
+                header.write(packet);
                 packet.get_mut(packet::HEADER_LEN..)?.copy_from_slice(&event);
                 self.talking = false;
                 self.counts.packets_sent += 1;
                 self.counts.bytes_sent += EVENT_LEN as u64;
-                Some((packet.len(), samples))
+                Some((packet.len(), header.sequence, samples))
             }
             (None, Some(_)) if matches!(step, Step::Down { .. }) => {
                 if let Step::Down { key, first: true, .. } = step {
                     self.tone.begin(key.as_char());
                 }
                 self.tone.fill(pcm);
-                self.write(pcm, true, out).map(|len| (len, 0))
+                self.write(pcm, true, out).map(|(len, sequence)| (len, sequence, 0))
             }
-            _ => self.write(pcm, false, out).map(|len| (len, 0)),
+            _ => self.write(pcm, false, out).map(|(len, sequence)| (len, sequence, 0)),
         }
     }
 

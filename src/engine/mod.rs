@@ -15,6 +15,7 @@ pub mod affinity;
 pub mod bridge;
 pub mod cast;
 pub mod certificate;
+pub mod check;
 pub mod clock;
 pub mod conductor;
 pub mod datagrams;

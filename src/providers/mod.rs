@@ -9,6 +9,7 @@ pub mod echo;
 pub mod feeder;
 pub mod groq;
 pub mod local;
+pub mod probe;
 mod redaction;
 pub mod scripted;
 pub mod socket;

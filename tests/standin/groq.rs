@@ -37,7 +37,8 @@ pub struct Plan {
     pub first_token: Duration,
     /// From each token to the next.
     pub token_every: Duration,
-    /// The replies, the last one again and again; `[hang_up]` at the end calls that tool.
+    /// The replies, the last one again and again; a last word such as `[hang_up]` or `[transfer:{"to":"sales"}]` calls that
+    /// tool. Arguments have no spaces.
     pub replies: Vec<String>,
     /// One per request for a completion.
     pub faults: Faults<Fault>,
@@ -188,10 +189,13 @@ impl Connection<'_> {
                 },
                 _ => {}
             }
-            let delta = if token == "[hang_up]" {
+            let call = token.trim().strip_prefix('[').and_then(|call| call.strip_suffix(']'));
+            let delta = if let Some(call) = call {
                 finish = "tool_calls";
-                let function = json!({"name": "hang_up", "arguments": "{}"});
-                json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
+                let (name, arguments) = call.split_once(':').unwrap_or((call, "{}"));
+                let function = json!({"name": name, "arguments": arguments});
+                let id = format!("call_{n}");
+                json!({"tool_calls": [{"index": n, "id": id, "type": "function", "function": function}]})
             } else {
                 json!({"content": token})
             };
