@@ -198,7 +198,7 @@ fn voice(config: &Config, tts: Tts, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Sp
 fn local(what: &'static str, place: usize, wanted: &Providers, needed: bool, sets: &[Set]) -> Finding {
     let missing = models::missing_bytes(&wanted.models, sets);
     let note = match (missing, needed) {
-        (0, _) => String::new(),
+        (0, _) => "its models are there; not measured here".to_owned(),
         (bytes, true) => format!("`offhook models` is to fetch {} MB", bytes.div_ceil(1_000_000)),
         (bytes, false) => {
             format!("does not take over: `offhook models` would fetch {} MB", bytes.div_ceil(1_000_000))

@@ -38,7 +38,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows: Vec<[String; 9]> = self.findings.iter().map(row).collect();
-        let heads = ["", "", "at", "dns", "tcp", "tls", "cold", "warm", ""];
+        let heads = ["", "who", "at", "dns", "tcp", "tls", "cold", "warm", ""];
         let heads = heads.map(str::to_owned);
         let width = |column: usize| {
             let cells = rows.iter().chain([&heads]).map(|row| row[column].chars().count());
