@@ -11,7 +11,7 @@ use offhook::engine::rings::{self, DATAGRAM_MAX, Datagram};
 use offhook::ids::{CallId, TurnId};
 use offhook::metrics::{Quality, Sample};
 use offhook::providers::Bell;
-use offhook::rtp::keypad::Keys;
+use offhook::rtp::keypad::Presses;
 use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
 use offhook::rtp::rtcp::{Report, ReportBlock, SENT_LEN_MAX, SenderInfo};
@@ -245,7 +245,7 @@ impl Peer {
                 let _ = self.commands.push(CallCommand::Grant(self.turn));
             }
             150 => {
-                let _ = self.commands.push(CallCommand::Press(Keys::parse("1#").unwrap()));
+                let _ = self.commands.push(CallCommand::Press(Presses::parse("1#").unwrap()));
             }
             // The recogniser confirms a barge-in in every other turn; the rest are coughs.
             235 if (self.slot / 300).is_multiple_of(2) => {
@@ -490,8 +490,9 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
 
     // It was all there: nothing was left out that could have asked.
     for peer in &peers[..CALLS as usize] {
-        let Seen { frames, concealed, speech, digits, cuts, played, first_packets } = peer.seen;
+        let Seen { frames, concealed, speech, digits, pressed, cuts, played, first_packets } = peer.seen;
         assert!(frames > 1500 && concealed > 20 && speech > 100, "{}: {:?}", peer.id, peer.seen);
+        assert!(pressed >= 5, "{}: {:?}", peer.id, peer.seen);
         assert!(digits >= 9 && cuts >= 2 && played >= 1 && first_packets >= 5, "{}: {:?}", peer.id, peer.seen);
     }
     assert!(taps.len() > 3000, "{} frames were listened to", taps.len());

@@ -1,14 +1,17 @@
 //! What the agent understands and says: the text side of a turn, as a pure machine.
 //!
 //! The caller's words come in by `caller.rs`, which decides when it is the agent's turn; `reply.rs` carries one turn from
-//! the question to the last sample; `speculation.rs` begins it before the turn has ended; `phrases.rs` takes its place
-//! where something fails; `work.rs` carries the tools that the model calls. What was heard is found by [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make
+//! the question to the last sample; `patience.rs` knows by the rules of [`ending`] how long a turn stays open;
+//! `speculation.rs` begins it before the turn has ended; `phrases.rs` takes its place where something fails; `work.rs` carries
+//! the tools that the model calls. What was heard is found by [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make
 //! text fit for a voice.
 
 mod caller;
 pub mod clauses;
 pub mod conversation;
+pub mod ending;
 pub mod events;
+mod patience;
 mod phrases;
 mod reply;
 #[cfg(test)]
@@ -19,6 +22,7 @@ pub mod speech;
 pub mod spoken;
 pub mod timers;
 pub mod tools;
+pub mod wording;
 mod work;
 
 pub use conversation::Message;
@@ -257,6 +261,7 @@ impl Agent {
                 Timer::Clause => self.hurry_clause(now),
                 Timer::Reply => self.reply_stalled(now),
                 Timer::Digits => self.digits_whole(now),
+                Timer::Ending => self.ending(now),
                 Timer::CallerTurn => self.turn_stuck(now),
                 Timer::Silence => self.silence(now),
                 Timer::Filler => self.say_filler(now),
@@ -311,7 +316,7 @@ impl Agent {
     /// Whether a timer waits for the end of a hold. A farewell does not: the call ends, held or not.
     fn is_suspended(&self, timer: Timer) -> bool {
         let waits = match timer {
-            Timer::Silence | Timer::Filler => true,
+            Timer::Silence | Timer::Ending | Timer::Filler => true,
             Timer::Reply => self.reply.as_ref().is_some_and(|reply| !matches!(reply.then, Then::HangUp { .. })),
             _ => false,
         };
@@ -406,6 +411,7 @@ impl Agent {
 
     /// Listens to the caller, for as long as silence is bearable.
     fn listen(&mut self, now: Instant) {
+        self.watch_ending(now);
         if self.reply.is_none() && !self.caller.has_turn() && !self.work.is_pending() {
             self.timers.set(Timer::Silence, now + self.settings.reprompt_after);
         }

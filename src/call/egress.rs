@@ -3,7 +3,7 @@
 use super::codec::Encoder;
 use super::playout::{Playout, Taken};
 use crate::audio::dual_tone::DualTone;
-use crate::rtp::keypad::{EVENT_LEN, Keypad, Keys, Step};
+use crate::rtp::keypad::{EVENT_LEN, Keypad, Presses, Step};
 use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
 use crate::rtp::sender::Sender;
 use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, SequenceNumber, Ssrc, packet};
@@ -167,7 +167,7 @@ impl Egress {
     ///
     /// # Real-time
     /// Constant time.
-    pub fn press(&mut self, keys: &Keys) {
+    pub fn press(&mut self, keys: &Presses) {
         self.keypad.press(keys);
     }
 
@@ -705,7 +705,7 @@ mod tests {
         world.speak(1, 20);
         packets(&mut world, 1100);
         let before = world.playout.heard(TurnId(1));
-        world.egress.press(&Keys::parse("1#").expect("keys"));
+        world.egress.press(&Presses::parse("1#").expect("keys"));
         let sent = packets(&mut world, 1600);
         let events: Vec<_> = sent.iter().take_while(|(.., keys)| !keys.done).collect();
         assert_eq!(events.len(), 15, "two keys of 160 ms, and the last slot says that they are done");
@@ -732,7 +732,7 @@ mod tests {
     fn a_peer_without_events_hears_the_keys_in_the_audio() {
         for encoding in [Encoding::Pcma, Encoding::G722] {
             let mut world = World::new(Agreed { encoding, ..AGREED });
-            world.egress.press(&Keys::parse("159D").expect("keys"));
+            world.egress.press(&Presses::parse("159D").expect("keys"));
             let mut decoder = super::super::codec::Decoder::new(encoding);
             let mut detector = crate::audio::tone::Detector::new();
             let mut heard = String::new();
@@ -754,7 +754,7 @@ mod tests {
     #[test]
     fn keys_wait_while_nothing_may_be_sent() {
         let mut world = World::new(WITH_EVENTS);
-        world.egress.press(&Keys::parse("5").expect("keys"));
+        world.egress.press(&Presses::parse("5").expect("keys"));
         world.egress.set_agreed(&Agreed { direction: Direction::RecvOnly, held: true, ..WITH_EVENTS });
         assert!(packets(&mut world, 1500).is_empty());
         world.egress.set_agreed(&WITH_EVENTS);

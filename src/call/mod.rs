@@ -22,7 +22,7 @@ pub mod tap;
 
 use crate::ids::{CallId, TurnId};
 use crate::jitter::Stats;
-use crate::rtp::keypad::Keys as PressedKeys;
+use crate::rtp::keypad::Presses;
 use crate::rtp::latch::Source;
 use crate::rtp::packet::{self, Kind, Packet};
 use crate::rtp::srtp::TRAILER_LEN_MAX;
@@ -91,7 +91,7 @@ pub enum CallCommand {
     /// The recogniser says something about the caller's turn.
     Ears(Heard),
     /// Press these keys, in place of those that are still to be pressed; speech waits meanwhile.
-    Press(PressedKeys),
+    Press(Presses),
 }
 
 /// What the floor learns from the recogniser: that there are words, never which.

@@ -10,6 +10,7 @@ pub use report::Report;
 
 use crate::config::{Config, Endpoint, Llm, Providers, Stage, Stt, Tts};
 use crate::engine::cast::{self, EARS_SETS};
+use crate::providers::line::minds::Minds;
 use crate::providers::local::models::{self, Set};
 use crate::providers::probe::{self, Reach, Session};
 use crate::providers::tls::Trust;
@@ -184,7 +185,8 @@ fn ears(config: &Config, stt: Stt) -> Option<Arc<dyn Transcriber>> {
 fn mind(config: &Config, llm: Llm) -> Option<Arc<dyn Responder>> {
     let mut config = config.clone();
     config.providers.llm = only(llm);
-    cast::minds(&config).into_iter().next()
+    let mind = cast::minds(&config).into_iter().next()?;
+    Some(Arc::new(Minds::new(vec![mind])))
 }
 
 fn voice(config: &Config, tts: Tts, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Speaker>> {

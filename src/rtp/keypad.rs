@@ -22,11 +22,11 @@ const VOLUME: u8 = 10;
 
 /// Keys to be pressed one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keys {
+pub struct Presses {
     keys: [Option<Digit>; KEYS_MAX],
 }
 
-impl Keys {
+impl Presses {
     /// Reads `0` to `9`, `*`, `#` and `A` to `D`; `None` where there is anything else, nothing, or too much.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -69,7 +69,7 @@ impl Step {
 /// Presses keys, slot by slot.
 #[derive(Clone, Debug)]
 pub struct Keypad {
-    keys: Keys,
+    keys: Presses,
     at: usize,
     /// Samples of the present key so far.
     down: u32,
@@ -88,14 +88,14 @@ impl Keypad {
     /// Makes one with no key to press.
     #[must_use]
     pub const fn new() -> Self {
-        Self { keys: Keys { keys: [None; KEYS_MAX] }, at: 0, down: 0, up: 0, ends_told: 0 }
+        Self { keys: Presses { keys: [None; KEYS_MAX] }, at: 0, down: 0, up: 0, ends_told: 0 }
     }
 
     /// Presses `keys` from the next slot on, in place of those that are still to be pressed; a key that is down goes up first.
     ///
     /// # Real-time
     /// Constant time.
-    pub fn press(&mut self, keys: &Keys) {
+    pub fn press(&mut self, keys: &Presses) {
         let held = self.key().filter(|_| self.down > 0);
         self.keys = *keys;
         self.at = 0;
@@ -154,8 +154,8 @@ impl Keypad {
 mod tests {
     use super::*;
 
-    fn keys(text: &str) -> Keys {
-        Keys::parse(text).expect("keys")
+    fn keys(text: &str) -> Presses {
+        Presses::parse(text).expect("keys")
     }
 
     fn pressed(text: &str, samples: u16) -> Vec<Step> {
@@ -198,9 +198,9 @@ mod tests {
             .collect();
         assert_eq!(codes, (0..16).collect::<Vec<u8>>());
         for wrong in ["", "12 3", "R", "a", "é", &"1".repeat(KEYS_MAX + 1)] {
-            assert_eq!(Keys::parse(wrong), None, "{wrong:?}");
+            assert_eq!(Presses::parse(wrong), None, "{wrong:?}");
         }
-        assert!(Keys::parse(&"1".repeat(KEYS_MAX)).is_some());
+        assert!(Presses::parse(&"1".repeat(KEYS_MAX)).is_some());
     }
 
     #[test]

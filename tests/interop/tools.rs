@@ -203,3 +203,22 @@ fn keys_of_the_caller_in_the_middle_of_a_reply_and_of_a_tool_reach_the_model() {
     phone.hang_up();
     phone.close();
 }
+
+#[test]
+fn check_ends_with_what_it_found() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let check = |toml: &str, env: &[(&str, &str)]| {
+        std::fs::write(folder.path().join("offhook.toml"), toml).expect("a file for the test");
+        let mut command = crate::process::command(folder.path());
+        command.args(["--sip", "127.0.0.1:0", "--api", "127.0.0.1:0", "check", "--json"]).envs(env.iter().copied());
+        let output = command.output().expect("the binary runs");
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), json)
+    };
+    let (code, json) = check("", &crate::process::ECHO);
+    assert_eq!((code, &json["ok"]), (Some(0), &true.into()), "{json}");
+    let dead = "[[tools]]\nname = \"a\"\ndescription = \"b\"\nurl = \"http://127.0.0.1:9/\"\n";
+    let (code, json) = check(dead, &crate::process::ECHO);
+    assert_eq!((code, &json["ok"]), (Some(1), &false.into()), "{json}");
+    assert_eq!(check("", &[("OFFHOOK_STT", "deepgram")]), (Some(2), Value::Null), "its key is not set");
+}
