@@ -11,6 +11,7 @@ mod standin;
 mod accounts;
 mod attackers;
 mod baresip;
+mod caller;
 mod captures;
 mod codecs;
 mod doctor;
