@@ -20,7 +20,8 @@ impl Phrase {
         let fillers = (0..settings.fillers.len()).map_while(|n| n.try_into().ok().map(Self::Filler));
         let said =
             [Self::Greeting, Self::Reprompt, Self::Goodbye, Self::Apology, Self::NotHeard, Self::FarewellOnFailure];
-        said.into_iter().chain(fillers)
+        let tools = (0..settings.tools.len()).map_while(|n| n.try_into().ok().map(Self::ToolFiller));
+        said.into_iter().chain(fillers).chain(tools)
     }
 
     /// Returns what it says.
@@ -33,6 +34,7 @@ impl Phrase {
             Self::Apology => &settings.apology,
             Self::NotHeard => &settings.not_heard,
             Self::FarewellOnFailure => &settings.farewell_on_failure,
+            Self::ToolFiller(tool) => settings.tools.get(usize::from(tool)).map_or("", |tool| &tool.filler),
             Self::Filler(n) => settings.fillers.get(usize::from(n)).map_or("", String::as_str),
         }
     }
@@ -66,7 +68,7 @@ impl Agent {
         } else {
             self.sound_the_end(match then {
                 Then::HangUp { reason, .. } => reason,
-                Then::Listen => "the voice failed".into(),
+                Then::Listen | Then::UseTools => "the voice failed".into(),
             });
         }
     }
@@ -133,12 +135,14 @@ impl Agent {
         self.voice_failures += weight(failure);
         self.begin(None, now);
         let farewell = Then::HangUp { reason: reason.clone(), even_if_cut: true };
+        // The tools that waited for its words do not begin, and the others tell of themselves.
+        let then = if then == Then::UseTools { Then::Listen } else { then };
         let (phrase, then) = match then {
             Then::HangUp { .. } => (Phrase::Goodbye, then),
             Then::Listen if self.voice_failures >= VOICE_FAILURES_MAX => (Phrase::FarewellOnFailure, farewell),
             Then::Listen if greeting && self.ready.contains(&Phrase::Greeting) => (Phrase::Greeting, then),
             Then::Listen if self.ready.contains(&Phrase::Apology) => (Phrase::Apology, then),
-            Then::Listen => (Phrase::FarewellOnFailure, farewell),
+            Then::Listen | Then::UseTools => (Phrase::FarewellOnFailure, farewell),
         };
         if self.ready.contains(&phrase) {
             self.say(phrase, then, now);
@@ -169,7 +173,7 @@ impl Agent {
 }
 
 /// Returns a phrase as it is given to a live voice.
-fn clauses_of(text: &str) -> Vec<String> {
+pub(super) fn clauses_of(text: &str) -> Vec<String> {
     let mut clauses = Clauses::default();
     clauses.push(text);
     std::iter::from_fn(|| clauses.last_clause()).collect()

@@ -13,26 +13,35 @@ pub enum Timer {
     Reply,
     /// More digits.
     Digits,
+    /// More words of the caller, who is silent.
+    Ending,
     /// The end of the caller's turn, long after its last word.
     CallerTurn,
     /// A sound of either side, where the agent owes one.
     DeadAir,
     /// The caller, in mutual silence.
     Silence,
+    /// The result of a tool, in silence.
+    Filler,
+    /// The results of tools, whatever they do.
+    Tools,
     /// The longest call.
     CallMax,
 }
 
 impl Timer {
     /// All timers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Greeting,
         Self::Clause,
         Self::Reply,
         Self::Digits,
+        Self::Ending,
         Self::CallerTurn,
         Self::DeadAir,
         Self::Silence,
+        Self::Filler,
+        Self::Tools,
         Self::CallMax,
     ];
 }

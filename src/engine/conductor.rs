@@ -13,9 +13,11 @@ use crate::engine::kept::{self, Kept};
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
+use crate::engine::tool_threads::ToolThreads;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::{Board, Counter, Journal, Speculation};
 use crate::providers::{Bell, EarsCommand, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
+use crate::rtp::keypad::Presses;
 use crate::sip::EndedBy;
 use crate::time::{Clock, Instant};
 use crate::turn::timeline::{Mark, Timeline};
@@ -39,6 +41,11 @@ const RATE: u64 = 8000;
 
 /// Replies begun before the caller's turn had surely ended.
 const DRAFTS: Counter = Counter { name: "speculation_drafts", help: "Replies begun on an eager end of turn" };
+/// Of these, the ones that no eager end of turn was waited for.
+const EARLY: Counter =
+    Counter { name: "speculation_early", help: "Replies begun on words that stood, before any eager end of turn" };
+/// Of these, the ones that were kept.
+const EARLY_HITS: Counter = Counter { name: "speculation_early_hits", help: "Early drafts that became the reply" };
 /// Drafts that were kept.
 const HITS: Counter = Counter { name: "speculation_hits", help: "Drafts that became the reply" };
 /// Drafts thrown away since the turn ended otherwise, or they could not be made.
@@ -68,6 +75,10 @@ pub enum Event {
     Digit(char),
     /// The caller holds, or is back.
     Held(bool),
+    /// A tool is done, with this result for the model.
+    Tool { job: u32, result: String },
+    /// How the transfer that was asked for goes: a SIP status.
+    Transfer(u16),
     /// A provider's thread panicked.
     Crashed(&'static str),
 }
@@ -123,6 +134,8 @@ pub struct Seat {
     pub board: Arc<Board>,
     /// Log lines.
     pub journal: Journal,
+    /// Where the operator's tools are asked.
+    pub tools: ToolThreads,
     /// To hang up.
     pub net: NetHandle,
     /// The clock.
@@ -160,6 +173,8 @@ pub struct Conductor {
     heard_at: Instant,
     /// The draft that waits behind the gate.
     draft: Option<TurnId>,
+    /// Whether it was begun before any eager end of turn.
+    early: bool,
     /// Whether a draft for the caller's present turn was thrown away.
     missed: bool,
     /// Which keys were told.
@@ -182,6 +197,7 @@ impl Conductor {
             ended_turn: None,
             heard_at: Instant::ZERO,
             draft: None,
+            early: false,
             missed: false,
             digits: Digits::new(),
             announced: Vec::new(),
@@ -238,6 +254,8 @@ impl Conductor {
             Event::Answered => self.tell(agent::Input::Answered, now),
             Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
             Event::Held(held) => self.tell(agent::Input::Held(held), now),
+            Event::Tool { job, result } => self.tell(agent::Input::Tool { job, result }, now),
+            Event::Transfer(status) => self.tell(agent::Input::Transfer { status }, now),
             Event::Crashed(role) => {
                 let text = format!("the thread of the {role} panicked");
                 self.warn(&text);
@@ -306,8 +324,10 @@ impl Conductor {
     fn draft(&mut self, turn: TurnId, news: DraftNews) {
         let board = self.seat.board.clone();
         match news {
-            DraftNews::Begun => {
+            DraftNews::Begun | DraftNews::BegunEarly => {
                 board.count(DRAFTS, 1);
+                self.early = news == DraftNews::BegunEarly;
+                board.count(EARLY, u64::from(self.early));
                 self.draft = Some(turn);
                 let mut timeline = Timeline::default();
                 timeline.mark(Mark::DraftBegun, self.heard_at);
@@ -315,12 +335,15 @@ impl Conductor {
             }
             DraftNews::Opened => {
                 board.count(HITS, 1);
+                board.count(EARLY_HITS, u64::from(self.early));
                 self.draft = None;
                 self.missed = false;
                 if let (Some(marks), Some(ended)) = (self.timelines.get_mut(&turn), self.ended_turn.take()) {
                     marks.timeline.join(&ended);
                 }
-                self.crew.learn(true);
+                if !self.early {
+                    self.crew.learn(true);
+                }
             }
             DraftNews::ThrownAway { why, characters } => {
                 board.count(if why == Waste::Resumed { RESUMED } else { MISSES }, 1);
@@ -328,8 +351,8 @@ impl Conductor {
                 self.draft = None;
                 self.missed = true;
                 self.timelines.remove(&turn);
-                // Who could not make it has nothing to do with who asked for it.
-                if why != Waste::Failed {
+                // Who could not make it has nothing to do with who asked for it, and nobody asked for an early one.
+                if why != Waste::Failed && !self.early {
                     self.crew.learn(false);
                 }
             }
@@ -393,6 +416,7 @@ impl Conductor {
                 self.tell(agent::Input::Stalled { turn, heard: duration(samples) }, now);
             }
             CallEvent::Digit { digit, by, at } => self.digit(digit, by, at, now),
+            CallEvent::Pressed => self.tell(agent::Input::Pressed, now),
             CallEvent::Audio { audio, log } => self.audio(audio, log),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
         }
@@ -468,6 +492,18 @@ impl Conductor {
                 }
                 agent::Output::Turn(record) => self.turn(&record),
                 agent::Output::Draft { turn, news } => self.draft(turn, news),
+                agent::Output::RunTool { job, tool, arguments } => self.seat.tools.run(job, tool, &arguments),
+                agent::Output::Transfer { to } => {
+                    self.info(&format!("transfers the caller to {to}"));
+                    self.seat.net.send(NetCommand::Transfer { call: self.seat.call, target: to });
+                }
+                agent::Output::SendDtmf { digits } => match Presses::parse(&digits) {
+                    Some(keys) => {
+                        self.info(&format!("presses {digits}"));
+                        self.order(CallCommand::Press(keys));
+                    }
+                    None => self.tell(agent::Input::Pressed, now),
+                },
                 agent::Output::HangUp { reason } => self.hang_up(EndedBy::Agent, &reason),
             }
         }
@@ -496,6 +532,10 @@ impl Conductor {
             None if log => self.seat.journal.line(LogLevel::Info, Some(self.seat.call), "the audio flows"),
             _ => {}
         }
+    }
+
+    fn info(&self, text: &str) {
+        self.seat.journal.line(LogLevel::Info, Some(self.seat.call), text);
     }
 
     fn warn(&self, text: &str) {
