@@ -46,6 +46,16 @@ impl Agent {
         }
     }
 
+    /// Says what the operator wants said, unless the call ends anyhow.
+    pub(super) fn say_for_operator(&mut self, text: &str, now: Instant) {
+        let clauses = clauses_of(text);
+        if clauses.is_empty() || self.reply.as_ref().is_some_and(|reply| matches!(reply.then, Then::HangUp { .. })) {
+            return;
+        }
+        self.begin(None, now);
+        self.speak_last(&clauses);
+    }
+
     fn text(&self, phrase: Phrase) -> &str {
         match phrase {
             Phrase::Greeting => &self.settings.greeting,

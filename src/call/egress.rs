@@ -1,12 +1,14 @@
 //! Agent to caller, by the clock: one packet in each slot, silence too, and never two at once.
 
 use super::codec::Encoder;
+use super::meter::Meter;
 use super::playout::{Playout, Taken};
 use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
 use crate::rtp::sender::Sender;
 use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, Ssrc, packet};
 use crate::sdp::Agreed;
 use crate::time::Instant;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The least time between two packets: enough to be two packets to every receiver and not a burst, and little enough to be
@@ -89,6 +91,7 @@ pub struct Egress {
     remote: Option<RemoteInbound>,
     ssrc_changes: u8,
     counts: Counts,
+    meter: Option<Arc<Meter>>,
     rng: fastrand::Rng,
 }
 
@@ -119,6 +122,7 @@ impl Egress {
             remote: None,
             ssrc_changes: 0,
             counts: Counts::default(),
+            meter: None,
             rng: rng.fork(),
         };
         egress.set_agreed(start.agreed);
@@ -135,6 +139,11 @@ impl Egress {
         self.sending = agreed.direction.sends();
         let samples = usize::from(agreed.ptime_ms) * SAMPLES_PER_MS as usize;
         self.packet_samples = samples.clamp(10 * SAMPLES_PER_MS as usize, PACKET_SAMPLES_MAX);
+    }
+
+    /// Lets it be seen how loud what is sent is.
+    pub fn set_meter(&mut self, meter: Arc<Meter>) {
+        self.meter = Some(meter);
     }
 
     /// Returns our SSRC.
@@ -199,6 +208,9 @@ impl Egress {
         let mut pcm = [0; PACKET_SAMPLES_MAX];
         let pcm = pcm.get_mut(..self.packet_samples)?;
         let taken = playout.take(pcm);
+        if let Some(meter) = &self.meter {
+            meter.agent(pcm);
+        }
         let len = self.write(pcm, taken.samples > 0, out)?;
         self.counts.slots_late += u64::from(late > slot / 2);
         self.advance(now, slot);

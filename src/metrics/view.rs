@@ -6,6 +6,7 @@ use crate::ids::CallId;
 use crate::metrics::histogram::Percentiles;
 use crate::rtp::rtcp::RemoteInbound;
 use crate::sip::EndedBy;
+use crate::time::Instant;
 use crate::turn::timeline::Stages;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -230,6 +231,19 @@ pub struct CallView {
     pub pacing_error: Percentiles,
     /// How it ended, once it has.
     pub ended: Option<Ended>,
+    /// When its INVITE came.
+    pub invited_at: Instant,
+}
+
+/// How a provider has been doing since the engine's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// When it last did its part of a turn.
+    pub served_at: Option<Instant>,
+    /// How often it has failed.
+    pub failures: u64,
+    /// When it failed last, and what was said of it.
+    pub failed: Option<(Instant, String)>,
 }
 
 /// Counts since the engine started, over all calls.
