@@ -15,6 +15,7 @@ mod doctor;
 mod in_call;
 mod kamailio;
 mod microsip;
+mod page;
 mod scanners;
 mod sipp;
 mod softphone;
