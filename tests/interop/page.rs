@@ -59,7 +59,7 @@ impl Browser {
         browser.tell(json!({"goto": url}));
         browser.wait(
             "the page",
-            "document.getElementById('where').dataset.state || document.querySelector('dialog').open",
+            "document.getElementById('where')?.dataset.state || document.querySelector('dialog')?.open",
         );
         Some(browser)
     }
