@@ -73,7 +73,7 @@ pub struct Line {
     agreed: Option<Agreed>,
     source: SocketAddr,
     media_address: SocketAddr,
-    pub call: Option<Call>,
+    pub call: Option<Box<Call>>,
     idle: Option<Rings>,
     agent: Agent,
     commands: Producer<CallCommand>,
@@ -114,7 +114,7 @@ impl Line {
         }
         let lifecycle = self.lifecycle.poll_timeout().map(|due| due.at);
         let agent = self.agent.poll_timeout().map(|due| due.at);
-        let media = self.call.as_ref().map(Call::poll_timeout);
+        let media = self.call.as_ref().map(|call| call.poll_timeout());
         lifecycle.into_iter().chain(agent).chain(media).chain(self.providers.poll_timeout(now)).min()
     }
 }
@@ -445,7 +445,7 @@ impl World {
             silence_max: self.silence_max,
             rings,
         };
-        line.call = Some(Call::new(setup, self.now, &mut self.rng));
+        line.call = Some(Box::new(Call::new(setup, self.now, &mut self.rng)));
         self.tell(id, agent::Input::Held(agreed.held));
     }
 
@@ -523,7 +523,10 @@ impl World {
                     EarsEvent::EndOfTurn { transcript, .. } => {
                         (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
                     }
-                    EarsEvent::Connected | EarsEvent::EagerEndOfTurn { .. } | EarsEvent::Failed(_) => None,
+                    EarsEvent::Connected
+                    | EarsEvent::EagerEndOfTurn { .. }
+                    | EarsEvent::Reconnecting(_)
+                    | EarsEvent::Failed(_) => None,
                 };
                 if let (Some(line), Some(heard)) = (self.lines.get_mut(&id), heard) {
                     line.waiting.push_back(CallCommand::Ears(heard));
@@ -548,6 +551,12 @@ impl World {
             CallEvent::FirstPacket { turn, .. } => self.tell(id, agent::Input::FirstPacket { turn }),
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
             CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
+            CallEvent::Arrived { turn, samples } => {
+                self.tell(id, agent::Input::Arrived { turn, heard_max: heard(samples) });
+            }
+            CallEvent::Stalled { turn, samples } => {
+                self.tell(id, agent::Input::Stalled { turn, heard: heard(samples) });
+            }
             CallEvent::Digit { digit, by, at } => self.digit(id, digit, by, at),
             CallEvent::Audio { audio, log } => {
                 let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
@@ -591,6 +600,8 @@ impl World {
                     line.waiting.push_back(CallCommand::Withdraw(turn));
                     line.providers.cancel_speech(turn);
                 }
+                agent::Output::ForceEndTurn => line.providers.force_end_turn(now),
+                agent::Output::TurnEnded => {}
                 agent::Output::Turn(record) => {
                     line.turns.insert(record.turn, record);
                 }

@@ -155,6 +155,13 @@ impl Providers {
         }
     }
 
+    /// Ends the turn that is open at once.
+    pub fn force_end_turn(&mut self, now: Instant) {
+        if self.open {
+            self.end_turn(now + END_AFTER);
+        }
+    }
+
     fn end_turn(&mut self, now: Instant) {
         let Some(speech) = self.last_speech.take_if(|mark| now >= mark.arrived + END_AFTER) else { return };
         self.speech_frames = 0;
