@@ -42,7 +42,7 @@ impl EarsEvent {
             | Self::Update { transcript }
             | Self::EagerEndOfTurn { transcript }
             | Self::TurnResumed { transcript } => Some(transcript).filter(|text| !text.trim().is_empty()).map(String::as_str),
-            Self::EndOfTurn { .. } | Self::Connected | Self::Failed(_) => None,
+            Self::EndOfTurn { .. } | Self::Connected | Self::Reconnecting(_) | Self::Failed(_) => None,
         }
     }
 }

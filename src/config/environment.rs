@@ -29,6 +29,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("OFFHOOK_MODELS", "the folder of the local models; default: offhook in your cache folder"),
     ("OFFHOOK_API_TOKEN", "the bearer token that the control API demands"),
     ("OFFHOOK_LOG", "error, warn, info or debug; default info"),
+    ("OFFHOOK_LOG_FORMAT", "text or json; default text"),
 ];
 
 /// Both environments.

@@ -161,6 +161,7 @@ mod tests {
         ];
         assert_eq!(types, expected);
         assert!(told.iter().all(|event| event["call_id"] == "abc@host"));
+        assert!(types.iter().all(|name| crate::config::EVENTS.contains(name)), "a webhook may ask for each");
         let ids: Vec<_> = told.iter().map(|event| event["id"].as_u64().expect("a number")).collect();
         assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");
         assert_eq!(

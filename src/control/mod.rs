@@ -13,5 +13,6 @@ mod pretend;
 pub mod routes;
 pub mod server;
 mod table;
+pub mod webhooks;
 
 pub use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};

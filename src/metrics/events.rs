@@ -87,7 +87,7 @@ pub struct Flow {
 }
 
 impl What {
-    /// Returns the event's type, as `/api/v1/events` and webhooks name it.
+    /// Returns the event's type, as `/api/v1/events` and webhooks name it; [`EVENTS`](crate::config::EVENTS) are those with a number.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -105,20 +105,6 @@ impl What {
             Self::Quality(_) => "quality",
         }
     }
-
-    /// The types of the events that have a number; a webhook may ask for these.
-    pub const NAMES: [&'static str; 10] = [
-        "call.ringing",
-        "call.answered",
-        "call.ended",
-        "caller.speaking",
-        "transcript.partial",
-        "turn",
-        "audio",
-        "provider.failed",
-        "bridge.started",
-        "bridge.stopped",
-    ];
 
     fn text_bytes(&self) -> usize {
         match self {
