@@ -3,12 +3,12 @@
 use super::{Bridge, Realtime, Running};
 use crate::call::finding::{self, Finding};
 use crate::engine::listeners::Served;
-use crate::metrics::board::ROLES;
 use crate::metrics::events::Flow;
+use crate::metrics::health::HealthView;
 use crate::metrics::histogram::milliseconds;
 use crate::metrics::journal::Utc;
 use crate::metrics::rolling::Window;
-use crate::metrics::{CallView, Health, Kind, Percentiles, ProviderNames, TurnView};
+use crate::metrics::{CallView, Kind, Percentiles, ProviderNames, TurnView};
 use crate::sip::EndedBy;
 use crate::time::Instant;
 use crate::turn::timeline::{self, Stage};
@@ -94,7 +94,7 @@ pub struct Status {
     transports: Vec<Transport>,
     registrations: usize,
     version: &'static str,
-    providers: Providers,
+    providers: Lines,
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<String>,
     open_mode: bool,
@@ -102,36 +102,53 @@ pub struct Status {
     uptime_seconds: u64,
     totals: Totals,
     latency: Latencies,
-    /// By role.
-    health: BTreeMap<&'static str, ProviderHealth>,
 }
 
-/// How a provider has been doing.
+/// Who serves each stage, and how everybody in its line does.
 #[derive(Serialize)]
-struct ProviderHealth {
+struct Lines {
+    #[serde(flatten)]
+    first: Providers,
+    health: Vec<Health>,
+}
+
+/// How one provider does, over all calls.
+#[derive(Serialize)]
+struct Health {
+    stage: &'static str,
     provider: &'static str,
-    /// `idle` before its first turn; `ok`; `failing`: it has not done its part of a turn since it failed.
+    /// `closed`: it is asked; `open`: it is not; `half_open`: one call tries.
     state: &'static str,
-    failures: u64,
-    last_failure: Option<LastFailure>,
+    asked: u64,
+    failed: u64,
+    stood_in: u64,
+    hedges: u64,
+    hedges_won: u64,
+    /// From the request to the first word or sound, of the last answers; null before the first one.
+    first_ms: First,
+    last_error: Option<String>,
 }
 
 #[derive(Serialize)]
-struct LastFailure {
-    time: String,
-    text: String,
+struct First {
+    p50: Option<f64>,
+    p95: Option<f64>,
 }
 
-impl ProviderHealth {
-    fn new(provider: &'static str, health: Health, wall: Wall<'_>) -> Self {
-        let failed_at = health.failed.as_ref().map(|(at, _)| *at);
-        let state = match (health.served_at, failed_at) {
-            (None, None) => "idle",
-            (served, Some(failed)) if served.is_none_or(|served| served < failed) => "failing",
-            _ => "ok",
-        };
-        let last_failure = health.failed.map(|(at, text)| LastFailure { time: Utc(wall(at)).to_string(), text });
-        Self { provider, state, failures: health.failures, last_failure }
+impl Health {
+    fn new(view: &HealthView) -> Self {
+        Self {
+            stage: view.stage.name(),
+            provider: view.provider,
+            state: view.circuit.name(),
+            asked: view.counts.asked,
+            failed: view.counts.failed,
+            stood_in: view.counts.stood_in,
+            hedges: view.counts.hedges,
+            hedges_won: view.counts.hedges_won,
+            first_ms: First { p50: view.first_p50.map(milliseconds), p95: view.first_p95.map(milliseconds) },
+            last_error: view.last_error.clone(),
+        }
     }
 }
 
@@ -254,10 +271,6 @@ impl Status {
                 stages_ms: Stages::each(|stage| percentiles(Kind::Stage(stage))),
             }
         };
-        let ProviderNames { stt, llm, tts } = about.providers;
-        let health = ROLES.into_iter().zip([stt, llm, tts]).zip(board.health());
-        let health =
-            health.map(|((role, name), health)| (role, ProviderHealth::new(name, health, &|at| bridge.unix_time(at))));
         Self {
             status: "running",
             sip_port: running.listen.port(),
@@ -268,7 +281,10 @@ impl Status {
             rtp_ports_in_use,
             registrations: running.registrations,
             version: env!("CARGO_PKG_VERSION"),
-            providers: about.providers.into(),
+            providers: Lines {
+                first: about.providers.into(),
+                health: board.health(bridge.now()).iter().map(Health::new).collect(),
+            },
             notice: about.notice,
             open_mode: about.open_mode,
             realtime: about.realtime,
@@ -295,7 +311,6 @@ impl Status {
                 last_5m: lately(Window::FiveMinutes),
                 last_60m: lately(Window::Hour),
             },
-            health: health.collect(),
         }
     }
 }

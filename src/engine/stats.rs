@@ -42,7 +42,7 @@ pub fn start(mut ends: Vec<Ends>, board: Arc<Board>, stop: Stop) -> io::Result<J
                 empty(worker, counted, &board);
             }
             rounds += 1;
-            if rounds % ROUNDS_PER_LEVEL == 0 {
+            if rounds.is_multiple_of(ROUNDS_PER_LEVEL) {
                 board.show_levels();
             }
             if last {

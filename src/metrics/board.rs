@@ -5,10 +5,11 @@ use crate::call::finding::Audio;
 use crate::call::meter::Meter;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::events::{Events, Flow, What};
+use crate::metrics::health::{Health, HealthView};
 use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
 use crate::metrics::rolling::{Rolling, Window};
 use crate::metrics::view::{
-    CallState, CallView, Counter, Ended, Health, Invited, ProviderNames, Quality, Speculation, Totals, TurnView,
+    CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView,
 };
 use crate::sip::{Counters, EndedBy};
 use crate::time::{Clock, Instant};
@@ -48,12 +49,12 @@ struct State {
     totals: Totals,
     counters: BTreeMap<Counter, u64>,
     sip: Counters,
+    /// Of each provider in each line.
+    health: Vec<Arc<Health>>,
     /// By [`Kind::index`].
     distributions: Vec<Distribution>,
     /// The same of each turn, over the last minutes.
     rolling: BTreeMap<Kind, Rolling>,
-    /// By [`ROLES`].
-    health: [Health; 3],
 }
 
 /// A live call.
@@ -132,12 +133,9 @@ impl Board {
     /// A provider failed in this call; `role` is one of [`ROLES`], and `failure` holds no secret.
     pub fn provider_failed(&self, call: CallId, role: &'static str, failure: &str) {
         let now = self.now();
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         let Some(at) = ROLES.iter().position(|known| *known == role) else { return };
         let failure = kept(failure, HEADER_KEPT);
-        let health = &mut state.health[at];
-        health.failures += 1;
-        health.failed = Some((now, failure.clone()));
         let row = state.live.get(&call);
         let names = row.map(|row| row.view.providers).unwrap_or_default();
         let name = [names.stt, names.llm, names.tts][at];
@@ -232,11 +230,8 @@ impl Board {
     pub fn latency(&self, call: CallId, turn: TurnId, stages: &Stages) {
         let now = self.now();
         let mut state = self.state.lock();
-        let State { live, totals, distributions, rolling, health, .. } = &mut *state;
+        let State { live, totals, distributions, rolling, .. } = &mut *state;
         if turn != TurnId::GREETING {
-            for health in health {
-                health.served_at = Some(now);
-            }
             totals.turns += 1;
             let each = Stage::ALL.into_iter().map(|stage| (Kind::Stage(stage), stages.get(stage)));
             let sums = [(Kind::OwnPath, stages.own_path()), (Kind::Turn, stages.total())];
@@ -345,6 +340,11 @@ impl Board {
         *self.state.lock().counters.entry(counter).or_default() += more;
     }
 
+    /// Shows these providers' records from here on: by stage, first choice first.
+    pub fn watch(&self, health: Vec<Arc<Health>>) {
+        self.state.lock().health = health;
+    }
+
     /// Shows what the user agent has counted since its start.
     pub fn sip(&self, counters: &Counters) {
         self.state.lock().sip.clone_from(counters);
@@ -416,6 +416,13 @@ impl Board {
         self.state.lock().counters.clone()
     }
 
+    /// Returns how each provider does: by stage, first choice first.
+    #[must_use]
+    pub fn health(&self, now: Instant) -> Vec<HealthView> {
+        let health = self.state.lock().health.clone();
+        health.iter().map(|health| health.view(now)).collect()
+    }
+
     /// Returns what the user agent has counted.
     #[must_use]
     pub fn sip_counters(&self) -> Counters {
@@ -428,12 +435,6 @@ impl Board {
         let now = self.now();
         let state = self.state.lock();
         state.rolling.get(&kind).map_or_else(Distribution::new, |rolling| rolling.over(window, now))
-    }
-
-    /// Returns how the providers are doing, by [`ROLES`].
-    #[must_use]
-    pub fn health(&self) -> [Health; 3] {
-        self.state.lock().health.clone()
     }
 
     /// Returns the distribution of `kind` over all calls since the engine's start.

@@ -11,6 +11,7 @@
 
 pub mod board;
 pub mod events;
+pub mod health;
 pub mod histogram;
 pub mod journal;
 pub mod prometheus;
@@ -21,6 +22,4 @@ pub use board::Board;
 pub use events::{Event, Events, What};
 pub use histogram::{Distribution, Kind, Percentiles, Sample};
 pub use journal::{Entry, Field, Journal};
-pub use view::{
-    CallState, CallView, Counter, Ended, Health, Invited, ProviderNames, Quality, Speculation, Totals, TurnView,
-};
+pub use view::{CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView};

@@ -235,17 +235,6 @@ pub struct CallView {
     pub invited_at: Instant,
 }
 
-/// How a provider has been doing since the engine's start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
-    /// When it last did its part of a turn.
-    pub served_at: Option<Instant>,
-    /// How often it has failed.
-    pub failures: u64,
-    /// When it failed last, and what was said of it.
-    pub failed: Option<(Instant, String)>,
-}
-
 /// Counts since the engine started, over all calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {

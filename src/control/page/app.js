@@ -16,6 +16,8 @@ let status = null;
 // The status as it was while the bridge ran last: its figures stand until there are others.
 let figures = null;
 let gone = false;
+// What the providers failed with last, by role, where the status does not tell.
+const failures = new Map();
 
 function say(text) {
   $("live").textContent = text;
@@ -59,6 +61,22 @@ function showCalls() {
   $("past-empty").hidden = past.size > 0;
 }
 
+function providerRow(word, health, states, failure) {
+  const { provider, state, asked, failed, first_ms: first, last_error: error } = health;
+  const facts = [];
+  if (first?.p50) facts.push(`first after ${ms(first.p50)}`);
+  if (failed) facts.push(`${failed} of ${asked} failed`);
+  if (error || failure) facts.push(error || failure);
+  return el(
+    "li",
+    {},
+    el("span", { class: "role" }, word),
+    el("span", { class: "name" }, provider),
+    el("span", { class: "state", "data-state": state ?? "" }, states[state] ?? ""),
+    facts.length ? el("span", { class: "why" }, facts.join(" · ")) : null,
+  );
+}
+
 function showNumbers() {
   if (status?.latency) figures = status;
   const latency = figures?.latency;
@@ -81,20 +99,15 @@ function showNumbers() {
     }),
   );
   const roles = [["stt", "Hears"], ["llm", "Thinks"], ["tts", "Speaks"]];
-  const states = { ok: "fine", failing: "failing", idle: "not asked yet" };
+  const states = { closed: "fine", open: "not asked", half_open: "on trial" };
   $("health").replaceChildren(
-    ...roles.map(([role, word]) => {
-      const health = figures?.health?.[role];
-      const failure = health?.last_failure;
-      return el(
-        "li",
-        {},
-        el("span", { class: "role" }, word),
-        el("span", { class: "name" }, health?.provider || "—"),
-        el("span", { class: "state", "data-state": health?.state ?? "" }, states[health?.state] ?? ""),
-        failure ? el("span", { class: "why" }, `${failure.text} (${health.failures} in all)`) : null,
-      );
-    }),
+    ...roles.flatMap(([role, word]) => {
+      const providers = figures?.providers ?? {};
+      const line = providers.health?.filter(({ stage }) => stage === role) ?? [];
+      // The first of a line is the one that is meant; those behind it stand in.
+      const rows = line.length ? line : [{ provider: providers[role] || "—" }];
+      return rows.map((one, at) => providerRow(at ? "" : word, one, states, at ? "" : failures.get(role)));
+    }).flat(),
   );
   const of = (kind) => latency?.[kind];
   const facts = [
@@ -190,7 +203,10 @@ const on = {
   audio: (event) => live.get(event.call_id)?.audio(event.audio),
   levels: (event) => live.get(event.call_id)?.levels(event),
   quality: (event) => live.get(event.call_id)?.quality(event.quality),
-  "provider.failed": () => readStatus().catch(() => {}),
+  "provider.failed": ({ role, failure }) => {
+    failures.set(role, failure);
+    readStatus().catch(() => {});
+  },
   "bridge.started": () => readStatus().catch(() => {}),
   "bridge.stopped": () => readStatus().catch(() => {}),
   lost: () => readCalls().catch(() => {}),
