@@ -104,7 +104,8 @@ fn a_live_call_is_listed_shown_and_hung_up() {
     assert_eq!((&status["status"], &status["host"]), (&json!("running"), &json!("127.0.0.1")), "{status}");
     assert_eq!(status["sip_port"], offhook.sip().port());
     assert_eq!((&status["active_calls"], &status["active_sessions"]), (&json!(1), &json!(1)), "{status}");
-    assert_eq!(status["providers"], json!({"stt": "echo", "llm": "echo", "tts": "echo"}));
+    let providers = ["stt", "llm", "tts"].map(|stage| status["providers"][stage].as_str());
+    assert_eq!(providers, [Some("echo"); 3], "{status}");
 
     let (_, calls) = offhook.ask("GET", CALLS);
     let listed = &calls["calls"][0];
