@@ -99,6 +99,9 @@ fn has_place<T: Copy + PartialEq>(stage: &Stage<T>, local: T, models: &Path, nee
 
 /// Loads the local voice where somebody wants it or it is there; returns what keeps it from speaking.
 fn hibari_fails(wanted: &Providers, hibari: &HibariVoice) -> Option<String> {
+    if wanted.tts.has(Tts::Echo) {
+        return Some("nobody wants hibari".to_owned());
+    }
     if wanted.tts.wants(Tts::Local) || models::status(&wanted.models).contains(&Set::Hibari) {
         hibari.load().err().map(|failure| failure.text)
     } else {

@@ -70,7 +70,8 @@ pub trait Speaker: Send + Sync {
     fn computes(&self) -> bool {
         false
     }
-    /// Runs one call's session.
+    /// Runs one call's session. Where a turn cannot be gone on with, [`feeder::Feeder::break_off`] comes first and
+    /// [`VoiceEvent::Failed`] then: another voice may stand behind this one.
     fn run(&self, io: VoiceIo);
     /// Speaks `text` whole, for the phrases that are kept: mono PCM at 8 kHz. Blocks, with deadlines of its own.
     ///
