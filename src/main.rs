@@ -2,9 +2,10 @@
 
 use offhook::config::{self, Account, Command, Config, DigestAlgorithm, LogLevel, Secret};
 use offhook::control::{Bridge, StartError, server::Server, webhooks::Webhooks};
-use offhook::engine::{Engine, certificate, clock::SystemClock, log};
+use offhook::engine::{Engine, certificate, check, clock::SystemClock, log};
 use offhook::phone::{command, demo};
 use offhook::providers::local::models;
+use offhook::time::Clock;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let cwd = std::env::current_dir().unwrap_or_default();
     match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
         Ok((config, Command::Run)) => run(config),
+        Ok((config, Command::Check { json })) => run_check(&config, json),
         Ok((config, Command::Models)) => obtain_models(&config),
         Ok((_, Command::Ha1 { user, realm })) => print_ha1(&user, &realm),
         Ok((config, Command::Call(wanted))) => call(&config, &wanted, None),
@@ -116,6 +118,22 @@ fn start_failure(error: &StartError, listen: std::net::SocketAddr) -> String {
         ),
         StartError::Other(text) => text.clone(),
     }
+}
+
+/// Says whether everything works from here; exit code 1 where something does not.
+fn run_check(config: &Config, json: bool) -> ExitCode {
+    if let Some(Err(error)) = config.sip.tls.as_ref().map(certificate::load) {
+        eprintln!("offhook: {error}");
+        return ExitCode::from(2);
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let report = check::run(config, &clock);
+    if json {
+        println!("{}", report.json());
+    } else {
+        print!("{report}");
+    }
+    if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn obtain_models(config: &Config) -> ExitCode {

@@ -29,6 +29,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("OFFHOOK_MODELS", "the folder of the local models; default: offhook in your cache folder"),
     ("OFFHOOK_CALL_PASSWORD", "the password of offhook call, for a server that asks"),
     ("OFFHOOK_API_TOKEN", "the bearer token that the control API demands"),
+    ("OFFHOOK_TOOL_SECRET", "what requests to your own [[tools]] are signed with"),
     ("OFFHOOK_LOG", "error, warn, info or debug; default info"),
     ("OFFHOOK_LOG_FORMAT", "text or json; default text"),
 ];

@@ -18,6 +18,7 @@ use crate::engine::rings::{DATAGRAM_MAX, Datagram};
 use crate::engine::streams::Streams;
 use crate::ids::CallId;
 use crate::metrics::{Board, Counter, Field, Journal};
+use crate::providers::webhook::Webhooks;
 use crate::providers::{Bell, Listener};
 use crate::sip::flow::Flow;
 use crate::sip::framing::{Frame, PONG};
@@ -145,6 +146,8 @@ pub struct Parts {
     pub cast: Cast,
     /// The kept phrases.
     pub phrases: Arc<Phrases>,
+    /// The operator's tools.
+    pub webhooks: Arc<Webhooks>,
     /// The table of calls.
     pub board: Arc<Board>,
     /// Log lines.
@@ -432,6 +435,9 @@ impl Net {
             | sip::Event::RegisterAnswered { .. } => {}
             sip::Event::TransferProgress { call, status } => {
                 self.log(Some(call), &format!("the transfer we asked for: {status}"));
+                if let Some(call) = self.calls.get(&call) {
+                    call.conductor.send(Event::Transfer(status));
+                }
             }
             sip::Event::Digit { call, digit, .. } => {
                 if let Some(call) = self.calls.get(&call) {

@@ -5,6 +5,8 @@
 mod phone;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../standin/mod.rs"]
+mod standin;
 
 mod accounts;
 mod attackers;
@@ -22,6 +24,7 @@ mod sipp;
 mod softphone;
 mod sound;
 mod srtp;
+mod tools;
 mod transfer;
 mod transports;
 

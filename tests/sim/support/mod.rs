@@ -18,6 +18,7 @@ use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Ring
 use offhook::config;
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
+use offhook::rtp::keypad::Presses;
 use offhook::rtp::latch;
 use offhook::sdp::{Agreed, Negotiation};
 use offhook::sip::flow::Flow;
@@ -592,6 +593,7 @@ impl World {
                 let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
                 self.note(format!("audio is {}, log {log}: {finding}", audio.state.name()));
             }
+            CallEvent::Pressed => self.tell(id, agent::Input::Pressed),
             CallEvent::Silent => self.hang_up(id, EndedBy::Engine, "no RTP from the peer".into()),
         }
     }
@@ -638,6 +640,11 @@ impl World {
                     line.turns.insert(record.turn, record);
                 }
                 agent::Output::Draft { turn, news } => line.drafts.push((now, turn, news)),
+                agent::Output::SendDtmf { digits } => {
+                    line.waiting.push_back(CallCommand::Press(Presses::parse(&digits).expect("keys")));
+                }
+                // There is no operator and no second telephone here: tests/interop.
+                agent::Output::RunTool { .. } | agent::Output::Transfer { .. } => {}
                 agent::Output::HangUp { reason } => self.hang_up(id, EndedBy::Agent, reason),
             }
         }
@@ -670,6 +677,7 @@ fn text_of(settings: &config::Agent, phrase: Phrase) -> &str {
         Phrase::Goodbye => &settings.goodbye,
         Phrase::Apology => &settings.apology,
         Phrase::FarewellOnFailure => &settings.farewell_on_failure,
+        Phrase::ToolFiller(tool) => &settings.tools[usize::from(tool)].filler,
     }
 }
 
