@@ -214,9 +214,9 @@ fn soon(voice: &HibariVoice) {
     let io = VoiceIo {
         call: CallId(1),
         clock: clock.clone(),
-        commands,
+        commands: commands.into(),
         listener,
-        frames,
+        frames: frames.into(),
         media: media.clone(),
         events: Events::new(clock.clone(), sender, media, |event| event),
         stop: stop.clone(),

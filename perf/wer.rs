@@ -290,7 +290,7 @@ fn call_with(ears: &Ears, wall: &Arc<Wall>, prompt: &Prompt, show: bool, latenci
     let io = EarsIo {
         call: CallId(1),
         clock: clock.clone(),
-        frames: consumer,
+        frames: consumer.into(),
         commands: crossbeam_channel::never(),
         listener,
         events: Events::new(clock, sender, other.bell(), |event| event),

@@ -105,6 +105,8 @@ pub struct Status {
 struct Lines {
     #[serde(flatten)]
     first: Providers,
+    /// Nobody, where the echo agent answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     health: Vec<Health>,
 }
 

@@ -3,7 +3,9 @@
 use crate::config::{Config, Llm, Providers, Stage, Stt, Tts};
 use crate::engine::provider_threads::Cast;
 use crate::metrics::health::Health;
+use crate::providers::line::ears::EarsLine;
 use crate::providers::line::minds::{Mind, Minds};
+use crate::providers::line::voices::VoiceLine;
 use crate::providers::local::ears::Ears;
 use crate::providers::local::models::{self, Set};
 use crate::providers::local::receptionist::Receptionist;
@@ -47,7 +49,8 @@ pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&s
         let cast = Cast { ears: Arc::new(echo_ears), mind: Arc::new(echo_mind), voice: Arc::new(echo_voice) };
         return Casting { cast, substitute: None, phrase_cache: None, health: Vec::new(), notice: notice(&notices) };
     }
-    let mut health = Vec::new();
+    let ears = EarsLine::new(ears);
+    let mut health = ears.health();
     let minds = minds(config);
     let mind: Arc<dyn Responder> = if minds.is_empty() {
         Arc::new(echo_mind)
@@ -56,18 +59,14 @@ pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&s
         health.extend(minds.health());
         Arc::new(minds)
     };
-    let substitute =
+    // Phrases are said by whoever is to be had first.
+    let local =
         (wanted.tts.first() != Some(Tts::Local) && hibari_fails.is_none()).then_some(hibari as Arc<dyn Speaker>);
-    let cast = Cast {
-        ears: first(ears).unwrap_or_else(|| Arc::new(echo_ears)),
-        mind,
-        voice: first(voices).unwrap_or_else(|| Arc::new(echo_voice)),
-    };
+    let substitute = voices.get(1).cloned().or(local);
+    let voices = VoiceLine::new(voices);
+    health.extend(voices.health());
+    let cast = Cast { ears: Arc::new(ears), mind, voice: Arc::new(voices) };
     Casting { cast, substitute, phrase_cache: phrase_cache(wanted), health, notice: notice(&notices) }
-}
-
-fn first<T>(line: Vec<T>) -> Option<T> {
-    line.into_iter().next()
 }
 
 fn notice(notices: &[String]) -> Option<String> {
@@ -100,6 +99,9 @@ fn has_place<T: Copy + PartialEq>(stage: &Stage<T>, local: T, models: &Path, nee
 
 /// Loads the local voice where somebody wants it or it is there; returns what keeps it from speaking.
 fn hibari_fails(wanted: &Providers, hibari: &HibariVoice) -> Option<String> {
+    if wanted.tts.has(Tts::Echo) {
+        return Some("nobody wants hibari".to_owned());
+    }
     if wanted.tts.wants(Tts::Local) || models::status(&wanted.models).contains(&Set::Hibari) {
         hibari.load().err().map(|failure| failure.text)
     } else {

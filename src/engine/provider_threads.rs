@@ -95,7 +95,7 @@ impl Crew {
         let ears_io = EarsIo {
             call,
             clock: clock.clone(),
-            frames,
+            frames: frames.into(),
             commands: orders,
             listener: ears_listener,
             events: Events::new(clock.clone(), events.clone(), conductor.clone(), Event::Ears),
@@ -112,9 +112,9 @@ impl Crew {
         let voice_io = VoiceIo {
             call,
             clock: clock.clone(),
-            commands: voice_orders,
+            commands: voice_orders.into(),
             listener: voice_listener,
-            frames: speech,
+            frames: speech.into(),
             media,
             events: Events::new(clock, events, conductor, Event::Voice),
             stop: stop.clone(),

@@ -7,13 +7,13 @@ use super::feeder::Feeder;
 use super::redaction::excerpt;
 use super::socket::{Incoming, Socket, SocketError, Target};
 use super::tls::Trust;
-use super::{Events, Listener, Speaker, Stop, VoiceCommand, VoiceIo};
+use super::{Events, Listener, Speaker, Stop, VoiceCommand, VoiceIo, VoiceOrders};
 use crate::agent::{Failure, FailureKind, VoiceEvent};
 use crate::audio::g711::linear_of_ulaw;
 use crate::config::Endpoint;
 use crate::ids::TurnId;
 use crate::time::{Clock, Instant};
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::TryRecvError;
 use messages::{Said, Trouble, Voice, What};
 use speech::{Late, Speech};
 use std::sync::Arc;
@@ -130,7 +130,7 @@ impl Speaker for Cartesia {
 struct Session<'a> {
     cartesia: &'a Cartesia,
     clock: Arc<dyn Clock>,
-    commands: Receiver<VoiceCommand>,
+    commands: VoiceOrders,
     listener: Listener,
     events: Events<(TurnId, VoiceEvent)>,
     stop: Stop,
@@ -350,7 +350,7 @@ impl<'a> Session<'a> {
     fn fail(&mut self, failure: Failure) {
         let Some(speech) = self.speech.take() else { return };
         self.cancel_context(&speech);
-        self.feeder.finish(self.clock.now());
+        self.feeder.break_off(self.clock.now());
         self.events.send((speech.turn, VoiceEvent::Failed(failure)));
     }
 

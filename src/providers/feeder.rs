@@ -1,5 +1,6 @@
 //! Cuts a voice's audio into frames and hands them to the media path as fast as it takes them.
 
+use super::agent_audio::{AgentAudio, Left};
 use crate::agent::VoiceEvent;
 use crate::call::{FRAME_8K, VoiceFrame};
 use crate::ids::TurnId;
@@ -13,8 +14,12 @@ const WAITING_MAX: usize = 5 * 60 * 8000;
 
 /// Holds what the ring does not take yet. Pump it at every wake-up and at least each 100 ms while [`Self::waiting`].
 pub struct Feeder {
-    frames: rtrb::Producer<VoiceFrame>,
+    frames: AgentAudio,
     media: Bell,
+    /// The turn that another voice broke off in, whose audio still waits here.
+    resumes: Option<TurnId>,
+    /// Samples of the turn that another voice made.
+    before: u64,
     turn: TurnId,
     queue: VecDeque<i16>,
     made: Instant,
@@ -29,10 +34,18 @@ pub struct Feeder {
 impl Feeder {
     /// Makes a feeder of `frames`, whose consumer is woken by `media`.
     #[must_use]
-    pub fn new(frames: rtrb::Producer<VoiceFrame>, media: Bell) -> Self {
+    pub fn new(frames: impl Into<AgentAudio>, media: Bell) -> Self {
+        let frames = frames.into();
+        if let Some(Left { turn, queue, made, fed }) = frames.take_left() {
+            let (whole, ended, pushed, dropped) = (false, false, 0, 0);
+            let resumes = Some(turn);
+            return Self { frames, media, resumes, before: fed, turn, queue, made, whole, ended, pushed, dropped };
+        }
         Self {
             frames,
             media,
+            resumes: None,
+            before: 0,
             turn: TurnId::GREETING,
             queue: VecDeque::new(),
             made: Instant::ZERO,
@@ -43,9 +56,13 @@ impl Feeder {
         }
     }
 
-    /// Begins the speech of `turn`; what waits of the turn before is dropped.
+    /// Begins the speech of `turn`, or goes on with what another voice has made of it; what waits of the turn before is dropped.
     pub fn begin(&mut self, turn: TurnId) {
+        if self.resumes.take() == Some(turn) {
+            return;
+        }
         self.queue.clear();
+        self.before = 0;
         self.turn = turn;
         self.whole = false;
         self.ended = false;
@@ -77,6 +94,17 @@ impl Feeder {
             self.made = made;
             self.pump();
         }
+    }
+
+    /// The voice cannot go on with the turn: where another stands behind it, that one does, with what waits here in front; else
+    /// the turn's speech ends here.
+    pub fn break_off(&mut self, made: Instant) {
+        if !self.frames.is_followed() {
+            return self.finish(made);
+        }
+        let (queue, fed) = (std::mem::take(&mut self.queue), self.before + self.pushed);
+        self.frames.leave(Left { turn: self.turn, queue, made: self.made, fed });
+        self.cancel();
     }
 
     /// Feeds `pcm` (mono, 8 kHz) as the whole speech of `turn`, which says `text`, and tells so.
@@ -113,7 +141,7 @@ impl Feeder {
                 *to = from;
             }
             self.ended = last;
-            moved |= self.frames.push(frame).is_ok();
+            moved |= self.frames.push(frame);
         }
         if moved {
             self.media.ring();

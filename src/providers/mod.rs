@@ -3,6 +3,8 @@
 //! A provider is a factory shared by all calls; `run` is one call's session and occupies its thread until the call ends
 //! ([`Stop`] is raised and the bell rung) or the provider is lost for good. Sessions are opened while the phone rings.
 
+pub mod agent_audio;
+pub mod caller_audio;
 pub mod cartesia;
 pub mod deepgram;
 pub mod echo;
@@ -18,10 +20,12 @@ pub mod tls;
 pub mod webhook;
 
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
-use crate::call::{EarFrame, VoiceFrame};
 use crate::ids::{CallId, TurnId};
 use crate::time::{Clock, Instant};
+use agent_audio::{AgentAudio, VoiceOrders};
+use caller_audio::CallerAudio;
 use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -66,7 +70,8 @@ pub trait Speaker: Send + Sync {
     fn computes(&self) -> bool {
         false
     }
-    /// Runs one call's session.
+    /// Runs one call's session. Where a turn cannot be gone on with, [`feeder::Feeder::break_off`] comes first and
+    /// [`VoiceEvent::Failed`] then: another voice may stand behind this one.
     fn run(&self, io: VoiceIo);
     /// Speaks `text` whole, for the phrases that are kept: mono PCM at 8 kHz. Blocks, with deadlines of its own.
     ///
@@ -82,7 +87,7 @@ pub struct EarsIo {
     /// The engine's clock.
     pub clock: Arc<dyn Clock>,
     /// 20 ms frames of caller audio, as they arrive; silence of a caller who sends nothing is filled in.
-    pub frames: rtrb::Consumer<EarFrame>,
+    pub frames: CallerAudio,
     /// What the agent orders; few, and none of them is worth waiting for.
     pub commands: Receiver<EarsCommand>,
     /// Rung when frames or commands are there and when the call ends.
@@ -144,11 +149,11 @@ pub struct VoiceIo {
     /// The engine's clock.
     pub clock: Arc<dyn Clock>,
     /// What the agent orders.
-    pub commands: Receiver<VoiceCommand>,
+    pub commands: VoiceOrders,
     /// Rung when commands are there, when the media path has made room, and when the call ends.
     pub listener: Listener,
     /// Where audio goes; see [`crate::providers::feeder::Feeder`].
-    pub frames: rtrb::Producer<VoiceFrame>,
+    pub frames: AgentAudio,
     /// Wakes the media worker after frames were put into an empty ring.
     pub media: Bell,
     /// Where events go.
@@ -170,18 +175,28 @@ pub enum VoiceCommand {
 
 /// Raised once, when the call has ended; seen by its threads at their next wake-up.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop {
+    flag: Arc<AtomicBool>,
+    /// Raised with that one, too.
+    above: Option<Arc<AtomicBool>>,
+}
 
 impl Stop {
     /// Raises it.
     pub fn raise(&self) {
-        self.0.store(true, Ordering::Release);
+        self.flag.store(true, Ordering::Release);
     }
 
     /// Whether it is raised.
     #[must_use]
     pub fn raised(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.flag.load(Ordering::Acquire) || self.above.as_ref().is_some_and(|above| above.load(Ordering::Acquire))
+    }
+
+    /// Returns a stop that is raised by itself, or with this one: for a provider that may be left before the call ends.
+    #[must_use]
+    pub fn under(&self) -> Self {
+        Self { flag: Arc::default(), above: Some(self.flag.clone()) }
     }
 }
 
@@ -217,6 +232,11 @@ impl<T> Events<T> {
                 }
             }),
         }
+    }
+
+    /// Makes a sender whose events are handed to `pass`, on the thread that sends them.
+    pub fn relay(clock: Arc<dyn Clock>, pass: impl Fn(Stamped<T>) + Send + 'static) -> Self {
+        Self { clock, send: Box::new(pass) }
     }
 
     /// Sends `event`, stamped with the present.
@@ -267,9 +287,36 @@ impl Bell {
 
 /// The other end of a [`Bell`]: a `mio::Poll` on which a session waits for the bell and for its own sockets at once.
 pub struct Listener {
+    /// There until it is dropped.
+    inner: Option<Box<Waiting>>,
+    /// Where it goes then, for who has lent it.
+    home: Option<Arc<Mutex<Option<Box<Waiting>>>>>,
+}
+
+struct Waiting {
     poll: mio::Poll,
     events: mio::Events,
     bell: Bell,
+}
+
+/// What remains of a listener that is lent.
+pub struct Loan(Arc<Mutex<Option<Box<Waiting>>>>);
+
+impl Loan {
+    /// Returns the listener, once whoever had it has dropped it.
+    #[must_use]
+    pub fn back(self) -> Option<Listener> {
+        let inner = self.0.lock().take()?;
+        Some(Listener { inner: Some(inner), home: None })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            *home.lock() = self.inner.take();
+        }
+    }
 }
 
 /// Sockets that one wait reports: all that a session has, and enough of the net thread's that its turns are long.
@@ -287,33 +334,46 @@ impl Listener {
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), BELL_TOKEN)?;
         let bell = Bell(Arc::new(BellInner { rung: AtomicBool::new(false), way: Way::Poll(waker) }));
-        Ok((bell.clone(), Self { poll, events: mio::Events::with_capacity(EVENTS_PER_WAIT), bell }))
+        let waiting = Waiting { poll, events: mio::Events::with_capacity(EVENTS_PER_WAIT), bell: bell.clone() };
+        Ok((bell, Self { inner: Some(Box::new(waiting)), home: None }))
+    }
+
+    /// Lends it to a session that ends before the one who listens does.
+    #[must_use]
+    pub fn lend(mut self) -> (Self, Loan) {
+        let home = Arc::new(Mutex::new(None));
+        (Self { inner: self.inner.take(), home: Some(home.clone()) }, Loan(home))
+    }
+
+    fn waiting(&self) -> &Waiting {
+        self.inner.as_ref().expect("only a drop takes it")
     }
 
     /// Returns a bell that this listener hears, for a session's own threads.
     #[must_use]
     pub fn bell(&self) -> Bell {
-        self.bell.clone()
+        self.waiting().bell.clone()
     }
 
     /// Where a session registers its sockets.
     #[must_use]
     pub fn registry(&self) -> &mio::Registry {
-        self.poll.registry()
+        self.waiting().poll.registry()
     }
 
     /// Waits as [`Self::wait`], and puts the tokens of the sockets that are ready into `ready`.
     pub fn wait_for(&mut self, timeout: Option<Duration>, ready: &mut Vec<mio::Token>) {
         ready.clear();
         self.wait(timeout);
-        ready.extend(self.events.iter().map(mio::event::Event::token).filter(|token| *token != BELL_TOKEN));
+        ready.extend(self.waiting().events.iter().map(mio::event::Event::token).filter(|token| *token != BELL_TOKEN));
     }
 
     /// Waits for the bell, a registered socket, or `timeout` (rounded up to a millisecond). Look at every queue and
     /// socket afterwards: what woke it is not told, and a wake-up for nothing is allowed.
     pub fn wait(&mut self, timeout: Option<Duration>) {
+        let Waiting { poll, events, bell } = &mut **self.inner.as_mut().expect("only a drop takes it");
         // An interrupted wait is a wake-up for nothing.
-        let _ = self.poll.poll(&mut self.events, timeout);
-        self.bell.0.rung.store(false, Ordering::Release);
+        let _ = poll.poll(events, timeout);
+        bell.0.rung.store(false, Ordering::Release);
     }
 }

@@ -52,7 +52,7 @@ impl Ears {
         let io = EarsIo {
             call,
             clock: clock_in,
-            frames: frames_in,
+            frames: frames_in.into(),
             commands: orders,
             listener,
             events: send,

@@ -46,7 +46,7 @@ impl Call {
         let ears_io = EarsIo {
             call,
             clock: clock.clone(),
-            frames: ear_out,
+            frames: ear_out.into(),
             commands: crossbeam_channel::never(),
             listener: l0,
             events: ears_events,
@@ -63,9 +63,9 @@ impl Call {
         let voice_io = VoiceIo {
             call,
             clock: clock.clone(),
-            commands: voice_from,
+            commands: voice_from.into(),
             listener: l2,
-            frames: voice_in,
+            frames: voice_in.into(),
             media: Bell::for_thread(std::thread::current()),
             events: voice_events,
             stop: stop.clone(),

@@ -61,8 +61,16 @@ impl Voice {
         let stop = Stop::default();
         let media = Bell::for_thread(std::thread::current());
         let (call, stopped) = (CallId(1), stop.clone());
-        let io =
-            VoiceIo { call, clock, commands: receiver, listener, frames: producer, media, events: send, stop: stopped };
+        let io = VoiceIo {
+            call,
+            clock,
+            commands: receiver.into(),
+            listener,
+            frames: producer.into(),
+            media,
+            events: send,
+            stop: stopped,
+        };
         let thread = Some(std::thread::spawn(move || cartesia.run(io)));
         let (heard, audio) = (Vec::new(), Vec::new());
         Self { plan, _server: server, commands, bell, stop, frames, events, thread, heard, audio }

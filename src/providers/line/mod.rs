@@ -1,12 +1,14 @@
 //! A stage's providers in order: the first whose circuit is closed serves, and where it fails the next takes over within the call.
 //!
 //! [`circuit`] says whether a provider is asked at all; it is shared by all calls, as is the record that `/status` shows.
-//! [`minds`] is the line of language models, with [`hedge`] for requests that are late and [`going_on`] for replies that broke off.
+//! [`ears`] is the line of recognisers, [`voices`] that of voices, [`minds`] that of language models, with [`hedge`] for requests that are late and [`going_on`] for replies that broke off.
 
 pub mod circuit;
+pub mod ears;
 pub mod going_on;
 pub mod hedge;
 pub mod minds;
+pub mod voices;
 
 use crate::agent::Failure;
 use crate::metrics::health::Health;
@@ -50,6 +52,11 @@ impl Place {
     /// It began to answer, this long after it was asked.
     pub fn began(&self, after: Duration) {
         self.health.began(after);
+        self.change(Circuit::succeed);
+    }
+
+    /// It works.
+    pub fn answered(&self) {
         self.change(Circuit::succeed);
     }
 

@@ -332,7 +332,7 @@ mod tests {
         let io = EarsIo {
             call: CallId(1),
             clock: clock.clone(),
-            frames: consumer,
+            frames: consumer.into(),
             commands: crossbeam_channel::never(),
             listener,
             events: Events::new(clock, sender, bell.clone(), |event| event),

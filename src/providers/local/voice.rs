@@ -290,7 +290,7 @@ impl Speaking {
     fn fail(&mut self, turn: TurnId, failure: Failure) {
         self.pieces.clear();
         self.closed = Some(turn);
-        self.feeder.finish(self.clock.now());
+        self.feeder.break_off(self.clock.now());
         self.events.send((turn, VoiceEvent::Failed(failure)));
     }
 }

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 /// Samples of a mark: one that begins it, and 31 bits.
 pub const MARK: usize = 32;
+/// Added to the number of a turn whose speech is a filler, and none of its own.
+pub const FILLER: u32 = 128;
 /// How loud the first sample of a mark is, and a one and a zero: far enough apart for any G.711.
 const BEGIN: i16 = 8000;
 const ONE: i16 = 4000;

@@ -1,0 +1,321 @@
+//! The line of ears: one recogniser hears the call; where it is lost, the next hears the open turn again from its beginning, and
+//! what comes after it.
+//!
+//! Threads: all of a line's recognisers run on the call's `ears` thread, one after the other, with the same ring, bell and
+//! channel. With a healthy first one nothing stands between it and the media path.
+
+use super::{Place, next_of, soonest};
+use crate::agent::{EarsEvent, Failure, FailureKind};
+use crate::metrics::health::{Health, ProviderStage};
+use crate::providers::caller_audio::CallerAudio;
+use crate::providers::{Bell, EarsIo, Events, Stamped, Stop, Transcriber};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Connections in a row that a recogniser may lose where another stands behind it. The first is made anew at once, and hears again
+/// what it missed: that is quicker than another recogniser.
+const RECONNECTS_MAX: u32 = 1;
+
+/// The line of ears; shared by all calls.
+pub struct EarsLine {
+    line: Vec<(Arc<dyn Transcriber>, Arc<Place>)>,
+}
+
+impl EarsLine {
+    /// Makes a line of at least one recogniser, first choice first.
+    #[must_use]
+    pub fn new(ears: Vec<Arc<dyn Transcriber>>) -> Self {
+        let place = |ears: &dyn Transcriber| Place::new(Arc::new(Health::new(ProviderStage::Stt, ears.name())));
+        let placed = |ears: Arc<dyn Transcriber>| (ears.clone(), Arc::new(place(&*ears)));
+        Self { line: ears.into_iter().map(placed).collect() }
+    }
+
+    /// Returns the record of each recogniser, first choice first.
+    #[must_use]
+    pub fn health(&self) -> Vec<Arc<Health>> {
+        self.line.iter().map(|(_, place)| place.health().clone()).collect()
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.line.iter().map(|(_, place)| &**place)
+    }
+}
+
+/// What is known of the caller's turn, whoever hears it.
+#[derive(Debug, Default)]
+struct Heard {
+    turn_open: bool,
+    /// The text of an eager end that is neither resumed nor followed by the end.
+    eager: Option<String>,
+    /// Connections that the present recogniser has lost in a row.
+    reconnects: u32,
+    /// Why the present recogniser was lost.
+    lost: Option<Failure>,
+}
+
+impl Heard {
+    /// Returns why `event` means that the recogniser is lost; sooner where another stands `behind` it.
+    fn lost_by<'a>(&self, event: &'a EarsEvent, behind: bool) -> Option<&'a Failure> {
+        match event {
+            EarsEvent::Failed(failure) => Some(failure),
+            EarsEvent::Reconnecting(failure) if behind && self.reconnects >= RECONNECTS_MAX => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Another recogniser begins; returns why the one before it was lost, and the eager end that it leaves open.
+    fn begin_again(&mut self) -> (Option<Failure>, Option<String>) {
+        self.reconnects = 0;
+        (self.lost.take(), self.eager.take())
+    }
+
+    /// Takes an event; returns what the agent is told: a turn that another recogniser had begun goes on.
+    fn event(&mut self, event: EarsEvent) -> EarsEvent {
+        match &event {
+            EarsEvent::Connected => self.reconnects = 0,
+            EarsEvent::Reconnecting(_) => self.reconnects += 1,
+            EarsEvent::StartOfTurn { .. } if self.turn_open => {
+                let EarsEvent::StartOfTurn { transcript } = event else { return event };
+                return EarsEvent::Update { transcript };
+            }
+            EarsEvent::StartOfTurn { .. } => self.turn_open = true,
+            EarsEvent::EagerEndOfTurn { transcript } => self.eager = Some(transcript.clone()),
+            EarsEvent::TurnResumed { .. } => self.eager = None,
+            EarsEvent::EndOfTurn { .. } => (self.turn_open, self.eager) = (false, None),
+            EarsEvent::Update { .. } | EarsEvent::Failed(_) => {}
+        }
+        event
+    }
+}
+
+impl Transcriber for EarsLine {
+    fn name(&self) -> &'static str {
+        self.line.first().map_or("", |(ears, _)| ears.name())
+    }
+
+    fn computes(&self) -> bool {
+        self.line.first().is_some_and(|(ears, _)| ears.computes())
+    }
+
+    fn learn(&self, kept: bool) {
+        self.line.iter().for_each(|(ears, _)| ears.learn(kept));
+    }
+
+    fn run(&self, io: EarsIo) {
+        let EarsIo { call, clock, frames, commands, mut listener, events, stop } = io;
+        let mut frames = Some(if self.line.len() > 1 { frames.kept() } else { frames });
+        let events = Arc::new(Mutex::new(events));
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let mut tried = vec![false; self.line.len()];
+        while !stop.raised() {
+            let is_tried = |place: usize| tried.get(place).copied().unwrap_or(true);
+            let stands_in = tried.contains(&true);
+            let next = next_of(self.places(), is_tried, clock.now());
+            let Some(n) = next.or_else(|| (!stands_in).then(|| soonest(self.places()))) else { return };
+            let (Some((ears, place)), Some(tried_it)) = (self.line.get(n), tried.get_mut(n)) else { return };
+            *tried_it = true;
+            place.health().asked(stands_in);
+            let Some(audio) = frames.as_ref().and_then(CallerAudio::again).or_else(|| frames.take()) else { return };
+            let (lent, loan) = listener.lend();
+            let relay = Relay {
+                events: events.clone(),
+                heard: heard.clone(),
+                audio: audio.again(),
+                place: place.clone(),
+                over: stop.under(),
+                bell: lent.bell(),
+                behind: tried.contains(&false),
+            };
+            let (over, behind) = (relay.over.clone(), relay.behind);
+            let relay = Events::relay(clock.clone(), move |stamped| relay.pass(stamped));
+            let (clock, commands) = (clock.clone(), commands.clone());
+            ears.run(EarsIo {
+                call,
+                clock: clock.clone(),
+                frames: audio,
+                commands,
+                listener: lent,
+                events: relay,
+                stop: over,
+            });
+            let (lost, eager) = heard.lock().begin_again();
+            let Some(failure) = lost else { return };
+            place.failed(&failure, failure.kind == FailureKind::Refused, clock.now());
+            let back = loan.back().filter(|_| behind);
+            let Some(back) = back else { return };
+            listener = back;
+            // A probable end that nobody will confirm is none.
+            if let Some(transcript) = eager {
+                events.lock().send(EarsEvent::TurnResumed { transcript });
+            }
+            if let Some(frames) = &frames {
+                frames.rewind();
+            }
+        }
+    }
+}
+
+/// What a recogniser's events go through.
+struct Relay {
+    events: Arc<Mutex<Events<EarsEvent>>>,
+    heard: Arc<Mutex<Heard>>,
+    audio: Option<CallerAudio>,
+    place: Arc<Place>,
+    /// Ends the recogniser's session, and wakes it.
+    over: Stop,
+    bell: Bell,
+    /// Whether another stands behind it.
+    behind: bool,
+}
+
+impl Relay {
+    fn pass(&self, Stamped { at, event }: Stamped<EarsEvent>) {
+        let mut heard = self.heard.lock();
+        if let Some(failure) = heard.lost_by(&event, self.behind) {
+            heard.lost = Some(failure.clone());
+            self.over.raise();
+            self.bell.ring();
+            if self.behind {
+                return;
+            }
+        }
+        let event = heard.event(event);
+        drop(heard);
+        match (&event, &self.audio) {
+            (EarsEvent::Connected, _) => self.place.answered(),
+            (EarsEvent::StartOfTurn { .. }, Some(audio)) => audio.turn_began(),
+            (EarsEvent::EndOfTurn { .. }, Some(audio)) => audio.turn_ended(),
+            _ => {}
+        }
+        self.events.lock().send_at(at, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::SpeechMark;
+    use crate::call::{EarFrame, FRAME_8K, FRAME_16K};
+    use crate::ids::CallId;
+    use crate::providers::Listener;
+    use crate::time::{Clock, Instant};
+    use crossbeam_channel::{Receiver, bounded};
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Instant {
+            Instant::ZERO
+        }
+    }
+
+    /// Hears `frames` frames, or all, says `says`, and stays until it is stopped where nothing of that is a failure.
+    struct Fake {
+        name: &'static str,
+        frames: usize,
+        says: Vec<EarsEvent>,
+        heard: Mutex<Vec<i16>>,
+    }
+
+    fn fake(name: &'static str, frames: usize, says: &[EarsEvent]) -> Arc<Fake> {
+        Arc::new(Fake { name, frames, says: says.to_vec(), heard: Mutex::default() })
+    }
+
+    impl Transcriber for Fake {
+        fn name(&self) -> &'static str {
+            self.name
+        }
+
+        fn run(&self, mut io: EarsIo) {
+            let (mut heard, mut says) = (0, self.says.iter());
+            for event in says.by_ref().take(2) {
+                io.events.send(event.clone());
+            }
+            while heard < self.frames
+                && let Ok(frame) = io.frames.pop()
+            {
+                self.heard.lock().push(frame.pcm[0]);
+                heard += 1;
+            }
+            for event in says {
+                io.events.send(event.clone());
+                if io.stop.raised() || matches!(event, EarsEvent::Failed(_)) {
+                    return;
+                }
+            }
+            assert!(self.name != "lost", "the one that is lost is left");
+        }
+    }
+
+    fn dropped() -> Failure {
+        Failure { kind: FailureKind::Dropped, text: "gone".into() }
+    }
+
+    fn text(text: &str) -> String {
+        text.to_owned()
+    }
+
+    /// Runs a call of 100 frames; returns what the agent is told, and the line.
+    fn run(line: &[Arc<Fake>]) -> (Vec<EarsEvent>, EarsLine) {
+        let line = EarsLine::new(line.iter().map(|fake| fake.clone() as Arc<dyn Transcriber>).collect());
+        let (mut ring, frames) = rtrb::RingBuffer::new(200);
+        for n in 0..100 {
+            let (pcm, ulaw, arrived) = ([n; FRAME_16K], [0; FRAME_8K], Instant::ZERO);
+            assert!(ring.push(EarFrame { pcm, ulaw, arrived, speech: true, concealed: false }).is_ok());
+        }
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let (bell, listener) = Listener::new().expect("a poll");
+        let (send, events): (_, Receiver<EarsEvent>) = bounded(64);
+        let events_to = Events::new(clock.clone(), send, bell, |stamped: Stamped<EarsEvent>| stamped.event);
+        let (_orders, commands) = bounded(1);
+        let (call, stop) = (CallId(1), Stop::default());
+        line.run(EarsIo { call, clock, frames: frames.into(), commands, listener, events: events_to, stop });
+        (events.try_iter().collect(), line)
+    }
+
+    #[test]
+    fn the_next_hears_the_open_turn_again_and_the_agent_one_turn() {
+        let start = EarsEvent::StartOfTurn { transcript: text("I") };
+        let eager = EarsEvent::EagerEndOfTurn { transcript: text("I would") };
+        let first =
+            fake("lost", 60, &[EarsEvent::Connected, start.clone(), eager.clone(), EarsEvent::Failed(dropped())]);
+        let end = EarsEvent::EndOfTurn { transcript: text("I would like it"), speech: SpeechMark::default() };
+        let again = EarsEvent::StartOfTurn { transcript: text("I would") };
+        let second = fake("next", 1000, &[EarsEvent::Connected, again, end.clone()]);
+        let (told, line) = run(&[first.clone(), second.clone()]);
+        assert_eq!(*second.heard.lock(), (0..100).collect::<Vec<_>>(), "no frame of the turn is lost");
+        let resumed = EarsEvent::TurnResumed { transcript: text("I would") };
+        let update = EarsEvent::Update { transcript: text("I would") };
+        assert_eq!(told, [EarsEvent::Connected, start, eager, resumed, EarsEvent::Connected, update, end]);
+        let health: Vec<_> = line.health().iter().map(|health| health.view(Instant::ZERO)).collect();
+        assert_eq!((health[0].counts.failed, health[1].counts.stood_in), (1, 1));
+    }
+
+    #[test]
+    fn what_a_turn_that_ended_had_is_not_heard_again() {
+        let start = EarsEvent::StartOfTurn { transcript: text("Yes") };
+        let end = EarsEvent::EndOfTurn { transcript: text("Yes"), speech: SpeechMark::default() };
+        let first = fake("lost", 60, &[EarsEvent::Connected, start, end, EarsEvent::Failed(dropped())]);
+        let second = fake("next", 1000, &[EarsEvent::Connected]);
+        run(&[first, second.clone()]);
+        assert_eq!(*second.heard.lock(), (60..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_second_lost_connection_in_a_row_is_one_too_many() {
+        let lost = || EarsEvent::Reconnecting(dropped());
+        let first = fake("lost", 10, &[EarsEvent::Connected, lost(), lost(), EarsEvent::Connected]);
+        let second = fake("next", 1000, &[EarsEvent::Connected]);
+        let (told, _) = run(&[first, second]);
+        assert_eq!(told, [EarsEvent::Connected, lost(), EarsEvent::Connected]);
+    }
+
+    #[test]
+    fn the_last_one_may_try_for_as_long_as_it_likes_and_its_loss_is_told() {
+        let lost = || EarsEvent::Reconnecting(dropped());
+        let only = fake("only", 10, &[lost(), lost(), lost(), EarsEvent::Failed(dropped())]);
+        let (told, line) = run(&[only]);
+        assert_eq!(told, [lost(), lost(), lost(), EarsEvent::Failed(dropped())]);
+        assert_eq!(line.health()[0].view(Instant::ZERO).last_error.as_deref(), Some("gone"));
+    }
+}
