@@ -1,4 +1,13 @@
-//! A model's text, as it streams in, as words that a voice can say: no markdown, emoji, addresses, code or thoughts.
+//! A model's text, as it streams in, as words that a voice can say: no markdown, emoji, code or thoughts.
+//!
+//! What comes out is kept in the history. A voice reads it by [`normalize`], which brings figures and signs into words.
+
+mod codes;
+mod figures;
+mod moments;
+pub mod normalize;
+pub mod numbers;
+mod signs;
 
 /// One piece of speakable text.
 #[derive(Clone, Debug, PartialEq, Eq)]

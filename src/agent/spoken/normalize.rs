@@ -1,8 +1,7 @@
 //! Written text into words to say: numbers, times, money, telephone numbers, dates, abbreviations, addresses of all kinds.
 
-use super::figures::{
-    code, decade, letters_with_digits, money, percent, plain_number, spoken_range, telephone, with_unit,
-};
+use super::codes::{code, letters_with_digits, telephone};
+use super::figures::{decade, money, percent, plain_number, spoken_range, with_unit};
 use super::moments::{iso_date, ordinal_number, slashed, time_of_day};
 use super::signs::{abbreviation, address, dot_belongs_to_it, email, ends_sentence, joined_by_slash, symbol};
 
