@@ -63,7 +63,9 @@ pub(super) fn code(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
     }
     let announced = figures.len() >= 3
         && (sign || BEFORE_A_CODE.contains(&around.before.trim_start_matches('#').to_ascii_lowercase().as_str()));
-    if !(announced || figures.len() >= 5 || (figures.len() >= 2 && figures.starts_with('0'))) {
+    // Thousands without a comma are a quantity all the same.
+    let long = figures.len() >= 5 && !figures.ends_with("000");
+    if !(announced || long || (figures.len() >= 2 && figures.starts_with('0'))) {
         return sign.then(|| {
             let mut out = words(&["number"]);
             out.extend(say(|list| {
@@ -102,7 +104,7 @@ pub(super) fn letters_with_digits(core: &str, _: &Around<'_>) -> Option<Vec<Word
         let end = rest.find(|c: char| !same(c)).unwrap_or(rest.len());
         let (part, tail) = rest.split_at(end);
         rest = tail;
-        if part == "-" {
+        if part.starts_with('-') {
         } else if all_digits(part) && part.len() <= 2 && !part.starts_with('0') {
             out.extend(say(|list| numbers::cardinal(part.parse().unwrap_or(0), list)));
         } else if all_digits(part) {
@@ -124,4 +126,30 @@ fn split_at_each<'a>(mut text: &'a str, lengths: &[usize]) -> Vec<&'a str> {
         text = rest;
     }
     out
+}
+
+/// "v2.0.1", "192.168.1.1", and whatever else has a figure in it: runs of letters, figures, and dots.
+pub(super) fn sign_by_sign(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
+    if !core.contains(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let mut out = Vec::new();
+    let kind = |c: char| if c.is_ascii_digit() { 0 } else { 1 + u8::from(!c.is_alphabetic() && c != '\'') };
+    let mut rest = core;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c| kind(c) != kind(first)).unwrap_or(rest.len());
+        let (part, tail) = rest.split_at(end);
+        rest = tail;
+        match kind(first) {
+            0 if part.len() <= 2 && !part.starts_with('0') => {
+                out.extend(say(|list| numbers::cardinal(part.parse().unwrap_or(0), list)));
+            }
+            0 => out.extend(say(|list| numbers::digits(part, list))),
+            1 => out.push(Word::Plain(part.to_owned())),
+            _ if part == "." && !rest.is_empty() => out.extend(words(&["dot"])),
+            _ if part.contains([',', ';', ':']) && !rest.is_empty() => out.push(Word::Pause),
+            _ => {}
+        }
+    }
+    Some(out)
 }
