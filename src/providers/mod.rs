@@ -12,6 +12,7 @@ pub mod local;
 mod redaction;
 pub mod scripted;
 pub mod socket;
+mod streamed;
 pub mod tls;
 
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
