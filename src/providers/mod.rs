@@ -3,9 +3,11 @@
 //! A provider is a factory shared by all calls; `run` is one call's session and occupies its thread until the call ends
 //! ([`Stop`] is raised and the bell rung) or the provider is lost for good. Sessions are opened while the phone rings.
 
+pub mod aura;
 pub mod cartesia;
 pub mod deepgram;
 pub mod echo;
+pub mod elevenlabs;
 pub mod feeder;
 pub mod groq;
 pub mod local;

@@ -74,6 +74,11 @@ pub(super) trait Wire {
     fn cancel(&mut self, context: &str, out: &mut Vec<String>);
     /// Reads a message; what cannot be understood says nothing.
     fn read(&mut self, message: &Incoming) -> Vec<Said>;
+    /// Whether the next turn had better use another connection.
+    fn is_worn(&mut self, now: Instant) -> bool {
+        let _ = now;
+        false
+    }
 }
 
 /// What a message says, and the context that it is about; an error may be about none.
@@ -212,15 +217,19 @@ impl<'a> Session<'a> {
     fn do_work(&mut self) {
         self.feeder.pump();
         self.handle_timeout();
-        let now = self.clock.now();
-        let owed = self.speech.as_ref().is_some_and(|speech| !speech.is_complete());
-        if let Err(error) = self.lines.tend(self.vendor, &self.listener, (owed, self.speech.is_some()), now) {
-            self.fail(error.failure(self.vendor.account().firm));
-        }
+        self.tend();
         self.receive();
         self.send();
         self.tell();
         self.complete();
+    }
+
+    fn tend(&mut self) {
+        let owed = self.speech.as_ref().is_some_and(|speech| !speech.is_complete());
+        let busy = self.speech.is_some();
+        if let Err(error) = self.lines.tend(self.vendor, &self.listener, (owed, busy), self.clock.now()) {
+            self.fail(error.failure(self.vendor.account().firm));
+        }
     }
 
     fn receive(&mut self) {
@@ -243,6 +252,7 @@ impl<'a> Session<'a> {
                 // It has won after all.
                 What::Audio(bytes) if !bytes.is_empty() => {
                     let loser = speech.adopt_rival();
+                    self.lines.prefer(token);
                     self.cancel(loser);
                 }
                 What::Error(_) | What::Done => return speech.forget_rival(),
@@ -302,8 +312,9 @@ impl<'a> Session<'a> {
         if !lost_speech && !active {
             return;
         }
-        let wait_too_long = matches!(failure.kind, FailureKind::RateLimited { retry_after: Some(after) } if after > RETRY_AFTER_MAX);
-        let hopeless = (!error.is_transient() || wait_too_long) && self.lines.ready().is_none();
+        let wait_too_long =
+            matches!(failure.kind, FailureKind::RateLimited { retry_after: Some(after) } if after > RETRY_AFTER_MAX);
+        let hopeless = (!error.is_transient() || wait_too_long) && self.lines.ready(now).is_none();
         if hopeless && !(speech.is_complete()) {
             return self.fail(failure);
         }
@@ -319,7 +330,7 @@ impl<'a> Session<'a> {
         let Some(speech) = &mut self.speech else { return };
         let line = match speech.line() {
             Some(token) => self.lines.get(token).filter(|line| line.is_open()),
-            None => self.lines.ready(),
+            None => self.lines.ready(now),
         };
         let Some(line) = line else { return };
         let token = line.token;
@@ -370,6 +381,8 @@ impl<'a> Session<'a> {
         self.cancel(speech.rival());
         self.feeder.finish(now);
         self.events.send_at(now, (speech.turn, VoiceEvent::Done { length: speech.length() }));
+        // Between turns is when a connection is replaced.
+        self.tend();
     }
 
     /// Gives up the turn's speech; what was made of it ends where it ends.

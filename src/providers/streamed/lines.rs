@@ -96,7 +96,11 @@ impl Lines {
         if self.spare.as_ref().is_some_and(|spare| spare.idle(now) >= spare_age_max(idle_max)) {
             self.close_spare(now);
         }
-        if !busy && self.active.as_ref().is_some_and(|active| active.is_open() && active.idle(now) >= idle_max) {
+        if self.spare.as_mut().is_some_and(|spare| spare.wire.is_worn(now)) {
+            self.close_spare(now);
+        }
+        let old = |line: &mut Line| line.is_open() && (line.idle(now) >= idle_max || line.wire.is_worn(now));
+        if !busy && self.active.as_mut().is_some_and(old) {
             close(self.active.take());
             self.retry_at = Some(now);
         }
@@ -144,8 +148,9 @@ impl Lines {
     }
 
     /// Returns a connection that messages can be sent over.
-    pub(super) fn ready(&mut self) -> Option<&mut Line> {
-        if !self.active.as_ref().is_some_and(Line::is_open) && self.spare.as_ref().is_some_and(Line::is_open) {
+    pub(super) fn ready(&mut self, now: Instant) -> Option<&mut Line> {
+        let good = |line: &mut Line| line.is_open() && !line.wire.is_worn(now);
+        if !self.active.as_mut().is_some_and(good) && self.spare.as_ref().is_some_and(Line::is_open) {
             std::mem::swap(&mut self.active, &mut self.spare);
         }
         self.active.as_mut().filter(|active| active.is_open())
@@ -165,6 +170,13 @@ impl Lines {
             std::mem::swap(&mut self.active, &mut self.spare);
         }
         self.active.as_ref().is_some_and(Line::is_open)
+    }
+
+    /// Makes the connection `token` the one in use.
+    pub(super) fn prefer(&mut self, token: mio::Token) {
+        if self.spare.as_ref().is_some_and(|spare| spare.token == token) {
+            std::mem::swap(&mut self.active, &mut self.spare);
+        }
     }
 
     /// Gives up the connection `token`, which is stuck.
@@ -222,7 +234,8 @@ impl Lines {
         let transient = error.is_transient();
         let idle = matches!(error, SocketError::Closed { code: 1000, .. });
         if spare {
-            let wait = if idle { Duration::ZERO } else { SPARE_BACKOFF[self.spare_failures.min(SPARE_BACKOFF.len() - 1)] };
+            let wait =
+                if idle { Duration::ZERO } else { SPARE_BACKOFF[self.spare_failures.min(SPARE_BACKOFF.len() - 1)] };
             self.spare_failures += usize::from(!idle);
             self.spare_at = transient.then_some(now + wait);
             return News::Lost(token, error, false);

@@ -25,14 +25,13 @@ pub(in crate::providers) fn render(vendor: &dyn Vendor, text: &str) -> Result<Ve
     let start = account.clock.now();
     let mut lines = Lines::new(false, start);
     let words: Vec<String> = aloud(text).into_iter().map(|said| said.spoken).collect();
-    let speak =
-        Speak { context: "phrase".into(), transcript: words.join(" "), more: false, first: true, clause: None };
+    let speak = Speak { context: "phrase".into(), transcript: words.join(" "), more: false, first: true, clause: None };
     let (mut pcm, mut step, mut sent, mut out) = (Vec::new(), start, false, Vec::new());
     loop {
         let now = account.clock.now();
         lines.tend(vendor, &listener, (true, true), now).map_err(|error| error.failure(account.firm))?;
         let news = lines.poll(&listener, &*account.clock);
-        if let Some(line) = lines.ready().filter(|_| !sent) {
+        if let Some(line) = lines.ready(now).filter(|_| !sent) {
             (sent, step) = (true, now);
             line.wire.speak(&speak, now, &mut out);
             line.send(&mut out, now).map_err(|error| error.failure(account.firm))?;

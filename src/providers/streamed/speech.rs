@@ -511,8 +511,7 @@ mod tests {
     }
 
     fn hear(speech: &mut Speech, words: &[(&str, u64)], samples: usize) {
-        let words: Vec<_> =
-            words.iter().map(|(word, end)| ((*word).to_owned(), Duration::from_millis(*end))).collect();
+        let words: Vec<_> = words.iter().map(|(word, end)| ((*word).to_owned(), Duration::from_millis(*end))).collect();
         speech.handle_words(&words, false, at(100));
         speech.handle_audio(samples, at(100));
     }
@@ -676,8 +675,9 @@ mod tests {
             let (mut speech, _, mut contexts) = speech(&["One two."], false);
             speech.hedge(at(500));
             speech.add(1, "Three.", true, at(510));
-            let again: Vec<_> =
-                std::iter::from_fn(|| speech.next_message(&mut contexts, Token(2), at(520))).map(|s| s.transcript).collect();
+            let again: Vec<_> = std::iter::from_fn(|| speech.next_message(&mut contexts, Token(2), at(520)))
+                .map(|s| s.transcript)
+                .collect();
             assert_eq!(again, ["One two. ", "Three."]);
             if quicker == "t4-1" {
                 assert!(speech.is_rival("t4-1"));
