@@ -138,7 +138,7 @@ impl Options {
 fn prompts(options: &Options) -> Vec<Prompt> {
     let mut text = String::new();
     let file = std::fs::File::open(&options.texts).expect("the texts of the prompts; see --texts");
-    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("gzipped text; see --texts");
     let prompt = |line: &str| {
         let (name, text) = line.split_once(':')?;
         let name = name.trim().trim_end_matches(".wav");
@@ -148,7 +148,10 @@ fn prompts(options: &Options) -> Vec<Prompt> {
         }
         let mut wav = hound::WavReader::open(options.sounds.join(format!("{name}.wav"))).ok()?;
         let gain = 10_f32.powf(options.level_db / 20.0);
-        let pcm: Vec<i16> = wav.samples::<i16>().map(|sample| (f32::from(sample.unwrap()) * gain) as i16).collect();
+        let pcm: Vec<i16> = wav
+            .samples::<i16>()
+            .map(|sample| (f32::from(sample.expect("16-bit samples; see --sounds")) * gain) as i16)
+            .collect();
         let words = normalised(text);
         let fits = words.len() >= WORDS_MIN && pcm.len() <= SECONDS_MAX * 8000;
         fits.then(|| Prompt { name: name.to_owned(), words, pcm })
@@ -181,8 +184,8 @@ fn frames(prompt: &Prompt) -> Vec<EarFrame> {
 }
 
 fn offline(options: &Options, prompts: &[Prompt]) {
-    let model = Moonshine::load(&options.models().join("moonshine-tiny-en")).unwrap();
-    let judge = SmartTurn::load(&options.models().join("turn")).unwrap();
+    let model = Moonshine::load(&options.models().join("moonshine-tiny-en")).expect("Moonshine; see --models");
+    let judge = SmartTurn::load(&options.models().join("turn")).expect("smart-turn; see --models");
     let pool = one_thread();
     let (mut score, mut whole, mut cut, mut judging) = (Score::default(), Vec::new(), Vec::new(), Duration::ZERO);
     let (mut audio_s, mut decode) = (0.0, Duration::ZERO);
@@ -288,6 +291,7 @@ fn call_with(ears: &Ears, wall: &Arc<Wall>, prompt: &Prompt, show: bool, latenci
         call: CallId(1),
         clock: clock.clone(),
         frames: consumer,
+        commands: crossbeam_channel::never(),
         listener,
         events: Events::new(clock, sender, other.bell(), |event| event),
         stop: stop.clone(),

@@ -37,7 +37,7 @@ impl Caller {
 impl Agent {
     pub(super) fn ears(&mut self, event: EarsEvent, now: Instant) {
         match event {
-            EarsEvent::Connected => {}
+            EarsEvent::Connected | EarsEvent::Reconnecting(_) => {}
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);

@@ -27,6 +27,8 @@ pub enum EarsEvent {
     TurnResumed { transcript: String },
     /// The turn has ended; may come without a `StartOfTurn`, and may be empty.
     EndOfTurn { transcript: String, speech: SpeechMark },
+    /// It is not heard for a moment, and another connection is made: what was said meanwhile is understood later.
+    Reconnecting(Failure),
     /// It is gone for good: its own retries are used up, or would be of no use.
     Failed(Failure),
 }

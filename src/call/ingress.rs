@@ -65,6 +65,14 @@ impl Ingress {
         }
     }
 
+    /// The peer's SIP comes from `from`; what is agreed upon next is seen in that light.
+    ///
+    /// # Real-time
+    /// Constant.
+    pub fn set_signalling(&mut self, from: IpAddr) {
+        self.signalling = from;
+    }
+
     /// Takes what a re-offer agreed upon. The latch is armed again only where the peer's address changed. While the peer holds,
     /// the recogniser gets silence: music on hold is not the caller.
     ///
@@ -513,6 +521,28 @@ mod tests {
         }
         assert_eq!(line.got.len(), 500);
         assert_eq!(line.ingress.stats().packets_lost, 0);
+    }
+
+    #[test]
+    fn media_of_another_peer_are_taken_once_its_signalling_is_known() {
+        let other: SocketAddr = "192.0.2.77:4000".parse().expect("an address");
+        for told in [false, true] {
+            let mut line = Line::new();
+            line.packet(&nth(0, 20));
+            if told {
+                line.ingress.set_signalling(other.ip());
+            }
+            // A telephone behind a NAT names an address that nobody else can reach.
+            let remote = RemoteAddress::Known("10.9.9.9:4000".parse().expect("an address"));
+            line.ingress.set_agreed(&Agreed { remote, ..agreed() }, Instant::ZERO);
+            let received = |line: &Line| line.got.iter().filter(|frame| !frame.concealed).count();
+            let before = received(&line);
+            for n in 1..20 {
+                line.pass(n * 20);
+                line.datagram(&other.to_string(), &Rtp { ssrc: 8, ..nth(n, 20) }.bytes());
+            }
+            assert_eq!(received(&line) > before, told);
+        }
     }
 
     #[test]

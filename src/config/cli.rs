@@ -86,7 +86,8 @@ fn after_help() -> String {
     text.push_str(
         "\nA setting is taken from the first place that has it: command line, environment, .env, offhook.toml, default.\n\
          ws:// and http:// addresses are allowed to this machine only. offhook.toml holds [agent], [[answers]], [sip],\n\
-         [media], [control] and [providers]; keys and tokens are read from the environment or .env only;\n\
+         [media], [control], [providers], and who serves each stage, those who take over after it: `use = [\"groq\", \"local\"]`\n\
+         in [stt], [llm], [tts]; keys and tokens are read from the environment or .env only;\n\
          [[sip.accounts]] holds user and password, or the hashes that `offhook ha1 USER` prints.\n\
          A wrong setting is told in one line on stderr, with exit code 2.",
     );

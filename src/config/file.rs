@@ -29,6 +29,23 @@ pub struct File {
     media: Media,
     control: Control,
     providers: Providers,
+    stt: Stage,
+    llm: Thinking,
+    tts: Stage,
+}
+
+/// Who serves a stage, first choice first.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Stage {
+    r#use: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Thinking {
+    r#use: Option<Vec<String>>,
+    hedge_max: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -111,9 +128,6 @@ struct Control {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Providers {
-    stt: Option<String>,
-    llm: Option<String>,
-    tts: Option<String>,
     stt_format: Option<String>,
     models: Option<String>,
     deepgram: Endpoint,
@@ -263,16 +277,32 @@ impl File {
         given("providers.cartesia.voice", self.providers.cartesia.voice.as_ref())
     }
 
-    /// Returns one of `stt`, `llm`, `tts` and `stt_format`.
-    pub fn stage(&self, key: &str) -> Option<Given> {
-        let providers = &self.providers;
-        let value = match key {
-            "stt" => &providers.stt,
-            "llm" => &providers.llm,
-            "tts" => &providers.tts,
-            _ => &providers.stt_format,
+    pub fn stt_format(&self) -> Option<Given> {
+        given("providers.stt_format", self.providers.stt_format.as_ref())
+    }
+
+    /// Returns whom `use` of the stage `stt`, `llm` or `tts` names, as somebody wrote it.
+    pub fn stage_use(&self, stage: &str) -> Result<Option<Vec<Given>>, Error> {
+        let listed = match stage {
+            "stt" => &self.stt.r#use,
+            "llm" => &self.llm.r#use,
+            _ => &self.tts.r#use,
         };
-        given(&format!("providers.{key}"), value.as_ref())
+        let key = format!("{stage}.use");
+        match listed {
+            Some(names) if names.is_empty() => {
+                Err(Error(format!("{key} in offhook.toml: it is empty, and names who serves the stage")))
+            }
+            Some(names) => Ok(Some(names.iter().map(|name| in_file(&key, name)).collect())),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns `llm.hedge_max`, or `usual`.
+    pub fn hedge_max(&self, usual: f64) -> Result<f64, Error> {
+        let mut hedge_max = usual;
+        share("llm.hedge_max", self.llm.hedge_max, &mut hedge_max)?;
+        Ok(hedge_max)
     }
 
     /// Returns the address of the provider whose variables begin with `prefix`.

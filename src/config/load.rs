@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::file::{self, File};
 use super::given::{Given, Scheme};
-use super::{Command, Config, Endpoint, Error, Llm, LogLevel, OPENAI_BASE_URL, Stt, SttFormat, Tts, accounts, cli};
+use super::{Command, Config, Endpoint, Error, LogLevel, SttFormat, accounts, cli, stages};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -76,7 +76,7 @@ impl Config {
         if let Some(voice) = env.get("CARTESIA_VOICE").or(file.cartesia_voice()) {
             p.cartesia_voice = voice.word()?;
         }
-        if let Some(format) = env.get("OFFHOOK_STT_FORMAT").or(file.stage("stt_format")) {
+        if let Some(format) = env.get("OFFHOOK_STT_FORMAT").or(file.stt_format()) {
             p.stt_format = format.choice(STT_FORMATS)?;
         }
         if let Some(models) = env.get("OFFHOOK_MODELS").or(file.models()) {
@@ -85,22 +85,10 @@ impl Config {
             p.models = cwd.join(&p.models);
         }
 
-        let stt = env.get("OFFHOOK_STT").or(file.stage("stt"));
-        p.stt = stage(stt.as_ref(), STTS, Stt::Deepgram, &p.deepgram, "DEEPGRAM_API_KEY", Stt::Local)?;
-        let tts = env.get("OFFHOOK_TTS").or(file.stage("tts"));
-        p.tts = stage(tts.as_ref(), TTSS, Tts::Cartesia, &p.cartesia, "CARTESIA_API_KEY", Tts::Local)?;
-        let llm = env.get("OFFHOOK_LLM").or(file.stage("llm"));
-        p.llm = stage(llm.as_ref(), LLMS, Llm::Groq, &p.groq, "GROQ_API_KEY", Llm::Local)?;
-        if p.llm == Llm::OpenAi {
-            let missing =
-                |what: &str, why: &str| Err(Error(format!("{what}: not set, and OFFHOOK_LLM is openai; {why}")));
-            if p.openai.model.is_empty() {
-                return missing("OPENAI_MODEL", "set it to the name of a model that the server has");
-            }
-            if p.openai.base_url == OPENAI_BASE_URL && p.openai.key.is_empty() {
-                return missing("OPENAI_API_KEY", "set it, or set OPENAI_BASE_URL to a server that wants no key");
-            }
-        }
+        p.hedge_max = file.hedge_max(p.hedge_max)?;
+        p.stt = stages::read(env, file, p)?;
+        p.llm = stages::read(env, file, p)?;
+        p.tts = stages::read(env, file, p)?;
         Ok(())
     }
 }
@@ -121,36 +109,13 @@ impl Endpoint {
     }
 }
 
-/// Chooses a stage's provider: the one that is asked for; or else the one in the cloud where its key is there; or else `local`.
-fn stage<T: Copy + PartialEq>(
-    asked: Option<&Given>,
-    choices: &[(&str, T)],
-    cloud: T,
-    endpoint: &Endpoint,
-    key: &str,
-    local: T,
-) -> Result<T, Error> {
-    let has_key = !endpoint.key.is_empty();
-    let Some(asked) = asked else { return Ok(if has_key { cloud } else { local }) };
-    let choice = asked.choice(choices)?;
-    if choice == cloud && !has_key {
-        let (name, value) = (&asked.name, &asked.value);
-        return Err(Error(format!("{key}: not set, and {name} is {value}; set it, or set {name} to local")));
-    }
-    Ok(choice)
-}
-
-const STTS: &[(&str, Stt)] = &[("deepgram", Stt::Deepgram), ("local", Stt::Local), ("echo", Stt::Echo)];
-const LLMS: &[(&str, Llm)] =
-    &[("groq", Llm::Groq), ("openai", Llm::OpenAi), ("local", Llm::Local), ("echo", Llm::Echo)];
-const TTSS: &[(&str, Tts)] = &[("cartesia", Tts::Cartesia), ("local", Tts::Local), ("echo", Tts::Echo)];
 const STT_FORMATS: &[(&str, SttFormat)] = &[("pcm16", SttFormat::Pcm16), ("mulaw", SttFormat::Mulaw)];
 const LOG_LEVELS: &[(&str, LogLevel)] =
     &[("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DigestAlgorithm, Srtp};
+    use super::super::{DigestAlgorithm, Llm, Srtp, Stt, Tts};
     use super::*;
     use std::fmt::Write as _;
     use std::time::Duration;
@@ -167,6 +132,10 @@ mod tests {
             std::fs::write(folder.path().join(name), text).expect("a file for the test");
         }
         Setup { folder, env: Vec::new() }
+    }
+
+    fn lines(p: &super::super::Providers) -> (Vec<Stt>, Vec<Llm>, Vec<Tts>) {
+        (p.stt.order.clone(), p.llm.order.clone(), p.tts.order.clone())
     }
 
     impl Setup {
@@ -211,7 +180,7 @@ mod tests {
         assert_eq!(config.media.rtp_ports, 10_000..=20_000);
         assert!(!config.start);
         let p = &config.providers;
-        assert_eq!((p.stt, p.llm, p.tts), (Stt::Local, Llm::Local, Tts::Local));
+        assert_eq!(lines(p), (vec![Stt::Local], vec![Llm::Local], vec![Tts::Local]));
         assert!(p.models.is_absolute());
     }
 
@@ -220,10 +189,12 @@ mod tests {
         let config = setup(&[]).env(&[("GROQ_API_KEY", "gsk-1")]).config("--start");
         let p = &config.providers;
         assert!(config.start);
-        assert_eq!((p.stt, p.llm, p.tts), (Stt::Local, Llm::Groq, Tts::Local));
+        assert_eq!(lines(p), (vec![Stt::Local], vec![Llm::Groq, Llm::Local], vec![Tts::Local]));
+        assert!(!p.llm.wants(Llm::Local), "what nobody named is not obtained");
         let all = setup(&[(".env", "DEEPGRAM_API_KEY=d\nGROQ_API_KEY='g'\nexport CARTESIA_API_KEY=\"c\"\n")]);
         let p = all.config("").providers;
-        assert_eq!((p.stt, p.llm, p.tts), (Stt::Deepgram, Llm::Groq, Tts::Cartesia));
+        assert_eq!((p.stt.first(), p.llm.first()), (Some(Stt::Flux), Some(Llm::Groq)));
+        assert_eq!(p.tts.order, [Tts::Cartesia, Tts::Local]);
         assert_eq!(p.cartesia.key.expose(), "c");
         assert!(!format!("{p:?}").contains("\"g\""));
     }
@@ -232,7 +203,7 @@ mod tests {
     fn a_choice_is_stronger_than_a_key() {
         let env = [("GROQ_API_KEY", "g"), ("OFFHOOK_LLM", "echo"), ("OFFHOOK_STT", "echo"), ("OFFHOOK_TTS", "echo")];
         let p = setup(&[]).env(&env).config("").providers;
-        assert_eq!((p.stt, p.llm, p.tts), (Stt::Echo, Llm::Echo, Tts::Echo));
+        assert_eq!(lines(&p), (vec![Stt::Echo], vec![Llm::Echo], vec![Tts::Echo]));
     }
 
     #[test]
@@ -242,10 +213,10 @@ mod tests {
             error,
             "DEEPGRAM_API_KEY: not set, and OFFHOOK_STT is deepgram; set it, or set OFFHOOK_STT to local"
         );
-        let error = setup(&[("offhook.toml", "[providers]\ntts = \"cartesia\"")]).error("");
-        assert!(
-            error.starts_with("CARTESIA_API_KEY: not set, and providers.tts in offhook.toml is cartesia"),
-            "{error}"
+        let error = setup(&[("offhook.toml", "[tts]\nuse = [\"local\", \"cartesia\"]")]).error("");
+        assert_eq!(
+            error,
+            "CARTESIA_API_KEY: not set, and tts.use in offhook.toml names cartesia; set it, or leave it out"
         );
     }
 
@@ -255,11 +226,46 @@ mod tests {
             [("OFFHOOK_LLM", "openai"), ("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1/"), ("OPENAI_API_KEY", "")];
         assert!(setup(&[]).env(&env).error("").starts_with("OPENAI_MODEL: not set"));
         let local = setup(&[]).env(&env).env(&[("OPENAI_MODEL", "qwen3:8b")]).config("").providers;
-        assert_eq!((local.llm, local.openai.base_url.as_str()), (Llm::OpenAi, "http://127.0.0.1:11434/v1"));
+        assert_eq!((local.llm.order, local.openai.base_url.as_str()), (vec![Llm::OpenAi], "http://127.0.0.1:11434/v1"));
         let error = setup(&[]).env(&[("OFFHOOK_LLM", "openai"), ("OPENAI_MODEL", "m")]).error("");
         assert!(error.starts_with("OPENAI_API_KEY: not set"), "{error}");
         // A key alone changes nothing: it is in many people's environment for other reasons.
-        assert_eq!(setup(&[]).env(&[("OPENAI_API_KEY", "k")]).config("").providers.llm, Llm::Local);
+        assert_eq!(setup(&[]).env(&[("OPENAI_API_KEY", "k")]).config("").providers.llm.order, [Llm::Local]);
+    }
+
+    #[test]
+    fn a_stage_has_providers_in_order() {
+        let keys = [("GROQ_API_KEY", "g"), ("OPENAI_API_KEY", "o"), ("OPENAI_MODEL", "m"), ("CARTESIA_API_KEY", "c")];
+        let toml = "[llm]\nuse = [\"openai\", \"groq\", \"local\"]\nhedge_max = 0.2\n[stt]\nuse = [\"local\"]\n";
+        let listed = |env: &[(&'static str, &'static str)]| {
+            setup(&[("offhook.toml", toml)]).env(&keys).env(env).config("").providers
+        };
+        let p = listed(&[]);
+        assert_eq!(
+            lines(&p),
+            (vec![Stt::Local], vec![Llm::OpenAi, Llm::Groq, Llm::Local], vec![Tts::Cartesia, Tts::Local])
+        );
+        assert!(p.llm.wants(Llm::Local) && !p.tts.wants(Tts::Local));
+        assert_eq!(p.hedge_max, 0.2);
+        // A variable takes the front place, and those that the file lists stand behind it.
+        assert_eq!(listed(&[("OFFHOOK_LLM", "groq")]).llm.order, [Llm::Groq, Llm::OpenAi, Llm::Local]);
+        assert_eq!(listed(&[("OFFHOOK_TTS", "cartesia")]).tts.order, [Tts::Cartesia], "nobody but it was named");
+    }
+
+    #[test]
+    fn a_wrong_list_is_refused_in_one_line() {
+        let table = [
+            ("[llm]\nuse = []", "llm.use in offhook.toml: it is empty"),
+            ("[llm]\nuse = [\"local\", \"local\"]", "llm.use in offhook.toml: \"local\" is named twice"),
+            ("[stt]\nuse = [\"local\", \"whisper\"]", "stt.use in offhook.toml: \"whisper\" is not one of: flux, "),
+            ("[tts]\nuse = [\"local\", \"echo\"]", "tts.use in offhook.toml: echo plays"),
+            ("[tts]\nuses = [\"local\"]", "uses in "),
+            ("[llm]\nhedge_max = 2.0", "llm.hedge_max in offhook.toml: 2 is not a number from 0.0 to 1.0"),
+        ];
+        for (toml, start) in table {
+            let error = setup(&[("offhook.toml", toml)]).error("");
+            assert!(error.starts_with(start), "{error}");
+        }
     }
 
     #[test]
@@ -284,7 +290,7 @@ mod tests {
             setup(&[(".env", "GROQ_API_KEY=from-file\n")]).env(&[("OFFHOOK_GREETING", ""), ("GROQ_API_KEY", "")]);
         let config = setup.config("");
         assert_eq!(config.agent.greeting, "");
-        assert_eq!(config.providers.llm, Llm::Local, "an empty variable hides the one of .env");
+        assert_eq!(config.providers.llm.order, [Llm::Local], "an empty variable hides the one of .env");
     }
 
     #[test]
@@ -311,7 +317,7 @@ mod tests {
             ("--api", "", "", "a value is required for '--api <ADDR:PORT>'"),
             ("--config none.toml", "", "", "--config: "),
             ("--env-file none.env", "", "", "--env-file: "),
-            ("", "OFFHOOK_STT", "whisper", "OFFHOOK_STT: \"whisper\" is not one of: deepgram, local, echo"),
+            ("", "OFFHOOK_STT", "whisper", "OFFHOOK_STT: \"whisper\" is not one of: flux, local, echo, deepgram"),
             ("", "OFFHOOK_LLM", "Groq", "OFFHOOK_LLM: \"Groq\" is not one of: groq, openai, local, echo"),
             ("", "OFFHOOK_TTS", "x", "OFFHOOK_TTS: \"x\" is not one of: cartesia, local, echo"),
             ("", "OFFHOOK_STT_FORMAT", "opus", "OFFHOOK_STT_FORMAT: \"opus\" is not one of: pcm16, mulaw"),
@@ -344,7 +350,7 @@ mod tests {
             ("[media]\nlatch = \"none\"", "media.latch in ", "is not one of: sdp, signalling, any"),
             ("[media]\nrtp_ports = \"x\"", "media.rtp_ports in ", "is not a range of ports"),
             ("[control]\nlisten = \"0.0.0.0:1\"", "control.listen: ", "OFFHOOK_API_TOKEN"),
-            ("[providers]\nstt = \"x\"", "providers.stt in ", "one of: deepgram"),
+            ("[stt]\nuse = [\"x\"]", "stt.use in ", "one of: flux"),
             ("[[answers]]\nquestions = []\nanswer = \"x\"", "answers in ", "answer 1 has 0 questions"),
             ("[[answers]]\nquestions = [\"x\"]", "", "missing field `answer`"),
             ("[agent\n", "", "line 1: "),

@@ -11,10 +11,12 @@ mod file;
 mod given;
 mod load;
 mod network;
+mod stages;
 
 pub use accounts::{Account, DigestAlgorithm};
 pub use given::{host_of, is_loopback_name};
 pub use network::Network;
+pub use stages::{Llm, Stage, Stt, Tts};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -261,41 +263,6 @@ pub enum SttFormat {
     Mulaw,
 }
 
-/// Who hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stt {
-    /// Deepgram Flux.
-    Deepgram,
-    /// Moonshine on this machine.
-    Local,
-    /// No recogniser: turns are marked by voice activity alone, and the audio is kept for the echo voice.
-    Echo,
-}
-
-/// Who thinks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Llm {
-    /// Groq.
-    Groq,
-    /// Any server that speaks OpenAI's chat completions.
-    OpenAi,
-    /// The deterministic receptionist on this machine.
-    Local,
-    /// Says back what it heard.
-    Echo,
-}
-
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tts {
-    /// Cartesia.
-    Cartesia,
-    /// Hibari on this machine.
-    Local,
-    /// Plays the caller's own words back.
-    Echo,
-}
-
 /// A secret that prints as its length only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
@@ -330,11 +297,13 @@ impl std::fmt::Debug for Secret {
 #[derive(Clone, Debug)]
 pub struct Providers {
     /// Who hears.
-    pub stt: Stt,
+    pub stt: Stage<Stt>,
     /// Who thinks.
-    pub llm: Llm,
+    pub llm: Stage<Llm>,
     /// Who speaks.
-    pub tts: Tts,
+    pub tts: Stage<Tts>,
+    /// `llm.hedge_max`: the share of requests, 0 to 1, that may be asked a second time while the first is late; 0: none.
+    pub hedge_max: f64,
     /// How the caller's audio is handed to the recogniser.
     pub stt_format: SttFormat,
     /// Deepgram: `DEEPGRAM_API_KEY`, `DEEPGRAM_BASE_URL`, `DEEPGRAM_MODEL`.
@@ -455,9 +424,11 @@ impl Default for Providers {
             model: model.into(),
         };
         Self {
-            stt: Stt::Local,
-            llm: Llm::Local,
-            tts: Tts::Local,
+            stt: Stage::usual(Stt::Local),
+            llm: Stage::usual(Llm::Local),
+            tts: Stage::usual(Tts::Local),
+            // What is later than nineteen of twenty may be asked again: twice that share leaves room for a bad quarter of an hour.
+            hedge_max: 0.1,
             stt_format: SttFormat::Pcm16,
             deepgram: endpoint("wss://api.deepgram.com", "flux-general-en"),
             // Groq shut its Llama models off for most accounts in August 2026; this is the fastest of those that remain.

@@ -1,6 +1,6 @@
 //! Who hears, thinks and speaks: the providers that the settings name, and who takes their place where they cannot.
 
-use crate::config::{Config, Llm, Stt, Tts};
+use crate::config::{Config, Llm, Providers, Stage, Stt, Tts};
 use crate::engine::provider_threads::Cast;
 use crate::providers::local::ears::Ears;
 use crate::providers::local::models::{self, Set};
@@ -8,7 +8,7 @@ use crate::providers::local::receptionist::Receptionist;
 use crate::providers::local::voice::HibariVoice;
 use crate::providers::{Responder, Speaker, Transcriber, cartesia::Cartesia, deepgram::Flux, echo, groq::Chat};
 use crate::time::Clock;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The providers of the next calls.
@@ -26,74 +26,149 @@ pub struct Casting {
 /// Obtains and loads what the settings name. Blocks while models are obtained and loaded; `progress` gets a line at a time.
 pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&str)) -> Casting {
     let wanted = &config.providers;
-    let mut sets = Vec::new();
-    if wanted.stt == Stt::Local {
-        sets.extend([Set::Moonshine, Set::SmartTurn]);
-    }
-    if wanted.tts == Tts::Local {
-        sets.push(Set::Hibari);
-    }
-    if wanted.llm == Llm::Local {
-        sets.push(Set::MiniLm);
-    }
     let mut notices = Vec::new();
-    if let Err(error) = models::obtain(&wanted.models, &sets, progress) {
+    if let Err(error) = models::obtain(&wanted.models, &sets(wanted), progress) {
         notices.push(error.to_string());
     }
-    let local_ears = (wanted.stt == Stt::Local).then(|| Ears::load(&wanted.models));
     let hibari = Arc::new(HibariVoice::new(&wanted.models));
-    let hibari_loaded = if wanted.tts == Tts::Local || models::status(&wanted.models).contains(&Set::Hibari) {
-        hibari.load().map_err(|failure| failure.text)
-    } else {
-        Err("hibari is not there".to_owned())
-    };
+    let hibari_fails = hibari_fails(wanted, &hibari);
     let (echo_ears, echo_mind, echo_voice) = echo::agent();
-    // The echo agent is one thing: its voice plays what its ears kept, so where a local stage is missing all three are it.
-    let missing = [
-        local_ears.as_ref().and_then(|ears| ears.as_ref().err().map(ToString::to_string)),
-        hibari_loaded.as_ref().err().filter(|_| wanted.tts == Tts::Local).cloned(),
-    ];
-    let missing: Vec<String> = missing.into_iter().flatten().collect();
-    let echoes = !missing.is_empty() || [wanted.stt == Stt::Echo, wanted.tts == Tts::Echo].contains(&true);
-    if !missing.is_empty() {
-        notices.extend(missing);
-        notices.push("calls are answered by the echo agent, which plays the caller's own words back".to_owned());
-    }
-    let notice = (!notices.is_empty()).then(|| notices.join("; "));
-    if echoes {
+    let ears = ears(config, &mut notices);
+    let voices = voices(wanted, clock, &hibari, hibari_fails.as_deref(), &mut notices);
+    // The echo agent is one thing: its voice plays what its ears kept, so where a stage has nobody all three are it.
+    if ears.is_empty() || voices.is_empty() {
+        if !wanted.stt.has(Stt::Echo) && !wanted.tts.has(Tts::Echo) {
+            notices.push("calls are answered by the echo agent, which plays the caller's own words back".to_owned());
+        }
         let cast = Cast { ears: Arc::new(echo_ears), mind: Arc::new(echo_mind), voice: Arc::new(echo_voice) };
-        return Casting { cast, substitute: None, phrase_cache: None, notice };
+        return Casting { cast, substitute: None, phrase_cache: None, notice: notice(&notices) };
     }
-    let ears: Arc<dyn Transcriber> = match (wanted.stt, local_ears) {
-        (Stt::Local, Some(Ok(ears))) => Arc::new(ears),
-        _ => {
-            let flux = Flux::new(&wanted.deepgram, wanted.stt_format);
-            // Eager ends cost nothing themselves; what they are for does.
-            let waste_max = config.agent.speculation_waste_max;
-            let speculates = config.agent.speculation && waste_max > 0.0;
-            Arc::new(if speculates { flux.with_eager_ends(waste_max) } else { flux })
-        }
+    let mind = first(minds(config)).unwrap_or_else(|| Arc::new(echo_mind));
+    let substitute =
+        (wanted.tts.first() != Some(Tts::Local) && hibari_fails.is_none()).then_some(hibari as Arc<dyn Speaker>);
+    let cast = Cast {
+        ears: first(ears).unwrap_or_else(|| Arc::new(echo_ears)),
+        mind,
+        voice: first(voices).unwrap_or_else(|| Arc::new(echo_voice)),
     };
-    let mind: Arc<dyn Responder> = match wanted.llm {
-        Llm::Groq => Arc::new(Chat::groq(&wanted.groq)),
-        Llm::OpenAi => Arc::new(Chat::openai(&wanted.openai)),
-        Llm::Local => {
-            let receptionist = Receptionist::new(&config.agent, &wanted.models);
-            receptionist.load();
-            Arc::new(receptionist)
+    Casting { cast, substitute, phrase_cache: phrase_cache(wanted), notice: notice(&notices) }
+}
+
+fn first<T>(line: Vec<T>) -> Option<T> {
+    line.into_iter().next()
+}
+
+fn notice(notices: &[String]) -> Option<String> {
+    (!notices.is_empty()).then(|| notices.join("; "))
+}
+
+/// Returns the local models that are to be obtained.
+fn sets(wanted: &Providers) -> Vec<Set> {
+    let mut sets = Vec::new();
+    if wanted.stt.wants(Stt::Local) {
+        sets.extend(EARS_SETS);
+    }
+    if wanted.tts.wants(Tts::Local) {
+        sets.push(Set::Hibari);
+    }
+    if wanted.llm.wants(Llm::Local) {
+        sets.push(Set::MiniLm);
+    }
+    sets
+}
+
+/// What the local ears need.
+const EARS_SETS: [Set; 2] = [Set::Moonshine, Set::SmartTurn];
+
+/// Whether a local provider has its place in the line: where nobody named it, only if its models are there already.
+fn has_place<T: Copy + PartialEq>(stage: &Stage<T>, local: T, models: &Path, needs: &[Set]) -> bool {
+    let there = models::status(models);
+    stage.wants(local) || needs.iter().all(|set| there.contains(set))
+}
+
+/// Loads the local voice where somebody wants it or it is there; returns what keeps it from speaking.
+fn hibari_fails(wanted: &Providers, hibari: &HibariVoice) -> Option<String> {
+    if wanted.tts.wants(Tts::Local) || models::status(&wanted.models).contains(&Set::Hibari) {
+        hibari.load().err().map(|failure| failure.text)
+    } else {
+        Some("hibari is not there".to_owned())
+    }
+}
+
+/// Returns who hears, first choice first.
+fn ears(config: &Config, notices: &mut Vec<String>) -> Vec<Arc<dyn Transcriber>> {
+    let wanted = &config.providers;
+    let mut line: Vec<Arc<dyn Transcriber>> = Vec::new();
+    for stt in &wanted.stt.order {
+        match stt {
+            Stt::Flux => {
+                let flux = Flux::new(&wanted.deepgram, wanted.stt_format);
+                // Eager ends cost nothing themselves; what they are for does.
+                let waste_max = config.agent.speculation_waste_max;
+                let speculates = config.agent.speculation && waste_max > 0.0;
+                line.push(Arc::new(if speculates { flux.with_eager_ends(waste_max) } else { flux }));
+            }
+            Stt::Local if has_place(&wanted.stt, Stt::Local, &wanted.models, &EARS_SETS) => {
+                match Ears::load(&wanted.models) {
+                    Ok(ears) => line.push(Arc::new(ears)),
+                    Err(error) => notices.push(error.to_string()),
+                }
+            }
+            Stt::Local | Stt::Echo => {}
         }
-        Llm::Echo => Arc::new(echo_mind),
-    };
-    let (voice, substitute, phrase_cache): (Arc<dyn Speaker>, Option<Arc<dyn Speaker>>, _) = match wanted.tts {
+    }
+    line
+}
+
+/// Returns who thinks, first choice first; nobody where that is the echo.
+fn minds(config: &Config) -> Vec<Arc<dyn Responder>> {
+    let wanted = &config.providers;
+    let mut line: Vec<Arc<dyn Responder>> = Vec::new();
+    for llm in &wanted.llm.order {
+        match llm {
+            Llm::Groq => line.push(Arc::new(Chat::groq(&wanted.groq))),
+            Llm::OpenAi => line.push(Arc::new(Chat::openai(&wanted.openai))),
+            Llm::Local if has_place(&wanted.llm, Llm::Local, &wanted.models, &[Set::MiniLm]) => {
+                let receptionist = Receptionist::new(&config.agent, &wanted.models);
+                receptionist.load();
+                line.push(Arc::new(receptionist));
+            }
+            Llm::Local | Llm::Echo => {}
+        }
+    }
+    line
+}
+
+/// Returns who speaks, first choice first.
+fn voices(
+    wanted: &Providers,
+    clock: &Arc<dyn Clock>,
+    hibari: &Arc<HibariVoice>,
+    hibari_fails: Option<&str>,
+    notices: &mut Vec<String>,
+) -> Vec<Arc<dyn Speaker>> {
+    let mut line: Vec<Arc<dyn Speaker>> = Vec::new();
+    for tts in &wanted.tts.order {
+        match (tts, hibari_fails) {
+            (Tts::Cartesia, _) => {
+                line.push(Arc::new(Cartesia::new(&wanted.cartesia, &wanted.cartesia_voice, clock.clone())));
+            }
+            (Tts::Local, None) => line.push(hibari.clone()),
+            (Tts::Local, Some(why)) if wanted.tts.wants(Tts::Local) => notices.push(why.to_owned()),
+            (Tts::Local | Tts::Echo, _) => {}
+        }
+    }
+    line
+}
+
+/// Returns where phrases of a paid voice are kept, and what tells that voice from every other.
+fn phrase_cache(wanted: &Providers) -> Option<(PathBuf, String)> {
+    let key = match wanted.tts.first()? {
         Tts::Cartesia => {
-            let voice = Cartesia::new(&wanted.cartesia, &wanted.cartesia_voice, clock.clone());
-            let substitute = hibari_loaded.is_ok().then_some(hibari as Arc<dyn Speaker>);
-            let key = format!("{} {} {}", wanted.cartesia.base_url, wanted.cartesia.model, wanted.cartesia_voice);
-            let folder =
-                wanted.models.parent().map_or_else(|| wanted.models.clone(), ToOwned::to_owned).join("phrases");
-            (Arc::new(voice), substitute, Some((folder, key)))
+            format!("{} {} {}", wanted.cartesia.base_url, wanted.cartesia.model, wanted.cartesia_voice)
         }
-        Tts::Local | Tts::Echo => (hibari, None, None),
+        Tts::Local | Tts::Echo => return None,
     };
-    Casting { cast: Cast { ears, mind, voice }, substitute, phrase_cache, notice }
+    let folder = wanted.models.parent().map_or_else(|| wanted.models.clone(), ToOwned::to_owned).join("phrases");
+    Some((folder, key))
 }

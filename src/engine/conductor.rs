@@ -14,7 +14,7 @@ use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::{Board, Counter, Journal, Speculation};
-use crate::providers::{Bell, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
+use crate::providers::{Bell, EarsCommand, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
 use crate::sip::EndedBy;
 use crate::time::{Clock, Instant};
 use crate::turn::timeline::{Mark, Timeline};
@@ -44,6 +44,11 @@ const HITS: Counter = Counter { name: "speculation_hits", help: "Drafts that bec
 const MISSES: Counter = Counter { name: "speculation_misses", help: "Drafts that the turn's end did not want" };
 /// Drafts thrown away since the caller went on.
 const RESUMED: Counter = Counter { name: "speculation_resumed", help: "Drafts for a turn that went on" };
+/// Connections to the recogniser that were made again.
+const EARS_RECONNECTS: Counter = Counter {
+    name: "ears_reconnects",
+    help: "Connections to the recogniser that broke or stalled and were made again",
+};
 /// What the model wrote for nothing.
 const WASTED: Counter =
     Counter { name: "speculation_wasted_characters", help: "Characters of drafts that were thrown away" };
@@ -342,6 +347,11 @@ impl Conductor {
                 self.warn(&format!("ears: {}", failure.text));
                 None
             }
+            EarsEvent::Reconnecting(failure) => {
+                self.warn(&format!("ears: {}; connecting again", failure.text));
+                self.seat.board.count(EARS_RECONNECTS, 1);
+                None
+            }
             EarsEvent::Connected | EarsEvent::EagerEndOfTurn { .. } => None,
         };
         if let Some(heard) = heard {
@@ -365,6 +375,13 @@ impl Conductor {
             }
             CallEvent::Cut { turn, samples, .. } => {
                 self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now)
+            }
+            CallEvent::Arrived { turn, samples } => {
+                self.tell(agent::Input::Arrived { turn, heard_max: duration(samples) }, now)
+            }
+            CallEvent::Stalled { turn, samples } => {
+                self.warn(&format!("{turn} is under way and nothing of it leaves"));
+                self.tell(agent::Input::Stalled { turn, heard: duration(samples) }, now);
             }
             CallEvent::Digit { digit, by, at } => self.digit(digit, by, at, now),
             CallEvent::Audio { audio, log } => self.audio(audio, log),
@@ -415,6 +432,15 @@ impl Conductor {
                 agent::Output::CancelSpeech { turn } => {
                     self.order(CallCommand::Withdraw(turn));
                     self.crew.voice(VoiceCommand::Cancel(turn));
+                }
+                agent::Output::ForceEndTurn => self.crew.ears(EarsCommand::ForceEndTurn),
+                agent::Output::TurnEnded => {
+                    if let Some(timeline) = &mut self.ended_turn {
+                        let mut later = Timeline::default();
+                        later.mark(Mark::EndOfTurn, now);
+                        later.join(timeline);
+                        *timeline = later;
+                    }
                 }
                 agent::Output::Turn(record) => self.turn(&record),
                 agent::Output::Draft { turn, news } => self.draft(turn, news),

@@ -14,7 +14,7 @@ use crate::rtp::Discard;
 use crate::sdp::{Agreed, Keys};
 use crate::time::{Clock, Instant};
 use rtrb::{Consumer, Producer};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +34,8 @@ pub enum WorkerOrder {
     Remove(CallId),
     /// The session has changed: codec, addresses, direction.
     Change(CallId, Agreed),
+    /// Its signalling comes from another peer; a [`Self::Change`] follows.
+    Signalling(CallId, IpAddr),
     /// The keys of the session that the next change is of; `None`: it is not encrypted.
     Secure(CallId, Option<Keys>),
     /// Let somebody listen to a call.
@@ -178,6 +180,11 @@ impl Worker {
                 Ok(WorkerOrder::Change(id, agreed)) => {
                     if let Some(at) = self.find(id) {
                         self.lines[at].call.change(&agreed, now);
+                    }
+                }
+                Ok(WorkerOrder::Signalling(id, from)) => {
+                    if let Some(at) = self.find(id) {
+                        self.lines[at].call.set_signalling(from);
                     }
                 }
                 Ok(WorkerOrder::Secure(id, keys)) => {

@@ -6,7 +6,8 @@ use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
 use crate::ids::CallId;
 use crate::providers::{
-    Bell, EarsIo, Events, Listener, MindCommand, MindIo, Responder, Speaker, Stop, Transcriber, VoiceCommand, VoiceIo,
+    Bell, EarsCommand, EarsIo, Events, Listener, MindCommand, MindIo, Responder, Speaker, Stop, Transcriber,
+    VoiceCommand, VoiceIo,
 };
 use crossbeam_channel::Sender;
 use rtrb::{Consumer, Producer};
@@ -17,6 +18,9 @@ use std::thread::JoinHandle;
 
 /// Orders that wait for a mind or a voice: a reply's clauses. More than a few mean that its thread hangs.
 const ORDERS_MAX: usize = 256;
+
+/// Orders that wait for the ears, which look at them every 20 ms. One that finds no room is of no use any more.
+const EARS_ORDERS_MAX: usize = 16;
 
 /// Stack of a provider's thread: TLS and JSON are shallow, and so is inference, whose tensors are on the heap.
 const STACK_BYTES: usize = 2 << 20;
@@ -35,6 +39,7 @@ pub struct Cast {
 /// One call's provider threads.
 pub struct Crew {
     ears: Arc<dyn Transcriber>,
+    ears_orders: Sender<EarsCommand>,
     mind: Sender<MindCommand>,
     mind_bell: Bell,
     voice: Sender<VoiceCommand>,
@@ -81,6 +86,7 @@ impl Crew {
     pub fn start(cast: &Cast, ends: Ends) -> io::Result<Self> {
         let Ends { call, frames, ears: (ears_bell, ears_listener), speech, media, events, conductor, stop, clock } =
             ends;
+        let (ears_orders, orders) = crossbeam_channel::bounded(EARS_ORDERS_MAX);
         let (mind, mind_orders) = crossbeam_channel::bounded(ORDERS_MAX);
         let (voice, voice_orders) = crossbeam_channel::bounded(ORDERS_MAX);
         let (mind_bell, mind_listener) = Listener::new()?;
@@ -90,6 +96,7 @@ impl Crew {
             call,
             clock: clock.clone(),
             frames,
+            commands: orders,
             listener: ears_listener,
             events: Events::new(clock.clone(), events.clone(), conductor.clone(), Event::Ears),
             stop: stop.clone(),
@@ -113,8 +120,17 @@ impl Crew {
             stop: stop.clone(),
         };
         let learner = cast.ears.clone();
-        let mut crew =
-            Self { ears: learner, mind, mind_bell, voice, voice_bell, ears_bell, stop, threads: Vec::with_capacity(3) };
+        let mut crew = Self {
+            ears: learner,
+            ears_orders,
+            mind,
+            mind_bell,
+            voice,
+            voice_bell,
+            ears_bell,
+            stop,
+            threads: Vec::with_capacity(3),
+        };
         let Cast { ears, mind, voice } = cast.clone();
         let crashed = Crashed { events: crash_events, conductor: crash_bell };
         let [hears, thinks, speaks] = [ears.computes(), mind.computes(), voice.computes()];
@@ -122,6 +138,12 @@ impl Crew {
         crew.spawn("mind", call, thinks, crashed.clone(), move || mind.run(mind_io))?;
         crew.spawn("voice", call, speaks, crashed, move || voice.run(voice_io))?;
         Ok(crew)
+    }
+
+    /// Gives the ears an order; ears that hang with a full queue get no more.
+    pub fn ears(&self, command: EarsCommand) {
+        let _ = self.ears_orders.try_send(command);
+        self.ears_bell.ring();
     }
 
     /// Gives the mind an order; one that hangs with a full queue gets no more.

@@ -12,6 +12,7 @@ use crate::time::Instant;
 use crate::turn::timeline::{Stage, Stages};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Ended calls that are kept for `/calls/{call_id}`: the control API's promise.
@@ -92,6 +93,14 @@ impl Board {
         }
     }
 
+    /// The call goes on with another peer: the value of its From header, and where its signalling comes from.
+    pub fn peer_changed(&self, call: CallId, from: &str, source: SocketAddr) {
+        self.change(call, |row| {
+            from.clone_into(&mut row.view.from);
+            row.view.source = source;
+        });
+    }
+
     /// The call's media are encrypted by this suite, or not; told again where a re-INVITE changes it.
     pub fn secured(&self, call: CallId, suite: Option<&'static str>) {
         self.change(call, |row| row.view.srtp = suite);
@@ -122,6 +131,7 @@ impl Board {
             turn: record.turn,
             caller: kept(&record.caller, SPEECH_KEPT),
             agent: kept(&record.agent, SPEECH_KEPT),
+            heard: record.heard,
             interrupted: record.interrupted,
         };
     }
@@ -373,7 +383,6 @@ fn kept(text: &str, characters_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::SocketAddr;
 
     const CALL: CallId = CallId(1);
 
@@ -416,7 +425,17 @@ mod tests {
     }
 
     fn said(turn: u32, agent: &str, interrupted: bool) -> TurnRecord {
-        TurnRecord { turn: TurnId(turn), caller: "hello".into(), agent: agent.into(), interrupted }
+        TurnRecord { turn: TurnId(turn), caller: "hello".into(), agent: agent.into(), interrupted, ..TurnRecord::default() }
+    }
+
+    #[test]
+    fn a_call_that_goes_on_with_another_shows_the_other() {
+        let board = Board::new();
+        invite(&board, CALL, "a");
+        let source = SocketAddr::from(([192, 0, 2, 7], 5080));
+        board.peer_changed(CALL, "<sip:other@d>", source);
+        let view = board.find("a", at(0)).expect("a call");
+        assert_eq!((view.from.as_str(), view.source), ("<sip:other@d>", source));
     }
 
     #[test]

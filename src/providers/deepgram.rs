@@ -7,13 +7,14 @@ mod turns;
 use super::redaction::excerpt;
 use super::socket::{Incoming, Socket, SocketError, Target};
 use super::tls::Trust;
-use super::{EarsIo, Transcriber};
+use super::{EarsCommand, EarsIo, Transcriber};
 use crate::agent::{EarsEvent, Failure, FailureKind};
 use crate::config::{Endpoint, SttFormat};
 use crate::time::Instant;
 use eager::Eagerness;
 use outbox::Outbox;
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use turns::{Said, Turned, Turns};
 
@@ -45,6 +46,8 @@ const BURST_EVERY: Duration = Duration::from_millis(20);
 const CONFIGURE_MAX: Duration = Duration::from_secs(5);
 /// How far the eager threshold must have moved for a change of settings, in hundredths.
 const CONFIGURE_STEP: u32 = 2;
+/// How long the answer to an order to end the turn is waited for: some round trips to another continent.
+const FORCE_MAX: Duration = Duration::from_millis(600);
 /// How long the goodbye may take.
 const CLOSE_MAX: Duration = Duration::from_millis(300);
 /// Messages read at one go, so that a flood cannot keep frames from being sent.
@@ -57,13 +60,21 @@ pub struct Flux {
     trust: Trust,
     /// Set where eager ends of turns are wanted; shared by all calls.
     eager: Option<Mutex<Eagerness>>,
+    /// Whether the account does not know `ForceEndTurn`: then turns are ended here.
+    cannot_force: AtomicBool,
 }
 
 impl Flux {
     /// Makes the ears that listen at `endpoint` (base URL without the path) and are sent audio as `format`.
     #[must_use]
     pub fn new(endpoint: &Endpoint, format: SttFormat) -> Self {
-        Self { endpoint: endpoint.clone(), format, trust: Trust::web(), eager: None }
+        Self {
+            endpoint: endpoint.clone(),
+            format,
+            trust: Trust::web(),
+            eager: None,
+            cannot_force: AtomicBool::new(false),
+        }
     }
 
     /// Checks the server's certificate against `trust`.
@@ -135,6 +146,8 @@ struct Session<'a> {
     eager: [Option<u32>; 2],
     /// Until when the answer to a change of it is waited for.
     configuring: Option<Instant>,
+    /// Until when the answer to an order to end the turn is waited for.
+    forcing: Option<Instant>,
     io: EarsIo,
     link: Link,
     turns: Turns,
@@ -171,6 +184,7 @@ impl<'a> Session<'a> {
             target,
             eager: [eager; 2],
             configuring: None,
+            forcing: None,
             io,
             link: Link::Down(now),
             turns: Turns::default(),
@@ -190,8 +204,8 @@ impl<'a> Session<'a> {
             while let Ok(frame) = self.io.frames.pop() {
                 self.outbox.push(frame);
             }
-            if let Err(error) = self.do_work(now)
-                && let Err(failure) = self.lose(&error, now)
+            if let Err(lost) = self.do_work(now)
+                && let Err(failure) = self.lose(lost, now)
             {
                 return self.io.events.send(EarsEvent::Failed(failure));
             }
@@ -218,6 +232,9 @@ impl<'a> Session<'a> {
             _ => {}
         }
         self.receive()?;
+        while let Ok(EarsCommand::ForceEndTurn) = self.io.commands.try_recv() {
+            self.force_end_turn(now)?;
+        }
         self.configure(now)?;
         self.send(now)?;
         self.watch(now)
@@ -288,12 +305,27 @@ impl<'a> Session<'a> {
             Turned::EagerlyEnded(transcript) => EarsEvent::EagerEndOfTurn { transcript },
             Turned::Resumed(transcript) => EarsEvent::TurnResumed { transcript },
             Turned::Ended(transcript) => {
-                self.grace = None;
+                (self.grace, self.forcing) = (None, None);
                 let speech = self.outbox.speech_mark(self.turns.window_end(), self.turns.last_word_end());
                 EarsEvent::EndOfTurn { transcript, speech }
             }
         };
         self.io.events.send_at(now, event);
+    }
+
+    /// Has Flux end the turn with the words that it has, or ends it here where that cannot be had.
+    fn force_end_turn(&mut self, now: Instant) -> Result<(), Lost> {
+        if !self.turns.is_open() {
+            return Ok(());
+        }
+        match &mut self.link {
+            Link::Ready(socket) if !self.flux.cannot_force.load(Ordering::Relaxed) => {
+                socket.send_text(r#"{"type":"ForceEndTurn"}"#.into())?;
+                self.forcing = Some(now + FORCE_MAX);
+            }
+            _ => self.end_turn_here(now),
+        }
+        Ok(())
     }
 
     /// Has Flux take the eager threshold as it stands, where that has moved far enough.
@@ -346,7 +378,7 @@ impl<'a> Session<'a> {
         if now.since(self.heard.0) >= STALL_MAX && unheard >= STALL_FRAMES_MIN {
             return Err(Lost::Stalled("says nothing while audio flows"));
         }
-        if self.grace.is_some_and(|grace| now >= grace) {
+        if [self.grace, self.forcing].into_iter().flatten().any(|until| now >= until) {
             self.end_turn_here(now);
         }
         if self.turns.is_open() {
@@ -361,7 +393,7 @@ impl<'a> Session<'a> {
     }
 
     fn end_turn_here(&mut self, now: Instant) {
-        self.grace = None;
+        (self.grace, self.forcing) = (None, None);
         if let Some(turned) = self.turns.end_here() {
             self.tell(turned, now);
             self.outbox.acknowledge(self.turns.window_end());
@@ -372,18 +404,30 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// There will be none.
-    fn lose(&mut self, lost: &Lost, now: Instant) -> Result<(), Failure> {
+    fn lose(&mut self, lost: Lost, now: Instant) -> Result<(), Failure> {
+        let failure = match lost {
+            // An account for which this order is not enabled: it is never given again, and the turn ends here.
+            Lost::Told { permanent: true, text } if self.forcing.is_some() => {
+                self.flux.cannot_force.store(true, Ordering::Relaxed);
+                self.end_turn_here(now);
+                let text =
+                    format!("deepgram: {text}; ForceEndTurn is not enabled for this account, turns are ended here");
+                Failure { kind: FailureKind::Dropped, text }
+            }
+            lost => lost.failure(),
+        };
         if let Link::Ready(_) = self.link {
             let from_start = self.outbox.rewind(self.turns.window_end());
             self.turns.reconnected(from_start);
         }
-        let failure = lost.failure();
-        let wait = BACKOFF.get(self.failures).filter(|_| failure.kind != FailureKind::Refused).ok_or(failure)?;
+        let wait = BACKOFF.get(self.failures).filter(|_| failure.kind != FailureKind::Refused);
+        let wait = *wait.ok_or_else(|| failure.clone())?;
+        self.io.events.send_at(now, EarsEvent::Reconnecting(failure));
         self.failures += 1;
         self.heard = (now, 0);
         // The next connection begins with what its address asks for.
         (self.eager[1], self.configuring) = (self.eager[0], None);
-        self.link = Link::Down(now + *wait);
+        self.link = Link::Down(now + wait);
         Ok(())
     }
 
@@ -394,7 +438,7 @@ impl<'a> Session<'a> {
             Link::Ready(socket) => [
                 socket.poll_timeout(),
                 self.outbox.next().map(|_| self.burst_at),
-                self.grace,
+                self.grace.into_iter().chain(self.forcing).min(),
                 Some(self.heard.0 + STALL_MAX).filter(|_| self.unheard_enough()),
             ],
         };

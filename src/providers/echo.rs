@@ -1,7 +1,7 @@
 //! An agent without models and keys: turns by voice activity, and the caller's own words as the reply.
 
 use super::feeder::Feeder;
-use super::{EarsIo, MindCommand, MindIo, Responder, Speaker, Transcriber, VoiceCommand, VoiceIo};
+use super::{EarsCommand, EarsIo, MindCommand, MindIo, Responder, Speaker, Transcriber, VoiceCommand, VoiceIo};
 use crate::agent::{EarsEvent, Failure, Message, MindEvent, SpeechMark, VoiceEvent};
 use crate::audio::g711::linear_of_ulaw;
 use crate::call::EarFrame;
@@ -73,6 +73,13 @@ impl ActivityTurns {
         Some(if ended { Silence::EndOfTurn(mark) } else { Silence::AfterNothing })
     }
 
+    /// Ends the turn at once, if there is one.
+    pub(super) fn force(&mut self) -> Option<Silence> {
+        let mark = self.last_speech.take_if(|_| self.open)?;
+        (self.open, self.speech) = (false, Duration::ZERO);
+        Some(Silence::EndOfTurn(mark))
+    }
+
     /// When silence will have been long enough.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.last_speech.map(|mark| mark.arrived + self.end_after)
@@ -112,7 +119,9 @@ impl Transcriber for EchoEars {
                     io.events.send(EarsEvent::StartOfTurn { transcript: UNHEARD.into() });
                 }
             }
-            match turns.handle_timeout(io.clock.now()) {
+            let forced = io.commands.try_recv() == Ok(EarsCommand::ForceEndTurn);
+            let ended = if forced { turns.force() } else { None };
+            match ended.or_else(|| turns.handle_timeout(io.clock.now())) {
                 Some(Silence::EndOfTurn(speech)) => {
                     self.0.lock().insert(io.call, recent.take());
                     io.events.send(EarsEvent::EndOfTurn { transcript: UNHEARD.into(), speech });
@@ -282,6 +291,18 @@ mod tests {
         let mark = SpeechMark { arrived: at(380), handed: at(381) };
         assert_eq!(turns.handle_timeout(at(1080)), Some(Silence::EndOfTurn(mark)));
         assert_eq!(turns.handle_timeout(at(9000)), None);
+    }
+
+    #[test]
+    fn a_turn_ends_by_order_and_once() {
+        let mut turns = ActivityTurns::new(START_AFTER, END_AFTER);
+        assert_eq!(turns.force(), None);
+        for n in 0..20 {
+            turns.handle_frame(&frame(n * 20, true), at(n * 20));
+        }
+        let mark = SpeechMark { arrived: at(380), handed: at(380) };
+        assert_eq!(turns.force(), Some(Silence::EndOfTurn(mark)));
+        assert_eq!((turns.force(), turns.handle_timeout(at(9000))), (None, None));
     }
 
     #[test]

@@ -83,12 +83,22 @@ pub struct EarsIo {
     pub clock: Arc<dyn Clock>,
     /// 20 ms frames of caller audio, as they arrive; silence of a caller who sends nothing is filled in.
     pub frames: rtrb::Consumer<EarFrame>,
-    /// Rung when frames are there and when the call ends.
+    /// What the agent orders; few, and none of them is worth waiting for.
+    pub commands: Receiver<EarsCommand>,
+    /// Rung when frames or commands are there and when the call ends.
     pub listener: Listener,
     /// Where events go.
     pub events: Events<EarsEvent>,
     /// Raised when the call has ended.
     pub stop: Stop,
+}
+
+/// What the agent orders of its ears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarsCommand {
+    /// The caller's turn is over by a rule that is surer than the recogniser: `EndOfTurn` is to follow with the words so far.
+    /// Without a turn nothing follows.
+    ForceEndTurn,
 }
 
 /// What the mind's thread works with.

@@ -2,7 +2,7 @@
 
 use super::echo::{ActivityTurns, Silence};
 use super::feeder::Feeder;
-use super::{EarsIo, MindCommand, MindIo, Responder, Speaker, Transcriber, VoiceCommand, VoiceIo};
+use super::{EarsCommand, EarsIo, MindCommand, MindIo, Responder, Speaker, Transcriber, VoiceCommand, VoiceIo};
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
 use crate::ids::TurnId;
 use crate::time::Instant;
@@ -72,7 +72,9 @@ impl Transcriber for ScriptedEars {
                     io.events.send(EarsEvent::StartOfTurn { transcript: first.into() });
                 }
             }
-            if let Some(Silence::EndOfTurn(speech)) = turns.handle_timeout(io.clock.now()) {
+            let forced = io.commands.try_recv() == Ok(EarsCommand::ForceEndTurn);
+            let ended = if forced { turns.force() } else { None };
+            if let Some(Silence::EndOfTurn(speech)) = ended.or_else(|| turns.handle_timeout(io.clock.now())) {
                 let transcript = line(&self.turns, heard).to_owned();
                 heard += 1;
                 io.events.send(EarsEvent::EndOfTurn { transcript, speech });

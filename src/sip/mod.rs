@@ -50,8 +50,6 @@ mod session;
 mod session_timer;
 mod sessions;
 mod tags;
-#[cfg(test)]
-mod torture;
 pub mod transaction;
 mod transfer;
 mod trust;
@@ -218,6 +216,8 @@ pub struct Replacement {
     pub from: String,
     /// Where the INVITE came from.
     pub source: SocketAddr,
+    /// What carries it.
+    pub transport: Transport,
     /// The address of ours that reaches it.
     pub local: IpAddr,
     /// Its session description; `None`: the offer is to be ours, in the 200.

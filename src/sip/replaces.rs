@@ -108,7 +108,14 @@ impl UserAgent {
         let leg = self.sessions.insert(Session::new(dialog, state, takes_update));
         self.sessions.with(of, |session, _| session.taken_by = Some(leg));
         let local = flow.local.ip().to_canonical();
-        self.out.event(Event::Replacing(Replacement { call: of, from, source: flow.peer, local, offer }));
+        self.out.event(Event::Replacing(Replacement {
+            call: of,
+            from,
+            source: flow.peer,
+            transport: flow.transport,
+            local,
+            offer,
+        }));
     }
 
     /// Returns the call that `request` is to take over (RFC 3891 §3).
@@ -166,6 +173,7 @@ impl UserAgent {
 #[cfg(test)]
 mod tests {
     use super::super::Command;
+    use super::super::flow::Transport;
     use super::super::rig::{Caller, Rig, refusal};
     use super::*;
     use std::time::Duration;
@@ -219,6 +227,7 @@ mod tests {
         assert_eq!(rig.say(&second.invite()), ["100 Trying"]);
         let Some(Event::Replacing(replacement)) = rig.events().pop() else { panic!("another event") };
         assert_eq!((replacement.call, replacement.from.as_str()), (call, "<sip:b@127.0.0.1>;tag=from-b"));
+        assert_eq!((replacement.source, replacement.transport), (rig.source, Transport::Udp));
         assert_eq!(replacement.offer.as_deref(), Some(&b"v=0 theirs"[..]));
         assert_eq!(rig.command(accept(call)), ["200 OK", "BYE sip:a@127.0.0.1:40000;ob"]);
         assert_eq!(rig.last().header("Reason"), Some("Q.850;cause=16;text=\"taken over by another\""));

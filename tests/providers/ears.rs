@@ -3,13 +3,13 @@
 use super::standin::flux::{Fault, Plan, start};
 use super::standin::{Refusal, Server, Wall};
 use super::{PATIENCE, assert_secret, endpoint, events};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use offhook::agent::{EarsEvent, Failure, FailureKind};
 use offhook::call::{EarFrame, FRAME_8K, FRAME_16K};
 use offhook::config::SttFormat;
 use offhook::ids::CallId;
 use offhook::providers::deepgram::Flux;
-use offhook::providers::{Bell, EarsIo, Listener, Stamped, Stop, Transcriber};
+use offhook::providers::{Bell, EarsCommand, EarsIo, Listener, Stamped, Stop, Transcriber};
 use offhook::time::Clock;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,6 +23,7 @@ pub struct Ears {
     frames: rtrb::Producer<EarFrame>,
     bell: Bell,
     stop: Stop,
+    commands: Sender<EarsCommand>,
     events: Receiver<Stamped<EarsEvent>>,
     thread: Option<JoinHandle<()>>,
     pub heard: Vec<EarsEvent>,
@@ -46,9 +47,19 @@ impl Ears {
         let (send, events) = events(&clock);
         let stop = Stop::default();
         let (call, frames_in, stopped) = (CallId(1), consumer, stop.clone());
-        let io = EarsIo { call, clock: clock.clone(), frames: frames_in, listener, events: send, stop: stopped };
+        let (commands, orders) = crossbeam_channel::bounded(4);
+        let clock_in = clock.clone();
+        let io = EarsIo {
+            call,
+            clock: clock_in,
+            frames: frames_in,
+            commands: orders,
+            listener,
+            events: send,
+            stop: stopped,
+        };
         let thread = Some(std::thread::spawn(move || flux.run(io)));
-        Self { plan, _server: server, clock, frames, bell, stop, events, thread, heard: Vec::new() }
+        Self { plan, _server: server, clock, frames, bell, stop, commands, events, thread, heard: Vec::new() }
     }
 
     /// Plays `length` of speech or silence, in real time, and hears what comes meanwhile.
@@ -66,6 +77,11 @@ impl Ears {
                 self.heard.push(stamped.event);
             }
         }
+    }
+
+    pub fn force_end_turn(&self) {
+        self.commands.send(EarsCommand::ForceEndTurn).expect("the session is there");
+        self.bell.ring();
     }
 
     /// Plays silence until an event of this kind comes; returns it.
@@ -287,6 +303,53 @@ fn a_call_that_ends_while_connecting_ends_at_once() {
     let mut ears = Ears::open_at(server, plan, Flux::new(&endpoint(&url, "m"), SttFormat::Pcm16));
     ears.play(false, Duration::from_millis(100));
     drop(ears);
+}
+
+/// A turn of a second that its recogniser would end only after a minute.
+fn endless(faults: &[Fault]) -> Ears {
+    let (server, plan, url) = start(Plan { end_after: 60 * SECOND, ..Plan::default() });
+    faults.iter().cloned().for_each(|fault| plan.faults.push(fault));
+    let mut ears = Ears::open_at(server, plan, Flux::new(&endpoint(&url, "flux-general-en"), SttFormat::Pcm16));
+    ears.until("connected", |event| *event == EarsEvent::Connected);
+    ears.play(true, SECOND);
+    ears
+}
+
+#[test]
+fn a_turn_ends_by_order_and_without_one_the_order_is_nothing() {
+    let mut ears = endless(&[]);
+    ears.force_end_turn();
+    assert_eq!(ears.until_end().0, "Hello there.");
+    ears.force_end_turn();
+    ears.play(false, SECOND / 4);
+    assert_eq!(ears.plan.seen.lock().texts, [r#"{"type":"ForceEndTurn"}"#], "there is no turn to be ended");
+    assert_eq!(ears.plan.seen.lock().audio.len(), 1);
+}
+
+#[test]
+fn an_account_that_cannot_end_turns_is_asked_once_and_its_turns_are_ended_here() {
+    let (server, plan, url) = start(Plan { end_after: 60 * SECOND, ..Plan::default() });
+    plan.faults.push(Fault::NoForce);
+    plan.faults.push(Fault::NoForce);
+    let mut ears = Ears::open_at(server, plan, Flux::new(&endpoint(&url, "flux-general-en"), SttFormat::Pcm16));
+    ears.until("connected", |event| *event == EarsEvent::Connected);
+    for _ in 0..2 {
+        ears.heard.clear();
+        ears.play(true, SECOND);
+        ears.force_end_turn();
+        assert_eq!(ears.until_end().0, "Hello there.");
+    }
+    let asked = |texts: &[String]| texts.iter().filter(|text| text.contains("ForceEndTurn")).count();
+    assert_eq!(asked(&ears.plan.seen.lock().texts), 1);
+    assert_eq!(ears.plan.seen.lock().audio.len(), 2, "one connection was closed for it");
+}
+
+#[test]
+fn an_order_that_is_not_answered_is_carried_out_here() {
+    let mut ears = endless(&[Fault::DeafToForce]);
+    ears.force_end_turn();
+    assert_eq!(ears.until_end().0, "Hello there.");
+    assert_eq!(ears.plan.seen.lock().audio.len(), 1);
 }
 
 fn with_eager_ends(plan: Plan, waste_max: f64) -> Ears {

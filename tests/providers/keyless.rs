@@ -47,6 +47,7 @@ impl Call {
             call,
             clock: clock.clone(),
             frames: ear_out,
+            commands: crossbeam_channel::never(),
             listener: l0,
             events: ears_events,
             stop: stop.clone(),

@@ -15,3 +15,4 @@ mod register;
 mod speculation;
 mod srtp;
 mod support;
+mod whole;

@@ -42,6 +42,10 @@ pub enum Fault {
     NoStart,
     /// Turns start and never end.
     NoEnd,
+    /// `ForceEndTurn` is not enabled for the account.
+    NoForce,
+    /// `ForceEndTurn` is taken and not answered.
+    DeafToForce,
     /// It closes without a status after this much audio.
     CloseAfter(Duration),
 }
@@ -407,8 +411,9 @@ impl Session<'_> {
                 self.tell("Update", if self.open { usize::MAX } else { 0 });
                 return After::Close;
             }
-            Some("ForceEndTurn") if self.open => self.end("manual"),
-            Some("ForceEndTurn") => {
+            Some("ForceEndTurn") if matches!(self.fault, Some(Fault::DeafToForce)) => {}
+            Some("ForceEndTurn") if self.open && !matches!(self.fault, Some(Fault::NoForce)) => self.end("manual"),
+            Some("ForceEndTurn") if !matches!(self.fault, Some(Fault::NoForce)) => {
                 self.send(json!({"type": "Warning", "code": "FORCE_END_TURN_NO_ACTIVE_TURN", "description": "none"}));
             }
             Some("Configure") => {

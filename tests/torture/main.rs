@@ -3,6 +3,7 @@
 //! A message goes through the whole user agent and, where it is an INVITE, through offer and answer, as in the engine. Each
 //! answer is looked at twice: for what its row says, and for what every response must be (RFC 3261 §8.2.6).
 
+mod broken;
 mod message;
 mod responses;
 mod rfc4475;

@@ -4,7 +4,7 @@ use offhook::config;
 use offhook::sdp::{Agreed, Negotiation};
 use offhook::sip::flow::Flow;
 use offhook::sip::lexer::{StartLine, lex};
-use offhook::sip::{Command, Event, Input, Invitation, Output, Refusal, UserAgent};
+use offhook::sip::{Command, Counters, Event, Input, Invitation, Output, Refusal, UserAgent};
 use offhook::time::Instant;
 use std::fmt;
 use std::net::SocketAddr;
@@ -78,6 +78,11 @@ impl Server {
         let local = local.parse().expect("an address");
         self.ua.handle_input(Input::Received { flow: Flow::udp(source, local), bytes }, self.now);
         self.drain()
+    }
+
+    /// What the user agent has counted.
+    pub fn counters(&self) -> &Counters {
+        self.ua.counters()
     }
 
     /// Ends the call that is up, and returns its BYE.

@@ -4,7 +4,6 @@ use super::Net;
 use crate::agent::{Agent, Phrase};
 use crate::call::lifecycle::{self, Lifecycle};
 use crate::call::{Call, Rings, Setup};
-use crate::config::Config;
 use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
 use crate::engine::conductor::{self, Conductor, Event, Handle};
@@ -76,6 +75,18 @@ struct Idle {
     conductor: Bell,
 }
 
+/// Answers an offer, or makes ours where there is none; what was agreed is known in the first case only.
+fn describe(negotiation: &mut Negotiation, offer: Option<&[u8]>) -> Result<(Vec<u8>, Option<Agreed>), Refusal> {
+    let Some(offer) = offer else { return Ok((negotiation.offer(), None)) };
+    match negotiation.answer(offer) {
+        Ok((answer, agreed)) => Ok((answer, Some(agreed))),
+        Err(error) => {
+            let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+            Err(Refusal { status: error.status(), warning, retry_after_s: None })
+        }
+    }
+}
+
 impl Net {
     pub(super) fn invited(&mut self, invitation: &Invitation, now: Instant) {
         match self.admit(invitation, now) {
@@ -100,22 +111,12 @@ impl Net {
 
     /// Takes a call in: its description is answered before anything is allocated for it.
     fn admit(&mut self, invitation: &Invitation, now: Instant) -> Result<NetCall, Refusal> {
-        let address = self.parts.config.sip.advertised_address.unwrap_or(invitation.local);
-        let session = self.parts.rng.u64(..1 << 62);
         let unavailable = || Refusal { status: 503, warning: None, retry_after_s: Some(5) };
         let port = self.ports.take(now).ok_or_else(unavailable)?;
-        let mut negotiation = Self::negotiation(&self.parts.config, session, SocketAddr::new(address, port));
-        let (answer, agreed) = match &invitation.offer {
-            Some(offer) => match negotiation.answer(offer) {
-                Ok((answer, agreed)) => (answer, Some(agreed)),
-                Err(error) => {
-                    self.ports.give_back(port, now);
-                    let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
-                    return Err(Refusal { status: error.status(), warning, retry_after_s: None });
-                }
-            },
-            None => (negotiation.offer(), None),
-        };
+        let mut negotiation = self.negotiation(invitation.local, port);
+        let (answer, agreed) = describe(&mut negotiation, invitation.offer.as_deref()).inspect_err(|_| {
+            self.ports.give_back(port, now);
+        })?;
         self.connect(invitation, port, negotiation, answer, agreed, now).map_err(|error| {
             self.ports.give_back(port, now);
             self.log(Some(invitation.call), &format!("the call cannot be set up: {error}"));
@@ -123,10 +124,12 @@ impl Net {
         })
     }
 
-    /// Begins offer and answer with one peer of a call, with keys of its own.
-    fn negotiation(config: &Config, session: u64, local: SocketAddr) -> Negotiation {
-        let keyring = Keyring::new(config.media.srtp, |key| getrandom::fill(key).is_ok());
-        Negotiation::new(session, local).with_keyring(keyring)
+    /// Begins offer and answer with one peer of a call, which reaches us at `local`, with keys of its own.
+    fn negotiation(&mut self, local: IpAddr, port: u16) -> Negotiation {
+        let session = self.parts.rng.u64(..1 << 62);
+        let address = self.parts.config.sip.advertised_address.unwrap_or(local);
+        let keyring = Keyring::new(self.parts.config.media.srtp, |key| getrandom::fill(key).is_ok());
+        Negotiation::new(session, SocketAddr::new(address, port)).with_keyring(keyring)
     }
 
     /// Opens the call's sockets and lays its rings; its threads start when the caller is there.
@@ -366,20 +369,15 @@ impl Net {
 
     pub(super) fn reoffered(&mut self, id: CallId, offer: Option<&[u8]>, now: Instant) {
         let Some(call) = self.calls.get_mut(&id) else { return };
-        let reply = match offer.map(|offer| call.negotiation.answer(offer)) {
-            Some(Ok((sdp, agreed))) => {
-                self.agree(id, agreed, now);
+        let reply = match describe(&mut call.negotiation, offer) {
+            Ok((sdp, agreed)) => {
+                call.offered = agreed.is_none();
+                if let Some(agreed) = agreed {
+                    self.agree(id, agreed, now);
+                }
                 Command::AcceptReoffer { call: id, sdp: Some(sdp) }
             }
-            Some(Err(error)) => {
-                let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
-                let refusal = Refusal { status: error.status(), warning, retry_after_s: None };
-                Command::RefuseReoffer { call: id, refusal }
-            }
-            None => {
-                call.offered = true;
-                Command::AcceptReoffer { call: id, sdp: Some(call.negotiation.offer()) }
-            }
+            Err(refusal) => Command::RefuseReoffer { call: id, refusal },
         };
         self.command(reply, now);
     }
@@ -395,11 +393,10 @@ impl Net {
 
     /// The peer transfers the call: its target gets an offer of its own, for the same port and the same agent.
     pub(super) fn referred(&mut self, id: CallId, target: &str, local: IpAddr, now: Instant) {
-        let session = self.parts.rng.u64(..1 << 62);
-        let address = self.parts.config.sip.advertised_address.unwrap_or(local);
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let mut negotiation = Self::negotiation(&self.parts.config, session, SocketAddr::new(address, call.port));
+        let Some(port) = self.calls.get(&id).map(|call| call.port) else { return };
+        let mut negotiation = self.negotiation(local, port);
         let sdp = negotiation.offer();
+        let Some(call) = self.calls.get_mut(&id) else { return };
         call.referral = Some(negotiation);
         self.log(Some(id), &format!("is being transferred to {target}"));
         self.command(Command::FollowReferral { call: id, sdp }, now);
@@ -412,8 +409,9 @@ impl Net {
         match negotiation.read_answer(answer) {
             Ok(agreed) => {
                 call.negotiation = negotiation;
-                call.source = source;
                 call.offered = false;
+                // A transfer goes by UDP only; see `sip/refer.rs`.
+                self.new_peer(id, peer, source, Transport::Udp);
                 self.log(Some(id), &format!("goes on with {peer}"));
                 self.agree(id, agreed, now);
             }
@@ -434,27 +432,33 @@ impl Net {
     /// Another peer wants to take the call over: it is answered as if it were the first.
     pub(super) fn replacing(&mut self, replacement: &Replacement, now: Instant) {
         let id = replacement.call;
-        let session = self.parts.rng.u64(..1 << 62);
-        let address = self.parts.config.sip.advertised_address.unwrap_or(replacement.local);
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let mut negotiation = Self::negotiation(&self.parts.config, session, SocketAddr::new(address, call.port));
-        let (sdp, agreed) = match replacement.offer.as_deref().map(|offer| negotiation.answer(offer)) {
-            Some(Ok((sdp, agreed))) => (sdp, Some(agreed)),
-            Some(Err(error)) => {
-                let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
-                let refusal = Refusal { status: error.status(), warning, retry_after_s: None };
-                return self.command(Command::RefuseReoffer { call: id, refusal }, now);
-            }
-            None => (negotiation.offer(), None),
+        let Some(port) = self.calls.get(&id).map(|call| call.port) else { return };
+        let mut negotiation = self.negotiation(replacement.local, port);
+        let (sdp, agreed) = match describe(&mut negotiation, replacement.offer.as_deref()) {
+            Ok(described) => described,
+            Err(refusal) => return self.command(Command::RefuseReoffer { call: id, refusal }, now),
         };
+        let Some(call) = self.calls.get_mut(&id) else { return };
         call.negotiation = negotiation;
-        call.source = replacement.source;
         call.offered = agreed.is_none();
+        self.new_peer(id, &replacement.from, replacement.source, replacement.transport);
         self.log(Some(id), &format!("goes on with {}, who takes it over", replacement.from));
         if let Some(agreed) = agreed {
             self.agree(id, agreed, now);
         }
         self.command(Command::AcceptReoffer { call: id, sdp: Some(sdp) }, now);
+    }
+
+    /// The call goes on with another peer, which signals from elsewhere: who may send media goes by it.
+    fn new_peer(&mut self, id: CallId, from: &str, source: SocketAddr, transport: Transport) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.source = source;
+        call.transport = transport;
+        call.warned = false;
+        if call.idle.is_none() {
+            self.orders[call.worker].push_back(WorkerOrder::Signalling(id, source.ip()));
+        }
+        self.parts.board.peer_changed(id, from, source);
     }
 
     /// Both descriptions are known, or have changed.

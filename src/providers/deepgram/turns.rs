@@ -40,6 +40,8 @@ pub(super) struct Turns {
     transcript: String,
     /// What an earlier connection had heard of it.
     carried: String,
+    /// The front of `transcript` that was told as a turn of its own, since it was ended here and not by Flux.
+    told: String,
     /// When the text last changed.
     changed: Instant,
     /// The last `sequence_id` of this connection.
@@ -85,15 +87,22 @@ impl Turns {
             self.carried = self.whole();
         }
         self.transcript.clear();
+        self.told.clear();
         self.sequence = None;
         self.ended = None;
         self.window_end = Duration::ZERO;
         self.last_word_end = None;
     }
 
-    /// Ends the open turn without Flux; returns its text.
+    /// Ends the open turn without Flux; returns its text. What Flux adds to that turn later is another one.
     pub(super) fn end_here(&mut self) -> Option<Turned> {
-        self.open.then(|| Turned::Ended(self.take()))
+        self.open.then(|| {
+            self.open = false;
+            let whole = self.whole();
+            self.carried.clear();
+            self.told.clone_from(&self.transcript);
+            Turned::Ended(whole)
+        })
     }
 
     /// Whether the caller is in a turn.
@@ -147,16 +156,18 @@ impl Turns {
         match event {
             "EndOfTurn" => {
                 self.ended = index.or(self.ended);
-                Some(Turned::Ended(self.take()))
+                let told = !self.told.is_empty();
+                let whole = self.take();
+                // Nothing was added to what was ended here.
+                (!told || !whole.is_empty()).then_some(Turned::Ended(whole))
             }
             // Words without a start: it was missed, or the server left it out.
-            "StartOfTurn" | "Update" | "EagerEndOfTurn" | "TurnResumed" if !self.open => {
-                (!transcript.is_empty()).then(|| {
+            "StartOfTurn" | "Update" | "EagerEndOfTurn" | "TurnResumed" if !self.open => (!self.rest().is_empty())
+                .then(|| {
                     self.open = true;
                     self.changed = now;
                     Turned::Started(self.whole())
-                })
-            }
+                }),
             "EagerEndOfTurn" => Some(Turned::EagerlyEnded(self.whole())),
             "TurnResumed" => Some(Turned::Resumed(self.whole())),
             // A second start is news of the same turn.
@@ -165,8 +176,13 @@ impl Turns {
         }
     }
 
+    /// What was not told as a turn of its own.
+    fn rest(&self) -> &str {
+        after(&self.transcript, &self.told)
+    }
+
     fn whole(&self) -> String {
-        match (self.carried.as_str(), self.transcript.as_str()) {
+        match (self.carried.as_str(), self.rest()) {
             ("", text) | (text, "") => text.to_owned(),
             (carried, text) => format!("{carried} {text}"),
         }
@@ -177,8 +193,27 @@ impl Turns {
         self.open = false;
         self.carried.clear();
         self.transcript.clear();
+        self.told.clear();
         whole
     }
+}
+
+/// Returns what `text` says after `front`, which it begins with in other spelling perhaps: by letters and digits where these
+/// agree, and by the count of words where they do not.
+fn after<'a>(text: &'a str, front: &str) -> &'a str {
+    let mut letters = front.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).peekable();
+    let mut end = 0;
+    for (at, c) in text.char_indices() {
+        if letters.peek().is_none() {
+            break;
+        }
+        if c.is_alphanumeric() && !c.to_lowercase().eq(letters.by_ref().take(c.to_lowercase().count())) {
+            let next = |rest: &'a str| rest.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start());
+            return front.split_whitespace().fold(text.trim_start(), |rest, _| next(rest));
+        }
+        end = at + c.len_utf8();
+    }
+    text[end..].trim_start_matches(|c: char| !c.is_alphanumeric())
 }
 
 /// Reads seconds, which one of the vendor's descriptions calls a string.
@@ -289,6 +324,46 @@ mod tests {
         assert_eq!(turns.handle_message(success, at(0)), Said::Configured { taken: true });
         let failure = r#"{"type":"ConfigureFailure","sequence_id":4,"error_code":"INVALID_THRESHOLD"}"#;
         assert_eq!(turns.handle_message(failure, at(0)), Said::Configured { taken: false });
+    }
+
+    #[test]
+    fn what_is_added_to_a_turn_that_was_ended_here_is_a_turn_of_its_own() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 0, "555 271");
+        told(&mut turns, "Update", 0, "555 271 8346");
+        assert_eq!(turns.end_here(), Some(Turned::Ended("555 271 8346".into())));
+        assert_eq!(turns.end_here(), None);
+        assert_eq!(told(&mut turns, "Update", 0, "555-271-8346."), None, "it is the same in other spelling");
+        assert_eq!(told(&mut turns, "Update", 0, "555-271-8346 and"), Some(Turned::Started("and".into())));
+        let ended = told(&mut turns, "EndOfTurn", 0, "555-271-8346, and my name is Ann.");
+        assert_eq!(ended, Some(Turned::Ended("and my name is Ann.".into())));
+        assert_eq!(told(&mut turns, "StartOfTurn", 1, "555"), Some(Turned::Started("555".into())));
+    }
+
+    #[test]
+    fn the_end_of_a_turn_that_was_ended_here_is_no_news() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 0, "Yes.");
+        turns.end_here();
+        assert_eq!(told(&mut turns, "EndOfTurn", 0, "Yes."), None);
+        assert_eq!(told(&mut turns, "StartOfTurn", 1, "No"), Some(Turned::Started("No".into())));
+    }
+
+    #[test]
+    fn the_rest_is_found_by_letters_or_by_words() {
+        for (text, front, rest) in [
+            ("a b c", "a b", "c"),
+            ("A, b. C?", "a b", "C?"),
+            ("a b", "a b", ""),
+            ("two of it", "to", "of it"),
+            ("", "x", ""),
+            ("x", "", "x"),
+            ("Ärger İst", "ärger", "İst"),
+            ("İst", "i̇st", ""),
+            ("one", "one two three", ""),
+        ] {
+            assert_eq!(after(text, front), rest, "{text:?} after {front:?}");
+        }
     }
 
     #[test]

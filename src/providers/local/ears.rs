@@ -8,7 +8,7 @@ use super::smart_turn::SmartTurn;
 use super::work::{Urgency, Work};
 use crate::agent::{EarsEvent, Failure, FailureKind};
 use crate::call::FRAME_16K;
-use crate::providers::{Bell, EarsIo, Transcriber};
+use crate::providers::{Bell, EarsCommand, EarsIo, Transcriber};
 use crate::time::Clock;
 use crossbeam_channel::{Receiver, Sender};
 use rten::ThreadPool;
@@ -132,6 +132,10 @@ impl Session<'_> {
             self.audio.push(&frame.pcm);
             let now = self.clock.now();
             self.segmenter.handle_input(Input::Frame { speech: frame.speech, arrived: frame.arrived }, now);
+            self.carry_out();
+        }
+        while let Ok(EarsCommand::ForceEndTurn) = self.io.commands.try_recv() {
+            self.segmenter.handle_input(Input::ForceEndTurn, self.clock.now());
             self.carry_out();
         }
         while let Ok(done) = self.results.try_recv() {
@@ -329,6 +333,7 @@ mod tests {
             call: CallId(1),
             clock: clock.clone(),
             frames: consumer,
+            commands: crossbeam_channel::never(),
             listener,
             events: Events::new(clock, sender, bell.clone(), |event| event),
             stop: stop.clone(),

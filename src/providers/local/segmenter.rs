@@ -19,6 +19,8 @@ pub enum Input<'a> {
     Frame { speech: bool, arrived: Instant },
     /// Decode `id` is done after `took`; `None` if it could not be run.
     Decoded { id: u32, text: Option<&'a str>, took: Duration },
+    /// The turn is over by a rule that is surer than any here: it ends as soon as its text is there.
+    ForceEndTurn,
     /// The opinion `id` on the pause: how probable it is that the turn is whole, 0 to 1.
     Opinion { id: u32, complete: Option<f32> },
 }
@@ -123,6 +125,8 @@ struct Turn {
     /// What the agent was told last; `None` before StartOfTurn.
     told: Option<String>,
     pause: Option<Pause>,
+    /// Whether this pause is the turn's end by order.
+    forced: bool,
 }
 
 /// A pause that may be the turn's end.
@@ -153,6 +157,7 @@ impl Segmenter {
         match input {
             Input::Frame { speech, arrived } => self.frame(speech, SpeechMark { arrived, handed: now }),
             Input::Decoded { id, text, took } => self.decoded(id, text, took),
+            Input::ForceEndTurn => self.force(),
             Input::Opinion { id, complete } => {
                 let pause = self.turn.as_mut().and_then(|turn| turn.pause.as_mut()).filter(|pause| pause.id == id);
                 if let Some(pause) = pause {
@@ -224,10 +229,22 @@ impl Segmenter {
         self.outputs.push_back(Output::Judge { id, from, to: self.next });
     }
 
+    /// The turn is to end, which the caller can still prevent by going on.
+    fn force(&mut self) {
+        if self.turn.as_ref().is_some_and(|turn| turn.pause.is_none()) {
+            self.pause();
+        }
+        if let Some(turn) = &mut self.turn {
+            turn.forced = true;
+            self.end_if_due();
+        }
+    }
+
     /// The caller goes on before the turn has ended.
     fn resume(&mut self, from: u64, mark: SpeechMark) {
         let Some(turn) = &mut self.turn else { return };
         let Some(pause) = turn.pause.take() else { return };
+        turn.forced = false;
         if pause.eager {
             self.outputs.push_back(Output::Event(EarsEvent::TurnResumed { transcript: turn.transcript() }));
         }
@@ -327,7 +344,7 @@ impl Segmenter {
         let transcript = turn.transcript();
         let due = match &pause.text {
             Some(_) if turn.closing.is_some() => TEXT_MAX_WAIT,
-            Some(_) if turn.closed.len() >= STRETCHES_MAX => 0,
+            Some(_) if turn.forced || turn.closed.len() >= STRETCHES_MAX => 0,
             Some(_) => patience(wording::of(&transcript), pause.opinion),
             None => TEXT_MAX_WAIT,
         };
@@ -362,6 +379,7 @@ impl Turn {
             seen: String::new(),
             told: None,
             pause: None,
+            forced: false,
         }
     }
 
@@ -507,6 +525,22 @@ mod tests {
             assert!(ends.clone().count() <= 1, "{:?}", self.events);
             ends.next_back()
         }
+    }
+
+    #[test]
+    fn a_turn_ends_by_order_as_soon_as_its_text_is_there() {
+        let mut world = World::saying(&[(200, "My"), (400, "number"), (600, "is")]);
+        world.hear(false, 200).hear(true, 800).hear(false, 80);
+        world.segmenter.handle_input(Input::ForceEndTurn, Instant::from_millis(1080));
+        world.carry_out();
+        world.hear(false, 120);
+        let (at, end) = world.events.last().expect("it has ended").clone();
+        assert!(matches!(end, EarsEvent::EndOfTurn { .. }) && at <= 1200, "{at}: {end:?}");
+        let count = world.events.len();
+        world.segmenter.handle_input(Input::ForceEndTurn, Instant::from_millis(1200));
+        world.carry_out();
+        world.hear(false, 2000);
+        assert_eq!(world.events.len(), count, "without a turn nothing follows");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The world of these tests: a virtual clock, a seeded network, callers, and the engine's machines wired as its threads do.
 
 pub mod caller;
+pub mod marks;
 pub mod network;
 pub mod script;
 
 pub use caller::Caller;
+pub use marks::voice_of;
 pub use network::Weather;
-pub use script::{Reply, SAMPLES_PER_BYTE, Script, failure};
+pub use script::{Event, Reply, SAMPLES_PER_BYTE, Script, Voice, failure};
 
 use network::{Datagram, Network, Port};
 use offhook::agent::{self, Agent, DraftNews, EarsEvent, Phrase};
@@ -22,7 +24,7 @@ use offhook::sip::flow::Flow;
 use offhook::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
 use offhook::time::Instant;
 use rtrb::{Consumer, Producer};
-use script::{Event, Providers};
+use script::Providers;
 use std::collections::{BTreeMap, VecDeque};
 use std::f32::consts::TAU;
 use std::net::SocketAddr;
@@ -49,12 +51,6 @@ pub fn seeds(count: u64) -> Vec<u64> {
     }
 }
 
-/// Returns the first samples of a turn's speech: noise that is loud in every sample, and like no other part of it.
-pub fn voice_of(turn: TurnId, samples: usize) -> Vec<i16> {
-    let mut rng = fastrand::Rng::with_seed(u64::from(turn.0) + 77);
-    (0..samples).map(|_| rng.i16(1000..8000) * if rng.bool() { 1 } else { -1 }).collect()
-}
-
 /// Returns `millis` of a caller's voice: 125 Hz and its overtones, swelling a little.
 pub fn caller_voice(millis: usize) -> Vec<i16> {
     let sample = |n: usize| {
@@ -73,7 +69,7 @@ pub struct Line {
     agreed: Option<Agreed>,
     source: SocketAddr,
     media_address: SocketAddr,
-    pub call: Option<Call>,
+    pub call: Option<Box<Call>>,
     idle: Option<Rings>,
     agent: Agent,
     commands: Producer<CallCommand>,
@@ -84,6 +80,9 @@ pub struct Line {
     digits: Digits,
     /// Every event of the media path, and when the conductor had it.
     pub events: Vec<(Instant, CallEvent)>,
+    /// What the recogniser said, and what the agent wanted done, all in order.
+    pub ears: Vec<(Instant, EarsEvent)>,
+    pub orders: Vec<(Instant, agent::Output)>,
     /// What became of each draft.
     pub drafts: Vec<(Instant, TurnId, DraftNews)>,
     /// The latest record of each turn.
@@ -114,7 +113,7 @@ impl Line {
         }
         let lifecycle = self.lifecycle.poll_timeout().map(|due| due.at);
         let agent = self.agent.poll_timeout().map(|due| due.at);
-        let media = self.call.as_ref().map(Call::poll_timeout);
+        let media = self.call.as_ref().map(|call| call.poll_timeout());
         lifecycle.into_iter().chain(agent).chain(media).chain(self.providers.poll_timeout(now)).min()
     }
 }
@@ -149,7 +148,7 @@ pub struct World {
     pub ua: UserAgent,
     settings: config::Agent,
     pub guard: latch::Settings,
-    silence_max: Duration,
+    pub silence_max: Duration,
     pub callers: Vec<Caller>,
     pub lines: BTreeMap<CallId, Line>,
     /// What the next call's providers do.
@@ -403,6 +402,8 @@ impl World {
             waiting: VecDeque::new(),
             digits: Digits::new(),
             events: Vec::new(),
+            ears: Vec::new(),
+            orders: Vec::new(),
             drafts: Vec::new(),
             turns: BTreeMap::new(),
             pacing_max: Duration::ZERO,
@@ -445,7 +446,7 @@ impl World {
             silence_max: self.silence_max,
             rings,
         };
-        line.call = Some(Call::new(setup, self.now, &mut self.rng));
+        line.call = Some(Box::new(Call::new(setup, self.now, &mut self.rng)));
         self.tell(id, agent::Input::Held(agreed.held));
     }
 
@@ -523,10 +524,14 @@ impl World {
                     EarsEvent::EndOfTurn { transcript, .. } => {
                         (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
                     }
-                    EarsEvent::Connected | EarsEvent::EagerEndOfTurn { .. } | EarsEvent::Failed(_) => None,
+                    EarsEvent::Connected
+                    | EarsEvent::EagerEndOfTurn { .. }
+                    | EarsEvent::Reconnecting(_)
+                    | EarsEvent::Failed(_) => None,
                 };
-                if let (Some(line), Some(heard)) = (self.lines.get_mut(&id), heard) {
-                    line.waiting.push_back(CallCommand::Ears(heard));
+                if let Some(line) = self.lines.get_mut(&id) {
+                    line.ears.push((self.now, event.clone()));
+                    line.waiting.extend(heard.map(CallCommand::Ears));
                 }
                 self.tell(id, agent::Input::Ears(event));
             }
@@ -548,6 +553,12 @@ impl World {
             CallEvent::FirstPacket { turn, .. } => self.tell(id, agent::Input::FirstPacket { turn }),
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
             CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
+            CallEvent::Arrived { turn, samples } => {
+                self.tell(id, agent::Input::Arrived { turn, heard_max: heard(samples) });
+            }
+            CallEvent::Stalled { turn, samples } => {
+                self.tell(id, agent::Input::Stalled { turn, heard: heard(samples) });
+            }
             CallEvent::Digit { digit, by, at } => self.digit(id, digit, by, at),
             CallEvent::Audio { audio, log } => {
                 let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
@@ -574,6 +585,7 @@ impl World {
         while let Some(output) = self.lines.get_mut(&id).and_then(|line| line.agent.poll_output()) {
             self.note(format!("agent: {output:?}"));
             let Some(line) = self.lines.get_mut(&id) else { return };
+            line.orders.push((now, output.clone()));
             match output {
                 agent::Output::Ask { turn, messages, .. } => {
                     line.providers.ask(turn, format!("{:?}", messages.last()), now);
@@ -591,6 +603,8 @@ impl World {
                     line.waiting.push_back(CallCommand::Withdraw(turn));
                     line.providers.cancel_speech(turn);
                 }
+                agent::Output::ForceEndTurn => line.providers.force_end_turn(now),
+                agent::Output::TurnEnded => {}
                 agent::Output::Turn(record) => {
                     line.turns.insert(record.turn, record);
                 }
