@@ -10,6 +10,7 @@ pub mod echo;
 pub mod elevenlabs;
 pub mod feeder;
 pub mod groq;
+pub mod line;
 pub mod local;
 mod redaction;
 pub mod scripted;
