@@ -28,7 +28,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("OPENAI_MODEL", "its model"),
     ("OFFHOOK_STT", "who hears: flux, local or echo; default: flux where Deepgram's key is set, else local"),
     ("OFFHOOK_LLM", "who thinks: groq, openai, local or echo; default: groq where its key is set, else local"),
-    ("OFFHOOK_TTS", "who speaks: cartesia, aura, elevenlabs, local or echo; default: cartesia where its key is set, else local"),
+    (
+        "OFFHOOK_TTS",
+        "who speaks: cartesia, aura, elevenlabs, local or echo; default: cartesia where its key is set, else local",
+    ),
     ("OFFHOOK_STT_FORMAT", "audio to the recogniser: pcm16 (16 kHz) or mulaw (8 kHz); default pcm16"),
     ("OFFHOOK_GREETING", "what the agent says first; empty: the caller speaks first"),
     ("OFFHOOK_MODELS", "the folder of the local models; default: offhook in your cache folder"),

@@ -558,8 +558,7 @@ fn elevenlabs_goes_on_at_the_word_where_it_stopped() {
         assert!(matches!(spoken.end, VoiceEvent::Done { .. }), "{fault:?}: {:?}", spoken.end);
         assert_eq!(spoken.words, text, "{fault:?}");
         let requests = voice.plan.seen.lock().requests.clone();
-        let again =
-            requests.iter().filter_map(|request| request["text"].as_str()).filter(|text| *text != " ").next_back();
+        let again = requests.iter().filter_map(|request| request["text"].as_str()).rfind(|text| *text != " ");
         assert_eq!(again, Some("five six seven eight nine ten. "), "{fault:?}");
     }
 }
