@@ -378,7 +378,7 @@ fn check_drafts(life: &mut Life, left: &BTreeMap<u8, Vec<(Instant, usize)>>) -> 
     let mut fates: BTreeMap<TurnId, Option<Instant>> = BTreeMap::new();
     for (at, turn, news) in &line.drafts {
         match news {
-            DraftNews::Begun => assert_eq!(fates.insert(*turn, None), None),
+            DraftNews::Begun | DraftNews::BegunEarly => assert_eq!(fates.insert(*turn, None), None),
             DraftNews::Opened => assert_eq!(fates.insert(*turn, Some(*at)), Some(None)),
             DraftNews::ThrownAway { .. } => assert_eq!(fates.get(turn), Some(&None)),
         }
