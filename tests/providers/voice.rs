@@ -318,15 +318,9 @@ fn speech_that_fails_again_and_again_is_told() {
 
 #[test]
 fn what_is_told_as_spoken_before_a_failure_is_what_was_made() {
-    let fault = Fault::DropAfter(Duration::from_millis(700));
-    let gone = Refusal::new(503, "down");
-    let mut voice = Voice::open(&[
-        fault,
-        Fault::Refuse(gone.clone()),
-        Fault::Refuse(gone.clone()),
-        Fault::Refuse(gone.clone()),
-        Fault::Refuse(gone),
-    ]);
+    let mut faults = vec![Fault::DropAfter(Duration::from_millis(700))];
+    faults.extend(vec![Fault::Refuse(Refusal::new(503, "down")); 12]);
+    let mut voice = Voice::open(&faults);
     voice.speak(1, 0, "One two three four five six seven eight nine ten.", true);
     let spoken = voice.finish(1);
     assert!(matches!(spoken.end, VoiceEvent::Failed(_)), "{:?}", spoken.end);
