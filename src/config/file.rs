@@ -140,6 +140,15 @@ struct Providers {
     groq: Endpoint,
     openai: Endpoint,
     cartesia: Voice,
+    aura: Aura,
+    elevenlabs: Voice,
+}
+
+/// Aura's voices are models; key and address are Deepgram's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Aura {
+    model: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -294,6 +303,14 @@ impl File {
         given("providers.cartesia.voice", self.providers.cartesia.voice.as_ref())
     }
 
+    pub fn aura_model(&self) -> Option<Given> {
+        given("providers.aura.model", self.providers.aura.model.as_ref())
+    }
+
+    pub fn elevenlabs_voice(&self) -> Option<Given> {
+        given("providers.elevenlabs.voice", self.providers.elevenlabs.voice.as_ref())
+    }
+
     pub fn stt_format(&self) -> Option<Given> {
         given("providers.stt_format", self.providers.stt_format.as_ref())
     }
@@ -340,6 +357,7 @@ impl File {
             "DEEPGRAM" => &providers.deepgram,
             "GROQ" => &providers.groq,
             "OPENAI" => &providers.openai,
+            "ELEVENLABS" => return (providers.elevenlabs.base_url.as_ref(), providers.elevenlabs.model.as_ref()),
             _ => return (providers.cartesia.base_url.as_ref(), providers.cartesia.model.as_ref()),
         };
         (endpoint.base_url.as_ref(), endpoint.model.as_ref())

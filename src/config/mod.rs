@@ -337,6 +337,12 @@ pub struct Providers {
     pub cartesia: Endpoint,
     /// `CARTESIA_VOICE`, a voice's id.
     pub cartesia_voice: String,
+    /// `AURA_MODEL`, a voice of Deepgram Aura; key and address are those of [`Self::deepgram`].
+    pub aura_model: String,
+    /// ElevenLabs: `ELEVENLABS_API_KEY`, `ELEVENLABS_BASE_URL`, `ELEVENLABS_MODEL`.
+    pub elevenlabs: Endpoint,
+    /// `ELEVENLABS_VOICE`, a voice's id.
+    pub elevenlabs_voice: String,
     /// Where the local models are kept: `OFFHOOK_MODELS`, or the user's cache folder.
     pub models: PathBuf,
 }
@@ -463,6 +469,10 @@ impl Default for Providers {
             openai: endpoint(OPENAI_BASE_URL, ""),
             cartesia: endpoint("wss://api.cartesia.ai", "sonic-3.5"),
             cartesia_voice: "f786b574-daa5-4673-aa0c-cbe3e8534c02".into(),
+            aura_model: "aura-2-thalia-en".into(),
+            // The quickest of its models.
+            elevenlabs: endpoint("wss://api.elevenlabs.io", "eleven_flash_v2_5"),
+            elevenlabs_voice: "EXAVITQu4vr4xnSDxMaL".into(),
             models: dirs::cache_dir().unwrap_or_default().join("offhook"),
         }
     }

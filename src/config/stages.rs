@@ -37,6 +37,10 @@ pub enum Llm {
 pub enum Tts {
     /// Cartesia.
     Cartesia,
+    /// Deepgram Aura.
+    Aura,
+    /// ElevenLabs.
+    ElevenLabs,
     /// Hibari on this machine.
     Local,
     /// Plays the caller's own words back.
@@ -150,7 +154,13 @@ impl Choice for Llm {
 impl Choice for Tts {
     const STAGE: &'static str = "tts";
     const NAMES: &'static [(&'static str, Self)] =
-        &[("cartesia", Self::Cartesia), ("local", Self::Local), ("echo", Self::Echo)];
+        &[
+            ("cartesia", Self::Cartesia),
+            ("aura", Self::Aura),
+            ("elevenlabs", Self::ElevenLabs),
+            ("local", Self::Local),
+            ("echo", Self::Echo),
+        ];
     const CLOUD: Self = Self::Cartesia;
     const LOCAL: Self = Self::Local;
     const ECHO: Self = Self::Echo;
@@ -158,6 +168,8 @@ impl Choice for Tts {
     fn missing(self, providers: &Providers) -> Option<Missing> {
         match self {
             Self::Cartesia => Missing::key("CARTESIA_API_KEY", &providers.cartesia.key),
+            Self::Aura => Missing::key("DEEPGRAM_API_KEY", &providers.deepgram.key),
+            Self::ElevenLabs => Missing::key("ELEVENLABS_API_KEY", &providers.elevenlabs.key),
             Self::Local | Self::Echo => None,
         }
     }

@@ -252,6 +252,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 Some(Incoming::Text(text)) => self.handle_message(&text, now)?,
+                Some(Incoming::Binary(_)) => {}
             }
         }
         // There may be more, and the socket will not wake this thread for it.

@@ -5,9 +5,11 @@
 
 pub mod agent_audio;
 pub mod caller_audio;
+pub mod aura;
 pub mod cartesia;
 pub mod deepgram;
 pub mod echo;
+pub mod elevenlabs;
 pub mod feeder;
 pub mod groq;
 pub mod line;
@@ -16,6 +18,7 @@ pub mod probe;
 mod redaction;
 pub mod scripted;
 pub mod socket;
+mod streamed;
 pub mod tls;
 pub mod webhook;
 

@@ -44,6 +44,14 @@ pub enum Fault {
     DeafToCancel,
     /// No word times are told.
     NoTimes,
+    /// Every request gets the error of too many contexts.
+    Limited,
+    /// The upgrade is answered after this long.
+    SlowOpen(Duration),
+    /// From each text to its first audio it takes this long.
+    SlowAudio(Duration),
+    /// After this much audio comes what is no WebSocket.
+    GarbageAfter(Duration),
 }
 
 /// How it behaves, and what it has seen.
@@ -94,6 +102,9 @@ fn check(request: &Request) -> Option<Refusal> {
 
 fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool) {
     let fault = plan.faults.next();
+    if let Some(Fault::SlowOpen(length)) = fault {
+        super::pause(clock, length, stop);
+    }
     let peer = Peer::accept(stream, |request| {
         plan.seen.lock().keys.push(header(request, "x-api-key").to_owned());
         if let Some(Fault::Refuse(refusal)) = &fault { Some(refusal.clone()) } else { check(request) }
@@ -151,6 +162,7 @@ impl Session<'_> {
             }
             match self.fault {
                 Some(Fault::DropAfter(audio)) if self.audio >= audio => return,
+                Some(Fault::GarbageAfter(audio)) if self.audio >= audio => self.peer.send_garbage(),
                 Some(Fault::StallAfter(audio)) if self.audio >= audio => self.contexts.clear(),
                 _ => self.speak(),
             }
@@ -171,8 +183,14 @@ impl Session<'_> {
                 "title": "As planned", "message": format!("key {}", super::KEY)});
             return self.peer.send(error.to_string());
         }
+        if matches!(self.fault, Some(Fault::Limited)) {
+            let error = json!({"type": "error", "done": true, "context_id": id, "status_code": 429,
+                "error_code": "concurrency_limited", "title": "Too many contexts"});
+            return self.peer.send(error.to_string());
+        }
         let text = request["transcript"].as_str().unwrap_or_default();
-        let (now, first) = (self.clock.now(), self.plan.first_audio);
+        let slow = if let Some(Fault::SlowAudio(length)) = self.fault { Some(length) } else { None };
+        let (now, first) = (self.clock.now(), slow.unwrap_or(self.plan.first_audio));
         let context = self.contexts.entry(id).or_default();
         context.mulaw = request["output_format"]["encoding"] == "pcm_mulaw";
         context.rate = request["output_format"]["sample_rate"].as_u64().unwrap_or(8000) as u32;
