@@ -6,6 +6,7 @@
 pub mod cartesia;
 pub mod deepgram;
 pub mod echo;
+pub mod endpoint;
 pub mod feeder;
 pub mod groq;
 pub mod line;
