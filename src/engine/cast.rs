@@ -8,7 +8,13 @@ use crate::providers::local::ears::Ears;
 use crate::providers::local::models::{self, Set};
 use crate::providers::local::receptionist::Receptionist;
 use crate::providers::local::voice::HibariVoice;
-use crate::providers::{Responder, Speaker, Transcriber, cartesia::Cartesia, deepgram::Flux, echo, groq::Chat};
+use crate::providers::{
+    Responder, Speaker, Transcriber,
+    cartesia::Cartesia,
+    deepgram::{Flux, Nova},
+    echo,
+    groq::Chat,
+};
 use crate::time::Clock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,6 +125,14 @@ fn ears(config: &Config, notices: &mut Vec<String>) -> Vec<Arc<dyn Transcriber>>
                 let waste_max = config.agent.speculation_waste_max;
                 let speculates = config.agent.speculation && waste_max > 0.0;
                 line.push(Arc::new(if speculates { flux.with_eager_ends(waste_max) } else { flux }));
+            }
+            Stt::Nova => {
+                let mut endpoint = wanted.deepgram.clone();
+                // `DEEPGRAM_MODEL` names a model of Flux where it names none of Nova's.
+                if !endpoint.model.starts_with("nova") {
+                    endpoint.model = Nova::MODEL.to_owned();
+                }
+                line.push(Arc::new(Nova::new(&endpoint, wanted.stt_format)));
             }
             Stt::Local if has_place(&wanted.stt, Stt::Local, &wanted.models, &EARS_SETS) => {
                 match Ears::load(&wanted.models) {

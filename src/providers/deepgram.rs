@@ -1,7 +1,9 @@
 //! Speech to text by Deepgram Flux, over a WebSocket: 20 ms frames up, turns down.
 
 mod eager;
+mod nova;
 mod outbox;
+mod results;
 mod turns;
 
 use super::redaction::excerpt;
@@ -12,6 +14,7 @@ use crate::agent::{EarsEvent, Failure, FailureKind};
 use crate::config::{Endpoint, SttFormat};
 use crate::time::Instant;
 use eager::Eagerness;
+pub use nova::Nova;
 use outbox::Outbox;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,6 +130,10 @@ impl Flux {
 impl Transcriber for Flux {
     fn name(&self) -> &'static str {
         "flux"
+    }
+
+    fn eager_threshold(&self) -> Option<u32> {
+        self.eager()
     }
 
     fn learn(&self, kept: bool) {
@@ -423,7 +430,7 @@ impl<'a> Session<'a> {
             self.turns.reconnected(from_start);
         }
         let worked = matches!(self.link, Link::Ready(_));
-        let Some(wait) = self.wait_after(&failure, worked) else {
+        let Some(wait) = wait_after(self.failures, &failure, worked) else {
             // Whoever hears in place of these ears hears what follows, and not what was said.
             self.end_turn_here(now);
             return Err(failure);
@@ -435,18 +442,6 @@ impl<'a> Session<'a> {
         (self.eager[1], self.configuring) = (self.eager[0], None);
         self.link = Link::Down(now + wait);
         Ok(())
-    }
-
-    /// Returns how long to wait for the next connection, if there is to be one.
-    fn wait_after(&self, failure: &Failure, worked: bool) -> Option<Duration> {
-        let wait = *BACKOFF.get(self.failures)?;
-        match failure.kind {
-            FailureKind::Refused => None,
-            FailureKind::RateLimited { retry_after: Some(after) } if after > RETRY_AFTER_MAX => None,
-            FailureKind::RateLimited { retry_after: Some(after) } => Some(wait.max(after)),
-            _ if worked && self.failures == 0 => Some(Duration::ZERO),
-            _ => Some(wait),
-        }
     }
 
     fn poll_timeout(&self) -> Instant {
@@ -491,6 +486,19 @@ impl<'a> Session<'a> {
                 Ok(None) => self.io.listener.wait(Some(until.since(now))),
             }
         }
+    }
+}
+
+/// Returns how long to wait for the next connection after so many that failed in a row, if there is to be one; `worked` if the
+/// lost one was of use.
+fn wait_after(failures: usize, failure: &Failure, worked: bool) -> Option<Duration> {
+    let wait = *BACKOFF.get(failures)?;
+    match failure.kind {
+        FailureKind::Refused => None,
+        FailureKind::RateLimited { retry_after: Some(after) } if after > RETRY_AFTER_MAX => None,
+        FailureKind::RateLimited { retry_after: Some(after) } => Some(wait.max(after)),
+        _ if worked && failures == 0 => Some(Duration::ZERO),
+        _ => Some(wait),
     }
 }
 

@@ -34,6 +34,10 @@ pub trait Transcriber: Send + Sync {
     fn computes(&self) -> bool {
         false
     }
+    /// Returns the confidence, in hundredths, at which a turn is told to have probably ended; nothing for ears without one.
+    fn eager_threshold(&self) -> Option<u32> {
+        None
+    }
     /// Takes what came of a reply that was drafted on an eager end of turn in any of the calls: whether it was `kept`. Ears
     /// whose eagerness can be set keep the share of the others within a budget by it.
     fn learn(&self, kept: bool) {

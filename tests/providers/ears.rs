@@ -41,6 +41,14 @@ impl Ears {
     }
 
     pub fn open_shared(server: Server, plan: Arc<Plan>, flux: Arc<Flux>) -> Self {
+        let mut ears = Self::of(server, flux);
+        ears.plan = plan;
+        ears
+    }
+
+    /// Ears of any kind; `plan` is not theirs.
+    pub fn of(server: Server, ears: Arc<dyn Transcriber>) -> Self {
+        let plan = Arc::default();
         let clock: Arc<dyn Clock> = Wall::start();
         let (bell, listener) = Listener::new().expect("a listener");
         let (frames, consumer) = rtrb::RingBuffer::new(256);
@@ -58,7 +66,7 @@ impl Ears {
             events: send,
             stop: stopped,
         };
-        let thread = Some(std::thread::spawn(move || flux.run(io)));
+        let thread = Some(std::thread::spawn(move || ears.run(io)));
         Self { plan, _server: server, clock, frames, bell, stop, commands, events, thread, heard: Vec::new() }
     }
 
