@@ -1,5 +1,6 @@
 //! The command line, and the text of `--help`, which says it all.
 
+use super::call::{CallArgs, PeerArgs};
 use super::given::Given;
 use super::{Error, environment};
 use clap::error::ErrorKind;
@@ -47,12 +48,16 @@ pub enum Subcommand {
         /// The account's user name.
         user: String,
     },
+    /// Call a SIP agent, talk with it, and print how long each reply took: this one, or any other.
+    Call(PeerArgs),
+    /// Start an agent and a telephone in this one process, and let them talk.
+    Demo(CallArgs),
 }
 
 /// What the command line says.
 pub enum Parsed {
     /// These settings.
-    Settings(Cli),
+    Settings(Box<Cli>),
     /// To print this.
     Print(String),
 }
@@ -65,7 +70,7 @@ pub fn parse(args: &[OsString]) -> Result<Parsed, Error> {
         .try_get_matches_from(args)
         .and_then(|mut matches| <Cli as clap::FromArgMatches>::from_arg_matches_mut(&mut matches));
     match parsed {
-        Ok(cli) => Ok(Parsed::Settings(cli)),
+        Ok(cli) => Ok(Parsed::Settings(Box::new(cli))),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Parsed::Print(error.to_string()))
         }

@@ -41,6 +41,8 @@ impl Config {
                 let user = accounts::name(&Given { name: "ha1 USER".into(), value: user })?;
                 Command::Ha1 { user, realm: config.sip.realm.clone() }
             }
+            Some(cli::Subcommand::Call(args)) => Command::Call(Box::new(args.read(&env, cwd)?)),
+            Some(cli::Subcommand::Demo(args)) => Command::Demo(Box::new(args.read(cwd)?)),
         };
         Ok((config, command))
     }

@@ -5,6 +5,7 @@
 //! `.env` only; passwords of SIP accounts stand in the file, best as hashes.
 
 mod accounts;
+mod call;
 mod cli;
 mod environment;
 mod file;
@@ -14,6 +15,7 @@ mod network;
 mod stages;
 
 pub use accounts::{Account, DigestAlgorithm};
+pub use call::Call;
 pub use given::{host_of, is_loopback_name};
 pub use network::Network;
 pub use stages::{Llm, Stage, Stt, Tts};
@@ -64,6 +66,10 @@ pub enum Command {
     Models,
     /// `offhook ha1 USER`: read a password from standard input, print what `[[sip.accounts]]` keeps of it, and end.
     Ha1 { user: String, realm: String },
+    /// `offhook call`: call an agent, and say how long its replies took.
+    Call(Box<Call>),
+    /// `offhook demo`: start an agent and call it.
+    Demo(Box<Call>),
     /// `--help` or `--version`: print this and end with exit code 0.
     Print(String),
 }

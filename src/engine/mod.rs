@@ -11,6 +11,7 @@
 //! | `control-N` | the HTTP API | requests |
 
 pub mod affinity;
+pub mod arrival;
 pub mod bridge;
 pub mod cast;
 pub mod certificate;

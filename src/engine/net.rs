@@ -423,6 +423,11 @@ impl Net {
                 self.log(Some(call), &format!("no transfer to {target}: {why}"));
             }
             sip::Event::Replacing(replacement) => self.replacing(&replacement, now),
+            // The engine places no calls and registers nowhere; `phone` does.
+            sip::Event::Placed { .. }
+            | sip::Event::Progress { .. }
+            | sip::Event::Answered { .. }
+            | sip::Event::RegisterAnswered { .. } => {}
             sip::Event::TransferProgress { call, status } => {
                 self.log(Some(call), &format!("the transfer we asked for: {status}"));
             }

@@ -9,6 +9,7 @@ mod process;
 mod accounts;
 mod attackers;
 mod baresip;
+mod caller;
 mod captures;
 mod codecs;
 mod doctor;
