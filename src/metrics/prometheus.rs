@@ -49,7 +49,11 @@ pub fn render(gauges: &Gauges, board: &Board) -> String {
         text.counter(counter.name, counter.help, count);
     }
     if let Some(hundredths) = board.eager_threshold() {
-        text.head("speculation_threshold", "gauge", "Confidence at which the recogniser takes a turn for probably ended");
+        text.head(
+            "speculation_threshold",
+            "gauge",
+            "Confidence at which the recogniser takes a turn for probably ended",
+        );
         let _ = writeln!(text.0, "offhook_speculation_threshold {}", f64::from(hundredths) / 100.0);
     }
     text.health(&board.health(gauges.now));
@@ -276,6 +280,7 @@ mod tests {
             "# HELP offhook_examples_total Examples given.",
             "# TYPE offhook_examples_total counter",
             "offhook_examples_total 7",
+            "offhook_speculation_threshold 0.45",
             "offhook_sip_requests_total{method=\"INVITE\"} 3",
             "offhook_sip_responses_total{class=\"4xx\"} 9",
             "offhook_sip_discarded_total{reason=\"excess\"} 0",
