@@ -26,7 +26,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("OPENAI_BASE_URL", "any OpenAI-compatible server, for OFFHOOK_LLM=openai; default https://api.openai.com/v1"),
     ("OPENAI_API_KEY", "its key; may be empty"),
     ("OPENAI_MODEL", "its model"),
-    ("OFFHOOK_STT", "who hears: flux, local or echo; default: flux where Deepgram's key is set, else local"),
+    ("OFFHOOK_STT", "who hears: flux, nova, local or echo; default: flux where Deepgram's key is set, else local"),
     ("OFFHOOK_LLM", "who thinks: groq, openai, local or echo; default: groq where its key is set, else local"),
     (
         "OFFHOOK_TTS",

@@ -332,7 +332,7 @@ mod tests {
             ("--api", "", "", "a value is required for '--api <ADDR:PORT>'"),
             ("--config none.toml", "", "", "--config: "),
             ("--env-file none.env", "", "", "--env-file: "),
-            ("", "OFFHOOK_STT", "whisper", "OFFHOOK_STT: \"whisper\" is not one of: flux, local, echo, deepgram"),
+            ("", "OFFHOOK_STT", "whisper", "OFFHOOK_STT: \"whisper\" is not one of: flux, nova, local, echo, deepgram"),
             ("", "OFFHOOK_LLM", "Groq", "OFFHOOK_LLM: \"Groq\" is not one of: groq, openai, local, echo"),
             ("", "OFFHOOK_TTS", "x", "OFFHOOK_TTS: \"x\" is not one of: cartesia, aura, elevenlabs, local, echo"),
             ("", "OFFHOOK_STT_FORMAT", "opus", "OFFHOOK_STT_FORMAT: \"opus\" is not one of: pcm16, mulaw"),

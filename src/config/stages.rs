@@ -13,6 +13,8 @@ use super::{Error, Providers};
 pub enum Stt {
     /// Deepgram Flux.
     Flux,
+    /// Deepgram Nova, whose turns are made here.
+    Nova,
     /// Moonshine on this machine.
     Local,
     /// No recogniser: turns are marked by voice activity alone, and the audio is kept for the echo voice.
@@ -113,15 +115,20 @@ impl Missing {
 
 impl Choice for Stt {
     const STAGE: &'static str = "stt";
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("flux", Self::Flux), ("local", Self::Local), ("echo", Self::Echo), ("deepgram", Self::Flux)];
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("flux", Self::Flux),
+        ("nova", Self::Nova),
+        ("local", Self::Local),
+        ("echo", Self::Echo),
+        ("deepgram", Self::Flux),
+    ];
     const CLOUD: Self = Self::Flux;
     const LOCAL: Self = Self::Local;
     const ECHO: Self = Self::Echo;
 
     fn missing(self, providers: &Providers) -> Option<Missing> {
         match self {
-            Self::Flux => Missing::key("DEEPGRAM_API_KEY", &providers.deepgram.key),
+            Self::Flux | Self::Nova => Missing::key("DEEPGRAM_API_KEY", &providers.deepgram.key),
             Self::Local | Self::Echo => None,
         }
     }
@@ -153,14 +160,13 @@ impl Choice for Llm {
 
 impl Choice for Tts {
     const STAGE: &'static str = "tts";
-    const NAMES: &'static [(&'static str, Self)] =
-        &[
-            ("cartesia", Self::Cartesia),
-            ("aura", Self::Aura),
-            ("elevenlabs", Self::ElevenLabs),
-            ("local", Self::Local),
-            ("echo", Self::Echo),
-        ];
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("cartesia", Self::Cartesia),
+        ("aura", Self::Aura),
+        ("elevenlabs", Self::ElevenLabs),
+        ("local", Self::Local),
+        ("echo", Self::Echo),
+    ];
     const CLOUD: Self = Self::Cartesia;
     const LOCAL: Self = Self::Local;
     const ECHO: Self = Self::Echo;

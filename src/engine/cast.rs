@@ -3,6 +3,7 @@
 use crate::config::{Config, Endpoint, Llm, Providers, Stage, Stt, Tts};
 use crate::engine::provider_threads::Cast;
 use crate::metrics::health::Health;
+use crate::providers::deepgram::{Flux, Nova};
 use crate::providers::line::ears::EarsLine;
 use crate::providers::line::minds::{Mind, Minds};
 use crate::providers::line::voices::VoiceLine;
@@ -10,7 +11,7 @@ use crate::providers::local::ears::Ears;
 use crate::providers::local::models::{self, Set};
 use crate::providers::local::receptionist::Receptionist;
 use crate::providers::local::voice::HibariVoice;
-use crate::providers::{Responder, Speaker, Transcriber, deepgram::Flux, echo, groq::Chat};
+use crate::providers::{Responder, Speaker, Transcriber, echo, groq::Chat};
 use crate::providers::{aura::Aura, cartesia::Cartesia, elevenlabs::ElevenLabs};
 use crate::time::Clock;
 use std::path::{Path, PathBuf};
@@ -122,6 +123,14 @@ pub(super) fn ears(config: &Config, notices: &mut Vec<String>) -> Vec<Arc<dyn Tr
                 let waste_max = config.agent.speculation_waste_max;
                 let speculates = config.agent.speculation && waste_max > 0.0;
                 line.push(Arc::new(if speculates { flux.with_eager_ends(waste_max) } else { flux }));
+            }
+            Stt::Nova => {
+                let mut endpoint = wanted.deepgram.clone();
+                // `DEEPGRAM_MODEL` names a model of Flux where it names none of Nova's.
+                if !endpoint.model.starts_with("nova") {
+                    endpoint.model = Nova::MODEL.to_owned();
+                }
+                line.push(Arc::new(Nova::new(&endpoint, wanted.stt_format)));
             }
             Stt::Local if has_place(&wanted.stt, Stt::Local, &wanted.models, &EARS_SETS) => {
                 match Ears::load(&wanted.models) {

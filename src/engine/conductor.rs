@@ -336,6 +336,7 @@ impl Conductor {
                 if !self.early {
                     self.crew.learn(true);
                 }
+                board.speculation_threshold(self.crew.eager_threshold());
             }
             DraftNews::ThrownAway { why, characters } => {
                 board.count(if why == Waste::Resumed { RESUMED } else { MISSES }, 1);
@@ -347,6 +348,7 @@ impl Conductor {
                 if why != Waste::Failed && !self.early {
                     self.crew.learn(false);
                 }
+                board.speculation_threshold(self.crew.eager_threshold());
             }
         }
     }

@@ -26,6 +26,8 @@ const UPDATE_EVERY: Duration = Duration::from_millis(250);
 pub enum Fault {
     /// The upgrade is refused.
     Refuse(Refusal),
+    /// The connection is taken, and the upgrade never answered.
+    SlowHandshake,
     /// The upgrade is granted, and nothing is said.
     NoConnected,
     /// After this much audio, nothing is said any more.
@@ -46,6 +48,8 @@ pub enum Fault {
     NoForce,
     /// `ForceEndTurn` is taken and not answered.
     DeafToForce,
+    /// After this much audio, it is closed with this code and reason.
+    CloseWith(Duration, u16, &'static str),
     /// It closes without a status after this much audio.
     CloseAfter(Duration),
 }
@@ -160,6 +164,12 @@ fn check(request: &Request) -> Option<Refusal> {
 
 fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, turn: &Mutex<usize>) {
     let fault = plan.faults.next();
+    if matches!(fault, Some(Fault::SlowHandshake)) {
+        while !stop.load(Ordering::Acquire) {
+            std::thread::park_timeout(super::IDLE);
+        }
+        return;
+    }
     let mut mulaw = false;
     let mut eager = false;
     let mut rate = 16_000;
@@ -255,6 +265,9 @@ impl Session<'_> {
                 Some(Fault::DropAfter(audio)) if self.audio >= audio => return,
                 Some(Fault::CloseAfter(audio)) if self.audio >= audio => {
                     return self.peer.close(None, self.clock, stop);
+                }
+                Some(Fault::CloseWith(audio, code, reason)) if self.audio >= audio => {
+                    return self.peer.close(Some((code, reason)), self.clock, stop);
                 }
                 Some(Fault::ErrorAfter(audio, code)) if self.audio >= audio => {
                     self.send(json!({"type": "Error", "code": code, "description": "as planned"}));

@@ -7,6 +7,7 @@ pub mod cartesia;
 pub mod elevenlabs;
 pub mod flux;
 pub mod groq;
+pub mod nova;
 
 use offhook::providers::{Bell, Listener};
 use offhook::time::{Clock, Instant};
