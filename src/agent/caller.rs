@@ -32,6 +32,11 @@ impl Caller {
     pub(super) fn has_turn(&self) -> bool {
         self.turn.is_some()
     }
+
+    /// Whether keys were pressed that are not told yet.
+    pub(super) fn has_digits(&self) -> bool {
+        !self.digits.is_empty()
+    }
 }
 
 impl Agent {
@@ -41,7 +46,9 @@ impl Agent {
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);
-                self.draft(&transcript, now);
+                if self.aside(&transcript, now).is_none() {
+                    self.draft(&transcript, now);
+                }
             }
             EarsEvent::TurnResumed { transcript } => {
                 self.throw_away(Waste::Resumed);
@@ -71,6 +78,9 @@ impl Agent {
         if self.is_drafting() {
             return self.compare_draft(transcript);
         }
+        if self.aside(transcript, now).is_some() {
+            return;
+        }
         // A reply that nobody has heard is not worth finishing: the caller goes on. One that is heard is cut by the
         // floor, which knows how much was.
         if self.reply.as_ref().is_some_and(|reply| !reply.on_air && !reply.is_final()) {
@@ -81,6 +91,14 @@ impl Agent {
     fn end_of_turn(&mut self, transcript: &str, now: Instant) {
         self.caller.turn = None;
         self.timers.clear(Timer::CallerTurn);
+        // What leaves the floor to the agent is not to be answered.
+        let transcript = match self.aside(transcript, now) {
+            Some(verdict) => {
+                self.note_aside(transcript, verdict);
+                ""
+            }
+            None => transcript,
+        };
         if self.reply.as_ref().is_some_and(|reply| reply.is_final()) {
             return;
         }
@@ -116,6 +134,7 @@ impl Agent {
 
     pub(super) fn caller_speech(&mut self, speaking: bool, now: Instant) {
         self.caller.speaking = speaking;
+        self.listener.voice(speaking, now);
         self.watch_turn(now);
         self.listen(now);
     }
@@ -226,7 +245,7 @@ mod tests {
     #[test]
     fn a_start_of_turn_that_comes_to_nothing_does_not_lose_the_question() {
         let mut scene = Scene::asked();
-        scene.start("uh");
+        scene.start("I");
         let outputs = scene.end("");
         assert_eq!(outputs[..2], [floor(2), record(2, "", "", false)]);
         assert_eq!(asked(&outputs), Some(vec![system(), caller("Hi?")]));

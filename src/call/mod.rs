@@ -19,6 +19,7 @@ pub mod playout;
 pub mod protection;
 pub mod tap;
 
+use crate::agent::{EarsEvent, Verdict};
 use crate::ids::{CallId, TurnId};
 use crate::jitter::Stats;
 use crate::rtp::latch::Source;
@@ -85,15 +86,51 @@ pub enum CallCommand {
     Ears(Heard),
 }
 
-/// What the floor learns from the recogniser: that there are words, never which.
+/// What the floor learns from the recogniser: that there are words, and of which kind, never which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// The caller has begun a turn.
     StartOfTurn,
     /// There are (more) words.
     Words,
+    /// There are words that leave no doubt.
+    Hard,
     /// The caller's turn has ended.
     EndOfTurn,
+    /// The words so far are a listener's; `whole`: nothing seems to follow.
+    Backchannel { whole: bool },
+    /// The words are the agent's own.
+    Echo,
+}
+
+impl Heard {
+    /// Returns what the floor is to learn from `event`, whose words are what `verdict` says.
+    #[must_use]
+    pub const fn of(event: &EarsEvent, verdict: Option<Verdict>) -> Option<Self> {
+        let Some(verdict) = verdict else { return None };
+        let ends = matches!(event, EarsEvent::EagerEndOfTurn { .. } | EarsEvent::EndOfTurn { .. });
+        match (verdict, event) {
+            (Verdict::Backchannel, _) => Some(Self::Backchannel { whole: ends }),
+            (Verdict::Echo, _) => Some(Self::Echo),
+            (Verdict::Hard, _) => Some(Self::Hard),
+            (Verdict::Words, EarsEvent::StartOfTurn { .. }) => Some(Self::StartOfTurn),
+            (Verdict::Words, EarsEvent::Update { .. } | EarsEvent::TurnResumed { .. }) => Some(Self::Words),
+            (Verdict::Words, EarsEvent::EndOfTurn { .. }) => Some(Self::EndOfTurn),
+            // Its words have been told by an update.
+            (Verdict::Words, _) => None,
+        }
+    }
+
+    const fn input(self) -> turn::Input {
+        match self {
+            Self::StartOfTurn => turn::Input::StartOfTurn,
+            Self::Words => turn::Input::Words,
+            Self::Hard => turn::Input::Hard,
+            Self::EndOfTurn => turn::Input::EndOfTurn,
+            Self::Backchannel { whole } => turn::Input::Backchannel { whole },
+            Self::Echo => turn::Input::Echo,
+        }
+    }
 }
 
 /// What happened on the media path, told to the conductor.
@@ -552,9 +589,7 @@ impl Call {
                 self.playout.cut(turn);
                 turn::Input::Withdrawn { turn }
             }
-            CallCommand::Ears(Heard::StartOfTurn) => turn::Input::StartOfTurn,
-            CallCommand::Ears(Heard::Words) => turn::Input::Words,
-            CallCommand::Ears(Heard::EndOfTurn) => turn::Input::EndOfTurn,
+            CallCommand::Ears(heard) => heard.input(),
         };
         self.floor.handle_input(input, now);
         self.obey_floor(now);

@@ -12,6 +12,7 @@ mod given;
 mod load;
 mod network;
 mod stages;
+mod words;
 
 pub use accounts::{Account, DigestAlgorithm};
 pub use given::{host_of, is_loopback_name};
@@ -242,6 +243,10 @@ pub struct Agent {
     pub answers: Vec<Answer>,
     /// The name of the place that the receptionist speaks for.
     pub business: String,
+    /// Phrases of a listening caller, at which the agent goes on speaking.
+    pub backchannels: Vec<String>,
+    /// Phrases at whose first word the agent stops.
+    pub hard_words: Vec<String>,
 }
 
 /// One thing that the receptionist knows.
@@ -405,6 +410,8 @@ impl Default for Agent {
             speculation_waste_max: 0.35,
             answers: Vec::new(),
             business: "Offhook".into(),
+            backchannels: words::BACKCHANNELS.iter().map(|&phrase| phrase.into()).collect(),
+            hard_words: words::HARD_WORDS.iter().map(|&phrase| phrase.into()).collect(),
         }
     }
 }
