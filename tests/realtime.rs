@@ -280,7 +280,11 @@ impl Peer {
                 CallEvent::Cut { .. } => self.seen.cuts += 1,
                 CallEvent::Played { .. } => self.seen.played += 1,
                 CallEvent::FirstPacket { .. } => self.seen.first_packets += 1,
-                CallEvent::CallerSpeech { .. } | CallEvent::Silent | CallEvent::Audio { .. } => {}
+                CallEvent::CallerSpeech { .. }
+                | CallEvent::Silent
+                | CallEvent::Audio { .. }
+                | CallEvent::Arrived { .. }
+                | CallEvent::Stalled { .. } => {}
             }
         }
     }

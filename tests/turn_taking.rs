@@ -1,7 +1,9 @@
 //! Agent and floor together, in thousands of orders of events that no script would think of; `SIM_SEED` replays one.
 
+use offhook::agent::conversation::INTERRUPTED;
 use offhook::agent::{
-    Agent, DraftNews, EarsEvent, Failure, FailureKind, Input, MindEvent, Output, Phrase, SpeechMark, VoiceEvent,
+    Agent, DraftNews, EarsEvent, Failure, FailureKind, Input, Message, MindEvent, Output, Phrase, SpeechMark,
+    VoiceEvent,
 };
 use offhook::config;
 use offhook::ids::TurnId;
@@ -36,6 +38,9 @@ struct Speech {
     failed: bool,
     played: Duration,
     over: bool,
+    /// What can have arrived of it, as far as the far end has told, and what the agent was told of that.
+    arrived: Option<Duration>,
+    arrived_told: Option<Duration>,
 }
 
 struct World {
@@ -59,6 +64,8 @@ struct World {
     paused: bool,
     /// What the media path has told and the agent has not yet been told.
     reports: VecDeque<Input>,
+    /// What was told last of each turn.
+    records: BTreeMap<TurnId, String>,
     ended: Option<String>,
     log: Vec<String>,
 }
@@ -95,6 +102,7 @@ impl World {
             last_granted: None,
             paused: false,
             reports: VecDeque::new(),
+            records: BTreeMap::new(),
             ended: None,
             log: Vec::new(),
         }
@@ -104,6 +112,16 @@ impl World {
         self.log.push(format!("{:>7} ms  {input:?}", self.now.as_nanos() / 1_000_000));
         self.agent.handle_input(input, self.now);
         self.drain()
+    }
+
+    fn report(&mut self, report: Input) {
+        // From here on the agent's history may be held against it; of turns long past it is not amended any more.
+        let outputs = self.tell(report.clone());
+        if let Input::Arrived { turn, heard_max } = report
+            && outputs.iter().any(|output| matches!(output, Output::Turn(record) if record.turn == turn))
+        {
+            self.speeches.get_mut(&turn).expect("it is over").arrived_told = Some(heard_max);
+        }
     }
 
     fn drain(&mut self) -> Vec<Output> {
@@ -122,6 +140,7 @@ impl World {
                 assert!(self.is_making(*turn), "a reply is asked for only with the floor, or as a draft");
                 self.speeches.entry(*turn).or_default();
                 assert!(messages.len() <= 50);
+                self.check_history(messages);
                 assert!(self.asked.insert(*turn), "one request at a time");
             }
             Output::ForceEndTurn | Output::TurnEnded | Output::Aside { .. } => {}
@@ -184,10 +203,55 @@ impl World {
                 let (text, played) =
                     speech.map_or(("", Duration::ZERO), |speech| (speech.text.as_str(), speech.played));
                 assert!(text.starts_with(&record.agent), "{record:?} is no prefix of {text:?}");
+                let next = text[record.agent.len()..].chars().next();
+                assert!(
+                    record.agent.is_empty() || next.is_none_or(char::is_whitespace),
+                    "{record:?} ends within a word of {text:?}"
+                );
+                let arrived =
+                    speech.and_then(|speech| speech.arrived_told).map_or(played, |arrived| arrived.min(played));
                 let least = Duration::from_millis(record.agent.len() as u64 * BYTE_MS);
-                assert!(least <= played, "{record:?} takes {least:?}, and {played:?} were heard");
+                assert!(least <= arrived, "{record:?} takes {least:?}, and {arrived:?} were heard");
+                let words = record.agent.split_whitespace().count() as u32;
+                assert!((record.heard.min..=record.heard.max).contains(&words), "{record:?}");
+                self.records.insert(record.turn, record.agent.clone());
             }
             Output::HangUp { reason } => self.ended = Some(reason.clone()),
+        }
+    }
+
+    /// What the model gets to see of the agent is what was told of its turns, in order.
+    fn check_history(&self, messages: &[Message]) {
+        if messages.iter().any(|message| matches!(message, Message::ToolCall { .. })) {
+            // What was said before the tool was called is shown before it is heard.
+            return;
+        }
+        let heard: Vec<&str> = self.records.values().map(String::as_str).filter(|heard| !heard.is_empty()).collect();
+        let heard = heard.join(" ");
+        let mut rest = heard.as_str();
+        for message in messages {
+            if let Message::Agent(text) = message {
+                let text = text.replace(INTERRUPTED, "");
+                let at = rest.find(text.trim_end()).unwrap_or_else(|| panic!("{text:?} is not in {rest:?}"));
+                rest = &rest[at + text.trim_end().len()..];
+            }
+        }
+    }
+
+    /// The far end, or the kernel, tells how little can have arrived of a turn that is over; or its rest is lost on the way.
+    fn lose(&mut self) {
+        let over: Vec<TurnId> = self.speeches.iter().filter(|(_, speech)| speech.over).map(|(turn, _)| *turn).collect();
+        if self.rng.u32(0..3) == 0 {
+            let Some(turn) = self.granted else { return };
+            let Some(speech) = self.speeches.get(&turn).filter(|speech| !speech.played.is_zero()) else { return };
+            self.reports.push_back(Input::Stalled { turn, heard: speech.played });
+        } else if !over.is_empty() {
+            let turn = over[self.rng.usize(0..over.len())];
+            let speech = self.speeches.get_mut(&turn).expect("it is over");
+            let share = Duration::from_millis(self.rng.u64(0..=speech.played.as_millis() as u64));
+            let arrived = speech.arrived.map_or(share, |before| before.min(share));
+            speech.arrived = Some(arrived);
+            self.reports.push_back(Input::Arrived { turn, heard_max: arrived });
         }
     }
 
@@ -395,9 +459,10 @@ impl World {
             }
             73..88 => {
                 if let Some(report) = self.reports.pop_front() {
-                    self.tell(report);
+                    self.report(report);
                 }
             }
+            88 => self.lose(),
             _ => {
                 let longest = if self.rng.u32(0..10) == 0 { 12_000 } else { 700 };
                 let time = Duration::from_millis(self.rng.u64(0..longest));
@@ -431,7 +496,7 @@ fn run(seed: u64) -> World {
         // Every provider has gone silent; the media path plays what it has, and time passes.
         for _ in 0..120 {
             while let Some(report) = world.reports.pop_front() {
-                world.tell(report);
+                world.report(report);
             }
             world.pass(Duration::from_secs(10));
         }

@@ -73,6 +73,10 @@ pub enum Input {
     Played { turn: TurnId, heard: Duration },
     /// The caller took the floor: `turn`'s speech was cut after `heard`, and nothing more of it will leave.
     Cut { turn: TurnId, heard: Duration },
+    /// The far end's reports say that at most `heard_max` of `turn`, which is over, can have been heard; or it never left.
+    Arrived { turn: TurnId, heard_max: Duration },
+    /// Nothing of `turn` has left for a while, after `heard` of it, though it is under way and not paused.
+    Stalled { turn: TurnId, heard: Duration },
     /// A digit was pressed.
     Digit(char),
     /// The caller holds, or is back: meanwhile nothing is played and nobody is there to answer.
@@ -121,8 +125,19 @@ pub struct TurnRecord {
     pub caller: String,
     /// What was heard of the agent's reply.
     pub agent: String,
+    /// How many words that were.
+    pub heard: WordSpan,
     /// Whether the caller cut the reply.
     pub interrupted: bool,
+}
+
+/// How many words of a reply were heard: so many for certain, and so many at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WordSpan {
+    /// Words that were heard whole.
+    pub min: u32,
+    /// Words of which anything can have been heard.
+    pub max: u32,
 }
 
 /// How many turns are kept for late reports of what was heard; one is usual, and a report lags by milliseconds.
@@ -209,6 +224,8 @@ impl Agent {
             (Stage::Talking, Input::FirstPacket { turn }) => self.first_packet(turn, now),
             (Stage::Talking, Input::Played { turn, heard }) => self.played(turn, heard, now),
             (Stage::Talking, Input::Cut { turn, heard }) => self.cut(turn, heard, now),
+            (Stage::Talking, Input::Arrived { turn, heard_max }) => self.arrived(turn, heard_max),
+            (Stage::Talking, Input::Stalled { turn, heard }) => self.stalled(turn, heard, now),
         }
     }
 
@@ -344,7 +361,7 @@ impl Agent {
         for timer in [Timer::Greeting, Timer::Clause, Timer::Reply] {
             self.timers.clear(timer);
         }
-        self.conversation.heard(turn.id, turn.heard_text(), turn.interrupted);
+        self.conversation.heard(turn.id, turn.heard_text(), turn.is_cut());
         self.outputs.push_back(Output::Turn(turn.record()));
         self.past.push_back(turn);
         if self.past.len() > PAST_MAX {
@@ -359,7 +376,7 @@ impl Agent {
         report(turn);
         let after = turn.record();
         if after != before {
-            self.conversation.heard(id, turn.heard_text(), turn.interrupted);
+            self.conversation.heard(id, turn.heard_text(), turn.is_cut());
             self.outputs.push_back(Output::Turn(after));
         }
     }

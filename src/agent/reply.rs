@@ -5,7 +5,7 @@ use super::conversation::Message;
 use super::speculation::Gate;
 use super::speech::Speech;
 use super::tools::{ToolUse, USES_MAX};
-use super::{Agent, Failure, FailureKind, MindEvent, Output, Phrase, Timer, TurnRecord, VoiceEvent};
+use super::{Agent, Failure, FailureKind, MindEvent, Output, Phrase, Timer, TurnRecord, VoiceEvent, WordSpan};
 use crate::ids::TurnId;
 use crate::time::Instant;
 use std::time::Duration;
@@ -35,19 +35,51 @@ pub(super) struct Turn {
     pub heard: Option<Duration>,
     /// Whether it was played to its end.
     pub played: bool,
+    /// The most that can have arrived, where that is less.
+    pub arrived: Option<Duration>,
     /// Whether the caller cut it.
     pub interrupted: bool,
     /// Whether it is a kept phrase, whose audio is whole by nature.
     pub kept: bool,
 }
 
+/// How much of a turn's audio was heard.
+enum Extent {
+    Nothing,
+    Part(Duration),
+    Whole,
+}
+
 impl Turn {
     /// Returns what was heard of it.
     pub fn heard_text(&self) -> &str {
-        match self.heard {
-            Some(_) if self.played && (self.kept || self.speech.is_done()) => self.speech.sent(),
-            Some(heard) => self.speech.heard(heard),
-            None => "",
+        match self.extent() {
+            Extent::Nothing => "",
+            Extent::Part(heard) => self.speech.heard(heard),
+            Extent::Whole => self.speech.sent(),
+        }
+    }
+
+    /// Whether the caller has not heard all that was to be heard.
+    pub fn is_cut(&self) -> bool {
+        self.interrupted || (self.arrived.is_some() && self.heard_text() != self.speech.sent())
+    }
+
+    fn span(&self) -> WordSpan {
+        match self.extent() {
+            Extent::Nothing => WordSpan::default(),
+            Extent::Part(heard) => self.speech.span(heard),
+            Extent::Whole => self.speech.whole(),
+        }
+    }
+
+    /// How much of its audio was heard: what left, unless the far end has told that less of it came.
+    fn extent(&self) -> Extent {
+        match (self.heard, self.arrived) {
+            (Some(_), None) if self.played && (self.kept || self.speech.is_done()) => Extent::Whole,
+            (Some(heard), None) => Extent::Part(heard),
+            (Some(heard), Some(arrived)) => Extent::Part(heard.min(arrived)),
+            (None, _) => Extent::Nothing,
         }
     }
 
@@ -56,6 +88,7 @@ impl Turn {
             turn: self.id,
             caller: self.caller.clone(),
             agent: self.heard_text().to_owned(),
+            heard: self.span(),
             interrupted: self.interrupted,
         }
     }
@@ -354,6 +387,22 @@ impl Agent {
         self.after(reply.then, true, now);
     }
 
+    /// At most `heard_max` of a turn that is over can have been heard. What was told first counts: it is the least.
+    pub(super) fn arrived(&mut self, turn: TurnId, heard_max: Duration) {
+        self.amend(turn, |turn| turn.arrived = Some(turn.arrived.map_or(heard_max, |before| before.min(heard_max))));
+    }
+
+    /// Nothing of the reply leaves any more. One whose audio is whole has lost its rest on the way: it ends here, and the caller is
+    /// listened to. What is still being made has deadlines of its own.
+    pub(super) fn stalled(&mut self, turn: TurnId, heard: Duration, now: Instant) {
+        let lost = |reply: &Reply| reply.turn.id == turn && (reply.turn.kept || reply.turn.speech.is_done());
+        let Some(reply) = self.reply.as_mut().filter(|reply| lost(reply)) else { return };
+        reply.turn.heard = Some(heard);
+        let then = reply.then.clone();
+        self.withdraw(false);
+        self.after(then, false, now);
+    }
+
     /// Gives a reply that is heard its next deadline.
     pub(super) fn progress(&mut self, now: Instant) {
         let Some(reply) = self.reply.as_ref().filter(|reply| reply.on_air) else { return };
@@ -371,6 +420,7 @@ impl Agent {
 mod tests {
     use super::super::scene::*;
     use super::*;
+    use crate::agent::Input;
 
     fn spoken(text: &str, end: u64) -> VoiceEvent {
         VoiceEvent::Spoken { text: text.into(), end: ms(end) }
@@ -445,6 +495,45 @@ mod tests {
         assert_eq!(scene.voice(1, spoken("at", 700)), []);
         assert_eq!(scene.voice(1, spoken("nine.", 1200)), []);
         assert_eq!(scene.history(2)[2], agent("We open…"));
+    }
+
+    #[test]
+    fn what_the_far_end_never_received_was_not_heard() {
+        let mut scene = Scene::answering();
+        assert_eq!(scene.played(1, 2000), [record(1, "Hi?", "We open at nine.", false)]);
+        let arrived = |heard_max: u64| Input::Arrived { turn: TurnId(1), heard_max: ms(heard_max) };
+        assert_eq!(scene.tell(arrived(1500)), [record(1, "Hi?", "We open at", false)]);
+        assert_eq!(scene.tell(arrived(1800)), [], "what did not come in time does not come");
+        assert_eq!(scene.tell(arrived(0)), [record(1, "Hi?", "", false)]);
+        let mut scene = Scene::answering();
+        scene.played(1, 2000);
+        scene.tell(arrived(1500));
+        assert_eq!(scene.history(2), [system(), caller("Hi?"), agent("We open at…"), caller("What?")]);
+    }
+
+    #[test]
+    fn the_report_after_a_cut_can_only_lower_what_was_heard() {
+        for (heard_max, text) in [(1500, "We open"), (900, "We open"), (600, "We")] {
+            let mut scene = Scene::answering();
+            scene.cut(1, 900);
+            scene.tell(Input::Arrived { turn: TurnId(1), heard_max: ms(heard_max) });
+            assert_eq!(scene.history(2)[2], agent(&format!("{text}…")));
+        }
+    }
+
+    #[test]
+    fn a_reply_whose_rest_was_lost_on_the_way_ends_where_it_stopped() {
+        let mut scene = Scene::answering();
+        let stalled = |heard: u64| Input::Stalled { turn: TurnId(1), heard: ms(heard) };
+        assert_eq!(scene.tell(stalled(900)), [cancel_speech(1), record(1, "Hi?", "We open", false)]);
+        assert_eq!(scene.cut(1, 900), []);
+        assert_eq!(scene.tell(stalled(900)), []);
+        assert!(asked(&scene.end("And?")).is_some());
+
+        let mut scene = Scene::asked();
+        scene.token(1, "We open at nine. ");
+        scene.on_air(1);
+        assert_eq!(scene.tell(stalled(900)), [], "the rest is still being made");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use super::*;
 pub(super) struct Scene {
     pub agent: Agent,
     pub now: Instant,
+    /// What was told last of each turn, but for the span of its words.
+    told: std::collections::BTreeMap<TurnId, TurnRecord>,
 }
 
 impl Scene {
@@ -25,7 +27,7 @@ impl Scene {
             ..config::Agent::default()
         };
         change(&mut settings);
-        Self { agent: Agent::new(&settings), now: Instant::ZERO }
+        Self { agent: Agent::new(&settings), now: Instant::ZERO, told: std::collections::BTreeMap::new() }
     }
 
     /// A call in which the caller speaks first, and all phrases are ready.
@@ -62,9 +64,19 @@ impl Scene {
         }
     }
 
+    /// Tells the agent; records are returned without the span of their words, and a single one only where the rest of it changed.
     pub fn tell(&mut self, input: Input) -> Vec<Output> {
         self.agent.handle_input(input, self.now);
-        std::iter::from_fn(|| self.agent.poll_output()).collect()
+        let mut outputs: Vec<Output> = std::iter::from_fn(|| self.agent.poll_output()).collect();
+        let alone = outputs.len() == 1;
+        outputs.retain_mut(|output| match output {
+            Output::Turn(record) => {
+                record.heard = WordSpan::default();
+                self.told.insert(record.turn, record.clone()).is_none_or(|before| before != *record) || !alone
+            }
+            _ => true,
+        });
+        outputs
     }
 
     /// Lets `millis` pass, with every time-out on the way.
@@ -75,7 +87,10 @@ impl Scene {
             let due = self.agent.poll_timeout().filter(|due| due.at <= end);
             self.now = due.map_or(end, |due| due.at.max(self.now));
             self.agent.handle_timeout(self.now);
-            outputs.extend(std::iter::from_fn(|| self.agent.poll_output()));
+            outputs.extend(std::iter::from_fn(|| self.agent.poll_output()).map(|output| match output {
+                Output::Turn(record) => Output::Turn(TurnRecord { heard: WordSpan::default(), ..record }),
+                output => output,
+            }));
             if due.is_none() {
                 return outputs;
             }
@@ -164,7 +179,13 @@ pub(super) fn cancel_speech(turn: u32) -> Output {
 }
 
 pub(super) fn record(turn: u32, caller: &str, agent: &str, interrupted: bool) -> Output {
-    Output::Turn(TurnRecord { turn: TurnId(turn), caller: caller.into(), agent: agent.into(), interrupted })
+    Output::Turn(TurnRecord {
+        turn: TurnId(turn),
+        caller: caller.into(),
+        agent: agent.into(),
+        interrupted,
+        ..TurnRecord::default()
+    })
 }
 
 pub(super) fn hang_up(reason: &str) -> Output {

@@ -1,5 +1,6 @@
 //! What of a reply was sent to the voice, and how much of that the caller has heard.
 
+use super::WordSpan;
 use std::time::Duration;
 
 /// How many words of the text a voice may leave out of its report before the next one that it tells: it joins words, or
@@ -89,6 +90,31 @@ impl Speech {
         };
         self.sent[..to].trim_end()
     }
+
+    /// Returns how many words were heard for certain when `heard` of the audio was played, and how many at most: one of which
+    /// only a part was heard is not certain, nor is where the words are in a part whose words have no times of their own.
+    #[must_use]
+    pub fn span(&self, heard: Duration) -> WordSpan {
+        let passed = self.marks.partition_point(|mark| mark.1 <= heard);
+        let (from, since) = passed.checked_sub(1).map_or((0, Duration::ZERO), |last| self.marks[last]);
+        let next = self.marks.get(passed).copied().or(self.length.map(|length| (self.sent.len(), length)));
+        let (from, to) = match next {
+            Some((to, end)) if end <= heard => (to, to),
+            _ if heard <= since => (from, from),
+            Some((to, _)) => (from, to),
+            // Of what the voice has not told yet, all may have been heard.
+            None => (from, self.sent.len()),
+        };
+        let count = |to: usize| words(&self.sent[..to]).count() as u32;
+        WordSpan { min: count(from), max: count(to) }
+    }
+
+    /// Returns the span of a speech that was heard to its end.
+    #[must_use]
+    pub fn whole(&self) -> WordSpan {
+        let all = words(&self.sent).count() as u32;
+        WordSpan { min: all, max: all }
+    }
 }
 
 /// Returns where each word of `text` starts and ends.
@@ -174,6 +200,22 @@ mod tests {
     }
 
     #[test]
+    fn how_many_words_were_heard_is_told_as_a_span() {
+        let span = |speech: &Speech, at: u64| {
+            let span = speech.span(ms(at));
+            (span.min, span.max)
+        };
+        let each = [("We", 200), ("open", 500), ("at", 600), ("nine.", 1000)];
+        let mut told = speech(&["We open at nine. ", "Bye! "], &each);
+        assert_eq!([0, 100, 200, 599, 600].map(|at| span(&told, at)), [(0, 0), (0, 1), (1, 1), (2, 3), (3, 3)]);
+        assert_eq!(span(&told, 1100), (4, 5), "the voice has yet to tell");
+        told.done(ms(1500));
+        assert_eq!([1000, 1100, 1500].map(|at| span(&told, at)), [(4, 4), (4, 5), (5, 5)]);
+        let clauses = speech(&["Yes. ", "We open at nine. "], &[("Yes. ", 500), ("We open at nine. ", 2500)]);
+        assert_eq!([499, 500, 1500, 2500].map(|at| span(&clauses, at)), [(0, 1), (1, 1), (1, 5), (5, 5)]);
+    }
+
+    #[test]
     fn times_that_run_backwards_are_taken_for_the_latest() {
         let speech = speech(&["a b c "], &[("a", 300), ("b", 100), ("c", 400)]);
         assert_eq!(speech.heard(ms(299)), "");
@@ -199,6 +241,8 @@ mod tests {
             for millis in (0..5000).step_by(50) {
                 let heard = speech.heard(ms(millis));
                 assert!(speech.sent().starts_with(heard) && heard.starts_with(last), "seed {seed}: {heard:?} {last:?}");
+                let (span, count) = (speech.span(ms(millis)), words(heard).count() as u32);
+                assert!(span.min <= count && count <= span.max, "seed {seed}: {heard:?} {span:?}");
                 last = heard;
             }
         }

@@ -4,7 +4,7 @@ use super::codec::Encoder;
 use super::playout::{Playout, Taken};
 use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
 use crate::rtp::sender::Sender;
-use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, Ssrc, packet};
+use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, SequenceNumber, Ssrc, packet};
 use crate::sdp::Agreed;
 use crate::time::Instant;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub struct Start<'a> {
 pub struct Sent {
     /// Bytes of it.
     pub len: usize,
+    /// Its sequence number.
+    pub sequence: SequenceNumber,
     /// What it holds.
     pub taken: Taken,
     /// How late its slot was served: the pacing error against our own grid.
@@ -199,10 +201,10 @@ impl Egress {
         let mut pcm = [0; PACKET_SAMPLES_MAX];
         let pcm = pcm.get_mut(..self.packet_samples)?;
         let taken = playout.take(pcm);
-        let len = self.write(pcm, taken.samples > 0, out)?;
+        let (len, sequence) = self.write(pcm, taken.samples > 0, out)?;
         self.counts.slots_late += u64::from(late > slot / 2);
         self.advance(now, slot);
-        Some(Sent { len, taken, late })
+        Some(Sent { len, sequence, taken, late })
     }
 
     /// Whether a report is due.
@@ -284,7 +286,7 @@ impl Egress {
         }
     }
 
-    fn write(&mut self, pcm: &[i16], talk: bool, out: &mut [u8]) -> Option<usize> {
+    fn write(&mut self, pcm: &[i16], talk: bool, out: &mut [u8]) -> Option<(usize, SequenceNumber)> {
         let len = packet::HEADER_LEN + pcm.len();
         let packet = out.get_mut(..len)?;
         let header = self.sender.next(self.payload_type, pcm.len() as u16, talk);
@@ -294,7 +296,7 @@ impl Egress {
         self.talking = talk;
         self.counts.packets_sent += 1;
         self.counts.bytes_sent += payload.len() as u64;
-        Some(len)
+        Some((len, header.sequence))
     }
 
     /// Moves on to the next slot.

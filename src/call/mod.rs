@@ -7,6 +7,7 @@
 //! tick   ─▶ Egress ◀─ Playout                         CallEvent ring ─▶ conductor
 //! ```
 
+mod arrival;
 mod codec;
 pub mod digits;
 pub mod doctor;
@@ -29,6 +30,7 @@ use crate::rtp::{Discard, Discards, latch, rtcp};
 use crate::sdp::{Agreed, Keys};
 use crate::time::Instant;
 use crate::turn::{self, Floor};
+use arrival::Arrivals;
 use doctor::Doctor;
 use egress::Egress;
 use finding::Audio;
@@ -44,6 +46,10 @@ use tap::Tap;
 pub const FRAME_8K: usize = 160;
 /// Samples of one 20 ms frame at 16 kHz.
 pub const FRAME_16K: usize = 320;
+
+/// How long speech under way may go without a packet before that is told: four times the pause that listeners take for a change of
+/// speaker (200 ms, Stivers et al. 2009), and shorter than any patience of the agent.
+pub const STALL_MAX: Duration = Duration::from_millis(800);
 
 /// 20 ms of caller audio for the recogniser.
 #[derive(Clone, Copy)]
@@ -144,6 +150,10 @@ pub enum CallEvent {
     Played { turn: TurnId, samples: u64 },
     /// The caller took the floor after `samples` of `turn`, at 8 kHz.
     Cut { turn: TurnId, samples: u64, at: Instant },
+    /// At most `samples` of `turn`, which is over, can have been heard: the rest never left, or never arrived.
+    Arrived { turn: TurnId, samples: u64 },
+    /// Speech of `turn` is under way and not paused, and none of it has left for [`STALL_MAX`], after `samples` of it.
+    Stalled { turn: TurnId, samples: u64 },
     /// A digit came, as events (RFC 4733) or in the audio. It may be the echo of one that has come by another way: what
     /// [`digits::Digits`] is for.
     Digit { digit: char, by: digits::Way, at: Instant },
@@ -272,6 +282,9 @@ pub struct Call {
     ingress: Ingress,
     egress: Egress,
     playout: Playout,
+    arrivals: Arrivals,
+    /// Since when speech under way has not left, and whether that was told.
+    stalled: Option<(Instant, bool)>,
     floor: Floor,
     links: Links,
     tap: Tap,
@@ -306,6 +319,10 @@ impl Links {
         }
     }
 
+    fn arrived(&mut self, arrival::Arrived { turn, samples }: arrival::Arrived) {
+        self.event(CallEvent::Arrived { turn, samples: u64::from(samples) });
+    }
+
     fn ears(&mut self, frame: &EarFrame) {
         self.wakes.ears = true;
         if self.rings.ears.push(*frame).is_err() {
@@ -324,6 +341,8 @@ impl Call {
             ingress: Ingress::new(setup.agreed, setup.signalling, setup.guard, now),
             egress: Egress::new(start, rng),
             playout: Playout::new(),
+            arrivals: Arrivals::new(),
+            stalled: None,
             floor: Floor::new(turn::barge_in::Settings::default()),
             links: Links { rings: setup.rings, wakes: Wakes::default(), ear_frames_dropped: 0, events_dropped: 0 },
             tap: Tap::new(setup.agreed.encoding),
@@ -360,14 +379,19 @@ impl Call {
         };
         let from = Source { address: source, authenticated };
         if rtcp {
-            let Self { ingress, egress, doctor, .. } = self;
+            let Self { ingress, egress, doctor, arrivals, .. } = self;
             let own = egress.ssrc();
             ingress.handle_rtcp(from, bytes, arrived, own, &mut |report| {
                 doctor.handle_input(doctor::Input::Report(report.copied()), arrived);
                 if let Some(round_trip) = report.and_then(|report| egress.handle_report(report, arrived)) {
                     wire.measure(Measure::RoundTrip, round_trip);
                 }
+                let highest = report.map(|report| report.highest_sequence);
+                arrivals.handle_report(highest, egress.round_trip(), arrived);
             });
+            while let Some(arrived) = self.arrivals.poll_output() {
+                self.links.arrived(arrived);
+            }
             return;
         }
         let taken = self.ingress.stats().packets_received;
@@ -598,8 +622,21 @@ impl Call {
     /// Drops the speech under way where `is_dropped` says so of its turn, and says how much of it was heard.
     fn drop_speech(&mut self, is_dropped: impl Fn(TurnId) -> bool, now: Instant) {
         if let Some(turn) = self.playout.under_way().filter(|turn| is_dropped(*turn)) {
-            let samples = u64::from(self.playout.cut(turn));
-            self.links.event(CallEvent::Cut { turn, samples, at: now });
+            self.cut(turn, now);
+        }
+    }
+
+    /// Cuts the speech of `turn`, and says how much of it was heard.
+    fn cut(&mut self, turn: TurnId, now: Instant) {
+        let samples = self.playout.cut(turn);
+        self.links.event(CallEvent::Cut { turn, samples: u64::from(samples), at: now });
+        self.over(turn, samples);
+    }
+
+    /// `turn` is over after `samples`: says so where some of them did not leave.
+    fn over(&mut self, turn: TurnId, samples: u32) {
+        if let Some(arrived) = self.arrivals.over(turn, samples) {
+            self.links.arrived(arrived);
         }
     }
 
@@ -611,10 +648,7 @@ impl Call {
             match output {
                 turn::Output::Pause => self.playout.pause(),
                 turn::Output::Resume => self.playout.resume(),
-                turn::Output::CutPlayout { turn } => {
-                    let samples = u64::from(self.playout.cut(turn));
-                    self.links.event(CallEvent::Cut { turn, samples, at: now });
-                }
+                turn::Output::CutPlayout { turn } => self.cut(turn, now),
             }
         }
     }
@@ -630,6 +664,7 @@ impl Call {
             let gone = to.zip(bytes).and_then(|(to, bytes)| wire.send(false, to, bytes));
             self.doctor.handle_input(doctor::Input::Sent { to, gone: gone.is_some() }, now);
             let at = gone.unwrap_or(now);
+            self.watch_speech(&sent, gone, now);
             wire.measure(Measure::PacingError, sent.late);
             if let (true, Some(turn)) = (sent.taken.first, sent.taken.turn) {
                 self.floor.handle_input(turn::Input::Playing { turn }, now);
@@ -638,6 +673,7 @@ impl Call {
             if let Some(finished) = sent.taken.finished {
                 self.floor.handle_input(turn::Input::Played { turn: finished.turn }, now);
                 self.links.event(CallEvent::Played { turn: finished.turn, samples: u64::from(finished.heard) });
+                self.over(finished.turn, finished.heard);
             }
             self.obey_floor(now);
         }
@@ -647,6 +683,26 @@ impl Call {
             if let Some(len) = self.egress.poll_rtcp(now, report, &mut bytes) {
                 self.send_rtcp(&mut bytes, len, wire);
             }
+        }
+    }
+
+    /// Notes what has left, and says so where speech is under way and none does.
+    fn watch_speech(&mut self, sent: &egress::Sent, gone: Option<Instant>, now: Instant) {
+        let speech = sent.taken.turn.filter(|_| sent.taken.samples > 0);
+        if let Some(at) = gone {
+            let speech = speech.map(|turn| (turn, self.playout.heard(turn)));
+            self.arrivals.sent(sent.sequence, speech, at);
+        }
+        let flows = speech.is_some() && gone.is_some();
+        let Some(turn) = self.playout.under_way().filter(|_| !flows && !self.playout.is_paused()) else {
+            self.stalled = None;
+            return;
+        };
+        let (since, told) = self.stalled.get_or_insert((now, false));
+        if !*told && now.since(*since) >= STALL_MAX {
+            *told = true;
+            let samples = u64::from(self.playout.heard(turn));
+            self.links.event(CallEvent::Stalled { turn, samples });
         }
     }
 

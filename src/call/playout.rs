@@ -191,6 +191,15 @@ impl Playout {
         self.pause = Pause::No;
     }
 
+    /// Whether the agent is silent though it may have something to say.
+    ///
+    /// # Real-time
+    /// Constant time.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.pause != Pause::No
+    }
+
     /// Returns how many samples of `turn` were played, at 8 kHz; 0 for one long gone.
     ///
     /// # Real-time

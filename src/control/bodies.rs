@@ -312,10 +312,18 @@ struct Turn {
     turn: u32,
     caller: String,
     agent: String,
+    heard: Heard,
     interrupted: bool,
     /// Null until the reply's first packet is sent.
     latency_ms: Option<TurnLatency>,
     speculation: Speculated,
+}
+
+/// How many words of the reply were heard.
+#[derive(Serialize)]
+struct Heard {
+    words_min: u32,
+    words_max: u32,
 }
 
 /// What came of drafting the reply before the turn had ended.
@@ -410,6 +418,7 @@ impl Turn {
             turn: record.turn.0,
             caller: record.caller,
             agent: record.agent,
+            heard: Heard { words_min: record.heard.min, words_max: record.heard.max },
             interrupted: record.interrupted,
             latency_ms: latency.as_ref().map(TurnLatency::new),
             speculation: Speculated { outcome: speculation.name(), saved_ms: milliseconds(speculation.saved()) },

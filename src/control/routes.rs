@@ -354,7 +354,7 @@ fn decode(text: &str, is_query: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::TurnRecord;
+    use crate::agent::{TurnRecord, WordSpan};
     use crate::control::pretend::Pretend;
     use crate::ids::{CallId, TurnId};
     use crate::metrics::{Kind, Quality, Sample, Speculation};
@@ -545,6 +545,7 @@ mod tests {
             turn: TurnId(1),
             caller: "Are you open?".into(),
             agent: "Yes, until".into(),
+            heard: WordSpan { min: 2, max: 3 },
             interrupted: true,
         };
         bridge.board.turn(call, &greeting);
@@ -572,7 +573,7 @@ mod tests {
         let body = ask(&bridge, "GET /api/v1/sip/calls/abc").body;
         for part in [
             r#""providers":{"stt":"moonshine","llm":"receptionist","tts":"hibari"}"#,
-            r#""turns":[{"turn":0,"caller":"","agent":"Hello.","interrupted":false,"latency_ms":null,"speculation":{"outcome":"none","saved_ms":0.0}},{"turn":1,"caller":"Are you open?","agent":"Yes, until","interrupted":true,"latency_ms":{"total":612.2,"ingress":0.6,"end_of_turn":200.1,"decision":0.2,"llm":300.3,"clause":5.0,"tts":90.2,"egress":15.8,"unexplained":0.0},"speculation":{"outcome":"hit","saved_ms":120.5}}]"#,
+            r#""turns":[{"turn":0,"caller":"","agent":"Hello.","heard":{"words_min":0,"words_max":0},"interrupted":false,"latency_ms":null,"speculation":{"outcome":"none","saved_ms":0.0}},{"turn":1,"caller":"Are you open?","agent":"Yes, until","heard":{"words_min":2,"words_max":3},"interrupted":true,"latency_ms":{"total":612.2,"ingress":0.6,"end_of_turn":200.1,"decision":0.2,"llm":300.3,"clause":5.0,"tts":90.2,"egress":15.8,"unexplained":0.0},"speculation":{"outcome":"hit","saved_ms":120.5}}]"#,
             r#""quality":{"packets_received":600,"lost":2,"late":1,"#,
             r#""concealed_ms":40.0"#,
             r#""pacing_error_ms":{"p50":0.07,"#,

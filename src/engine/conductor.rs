@@ -374,6 +374,13 @@ impl Conductor {
             CallEvent::Cut { turn, samples, .. } => {
                 self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now)
             }
+            CallEvent::Arrived { turn, samples } => {
+                self.tell(agent::Input::Arrived { turn, heard_max: duration(samples) }, now)
+            }
+            CallEvent::Stalled { turn, samples } => {
+                self.warn(&format!("{turn} is under way and nothing of it leaves"));
+                self.tell(agent::Input::Stalled { turn, heard: duration(samples) }, now);
+            }
             CallEvent::Digit { digit, by, at } => self.digit(digit, by, at, now),
             CallEvent::Audio { audio, log } => self.audio(audio, log),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),

@@ -131,6 +131,7 @@ impl Board {
             turn: record.turn,
             caller: kept(&record.caller, SPEECH_KEPT),
             agent: kept(&record.agent, SPEECH_KEPT),
+            heard: record.heard,
             interrupted: record.interrupted,
         };
     }
@@ -424,7 +425,7 @@ mod tests {
     }
 
     fn said(turn: u32, agent: &str, interrupted: bool) -> TurnRecord {
-        TurnRecord { turn: TurnId(turn), caller: "hello".into(), agent: agent.into(), interrupted }
+        TurnRecord { turn: TurnId(turn), caller: "hello".into(), agent: agent.into(), interrupted, ..TurnRecord::default() }
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub struct Line {
     agreed: Option<Agreed>,
     source: SocketAddr,
     media_address: SocketAddr,
-    pub call: Option<Call>,
+    pub call: Option<Box<Call>>,
     idle: Option<Rings>,
     agent: Agent,
     commands: Producer<CallCommand>,
@@ -116,7 +116,7 @@ impl Line {
         }
         let lifecycle = self.lifecycle.poll_timeout().map(|due| due.at);
         let agent = self.agent.poll_timeout().map(|due| due.at);
-        let media = self.call.as_ref().map(Call::poll_timeout);
+        let media = self.call.as_ref().map(|call| call.poll_timeout());
         lifecycle.into_iter().chain(agent).chain(media).chain(self.providers.poll_timeout(now)).min()
     }
 }
@@ -448,7 +448,7 @@ impl World {
             silence_max: self.silence_max,
             rings,
         };
-        line.call = Some(Call::new(setup, self.now, &mut self.rng));
+        line.call = Some(Box::new(Call::new(setup, self.now, &mut self.rng)));
         self.tell(id, agent::Input::Held(agreed.held));
     }
 
@@ -544,6 +544,12 @@ impl World {
             CallEvent::FirstPacket { turn, .. } => self.tell(id, agent::Input::FirstPacket { turn }),
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
             CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
+            CallEvent::Arrived { turn, samples } => {
+                self.tell(id, agent::Input::Arrived { turn, heard_max: heard(samples) });
+            }
+            CallEvent::Stalled { turn, samples } => {
+                self.tell(id, agent::Input::Stalled { turn, heard: heard(samples) });
+            }
             CallEvent::Digit { digit, by, at } => self.digit(id, digit, by, at),
             CallEvent::Audio { audio, log } => {
                 let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
