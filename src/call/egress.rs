@@ -76,6 +76,9 @@ pub struct Egress {
     payload_type: PayloadType,
     sending: bool,
     packet_samples: usize,
+    /// What the last packet holds.
+    pcm: [i16; PACKET_SAMPLES_MAX],
+    pcm_len: usize,
     next_slot: Instant,
     last_sent: Option<Instant>,
     talking: bool,
@@ -107,6 +110,8 @@ impl Egress {
             payload_type: PayloadType(start.agreed.payload_type_sent),
             sending: false,
             packet_samples: 0,
+            pcm: [0; PACKET_SAMPLES_MAX],
+            pcm_len: 0,
             next_slot: start.at,
             last_sent: None,
             talking: false,
@@ -199,12 +204,19 @@ impl Egress {
             return None;
         }
         let mut pcm = [0; PACKET_SAMPLES_MAX];
-        let pcm = pcm.get_mut(..self.packet_samples)?;
-        let taken = playout.take(pcm);
-        let (len, sequence) = self.write(pcm, taken.samples > 0, out)?;
+        let samples = self.packet_samples.min(pcm.len());
+        let taken = playout.take(pcm.get_mut(..samples)?);
+        (self.pcm, self.pcm_len) = (pcm, samples);
+        let (len, sequence) = self.write(pcm.get(..samples)?, taken.samples > 0, out)?;
         self.counts.slots_late += u64::from(late > slot / 2);
         self.advance(now, slot);
         Some(Sent { len, sequence, taken, late })
+    }
+
+    /// Returns what the last packet holds: mono PCM at 8 kHz.
+    #[must_use]
+    pub fn pcm(&self) -> &[i16] {
+        self.pcm.get(..self.pcm_len).unwrap_or_default()
     }
 
     /// Whether a report is due.

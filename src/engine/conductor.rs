@@ -54,7 +54,8 @@ const WASTED: Counter =
     Counter { name: "speculation_wasted_characters", help: "Characters of drafts that were thrown away" };
 
 /// What callers say while they listen.
-const BACKCHANNELS: Counter = Counter { name: "backchannels", help: "Caller's turns that let the agent go on speaking" };
+const BACKCHANNELS: Counter =
+    Counter { name: "backchannels", help: "Caller's turns that let the agent go on speaking" };
 /// What the agent hears of itself.
 const ECHOES: Counter = Counter { name: "echoes", help: "Turns that were the agent's own words, come back" };
 
