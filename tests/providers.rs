@@ -6,6 +6,8 @@ mod ears;
 mod keyless;
 #[path = "providers/mind.rs"]
 mod mind;
+#[path = "providers/minds.rs"]
+mod minds;
 #[path = "standin/mod.rs"]
 mod standin;
 #[path = "providers/tls.rs"]

@@ -180,7 +180,7 @@ impl World {
                 self.drop_speech(*turn);
                 self.tell_floor(turn::Input::Withdrawn { turn: *turn });
             }
-            Output::Draft { turn, news: DraftNews::Begun } => {
+            Output::Draft { turn, news: DraftNews::Begun | DraftNews::BegunEarly } => {
                 assert_eq!(self.draft.replace(*turn), None, "one draft at a time");
                 assert_eq!(self.granted, None, "nobody has the floor while a draft is made");
                 self.speeches.insert(*turn, Speech::default());

@@ -285,8 +285,7 @@ impl Agent {
 
     /// Whether the words of `event` leave the floor to the agent. Keys that were pressed beside them are to be answered.
     pub(super) fn aside(&self, transcript: &str, now: Instant) -> Option<Verdict> {
-        let digits = self.caller.has_digits();
-        self.judge(transcript, now).filter(|verdict| verdict.is_aside() && !digits)
+        self.judge(transcript, now).filter(|verdict| verdict.is_aside() && !self.caller.has_more())
     }
 
     /// Lets it be known that the caller's words were nothing to answer.

@@ -1,6 +1,8 @@
 //! The caller's side of the conversation: when a turn begins and ends, digits, and silence.
 
-use super::{Agent, EarsEvent, Phrase, Then, Timer, Waste};
+use super::patience::Patience;
+use super::speculation::Cause;
+use super::{Agent, EarsEvent, Output, Phrase, Then, Timer, Waste};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -18,9 +20,11 @@ const DIGITS_MAX: usize = 40;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Caller {
     /// The words so far of a turn that has begun and not ended, and when they last changed.
-    turn: Option<(String, Instant)>,
+    pub(super) turn: Option<(String, Instant)>,
     /// Whether the local detector hears a voice.
-    speaking: bool,
+    pub(super) speaking: bool,
+    /// How long the turn stays open.
+    pub(super) patience: Patience,
     /// Digits that are not told to the model yet.
     digits: String,
     /// Re-prompts since the caller last said something.
@@ -28,14 +32,14 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Whether a turn has begun and not ended.
+    /// Whether a turn has begun and not ended, as far as the agent is concerned.
     pub(super) fn has_turn(&self) -> bool {
-        self.turn.is_some()
+        self.turn.is_some() || self.patience.holds()
     }
 
-    /// Whether keys were pressed that are not told yet.
-    pub(super) fn has_digits(&self) -> bool {
-        !self.digits.is_empty()
+    /// Whether there is something of the caller's to be answered beside the words at hand: keys, or the turn's beginning.
+    pub(super) fn has_more(&self) -> bool {
+        !self.digits.is_empty() || self.patience.holds()
     }
 }
 
@@ -46,8 +50,9 @@ impl Agent {
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);
-                if self.aside(&transcript, now).is_none() {
-                    self.draft(&transcript, now);
+                let words = self.caller.patience.joined(&transcript);
+                if !self.is_unfinished(&words) && self.aside(&transcript, now).is_none() {
+                    self.draft(&words, Cause::EagerEnd, now);
                 }
             }
             EarsEvent::TurnResumed { transcript } => {
@@ -56,8 +61,11 @@ impl Agent {
             }
             // An update outside a turn repeats one that has ended, or is empty.
             EarsEvent::Update { transcript } => {
-                if self.caller.has_turn() {
+                if self.caller.turn.is_some() {
                     self.words(&transcript, now);
+                    if self.aside(&transcript, now).is_none() {
+                        self.draft_words_that_stand(now);
+                    }
                 }
             }
             EarsEvent::EndOfTurn { transcript, .. } => self.end_of_turn(&transcript, now),
@@ -71,12 +79,15 @@ impl Agent {
             return;
         }
         self.timers.clear(Timer::Silence);
-        if self.caller.turn.as_ref().is_none_or(|(before, _)| before != transcript) {
-            self.caller.turn = Some((transcript.to_owned(), now));
+        let words = self.caller.patience.joined(transcript);
+        if self.caller.turn.as_ref().is_none_or(|(before, _)| *before != words) {
+            self.caller.turn = Some((words.clone(), now));
+            self.caller.patience.words_changed();
             self.watch_turn(now);
+            self.watch_ending(now);
         }
         if self.is_drafting() {
-            return self.compare_draft(transcript);
+            return self.compare_draft(&words);
         }
         if self.aside(transcript, now).is_some() {
             return;
@@ -89,16 +100,26 @@ impl Agent {
     }
 
     fn end_of_turn(&mut self, transcript: &str, now: Instant) {
+        if self.caller.turn.is_none() && self.caller.patience.is_repeated(transcript) {
+            return;
+        }
+        let words = self.caller.patience.joined(transcript);
         self.caller.turn = None;
         self.timers.clear(Timer::CallerTurn);
         // What leaves the floor to the agent is not to be answered.
-        let transcript = match self.aside(transcript, now) {
-            Some(verdict) => {
-                self.note_aside(transcript, verdict);
-                ""
-            }
-            None => transcript,
-        };
+        if let Some(verdict) = self.aside(transcript, now) {
+            self.caller.patience.words_changed();
+            self.note_aside(transcript, verdict);
+            return self.conclude("", now);
+        }
+        if !self.hold_turn(&words, now) {
+            self.conclude(&words, now);
+        }
+    }
+
+    /// The caller's turn is over, with these words.
+    pub(super) fn conclude(&mut self, transcript: &str, now: Instant) {
+        self.timers.clear(Timer::Ending);
         if self.reply.as_ref().is_some_and(|reply| reply.is_final()) {
             return;
         }
@@ -136,12 +157,15 @@ impl Agent {
         self.caller.speaking = speaking;
         self.listener.voice(speaking, now);
         self.watch_turn(now);
+        self.quiet_changed(now);
         self.listen(now);
     }
 
     /// Sets the time by which the caller's turn must have ended.
     fn watch_turn(&mut self, now: Instant) {
-        if let Some((_, changed)) = self.caller.turn {
+        if let Some((_, changed)) = self.caller.turn
+            && !self.caller.patience.is_forced()
+        {
             let noisy = changed + TURN_NOISY_MAX;
             let at = if self.caller.speaking { noisy } else { noisy.min(now + TURN_QUIET_MAX) };
             self.timers.set(Timer::CallerTurn, at);
@@ -150,9 +174,12 @@ impl Agent {
 
     /// The recogniser has forgotten to end the turn: its words so far are what the caller has said.
     pub(super) fn turn_stuck(&mut self, now: Instant) {
-        if let Some((words, _)) = self.caller.turn.take() {
-            self.end_of_turn(&words, now);
+        let Some((words, _)) = self.caller.turn.take() else { return };
+        if !self.caller.patience.is_forced() {
+            self.outputs.push_back(Output::ForceEndTurn);
         }
+        self.caller.patience.give_up(&words);
+        self.conclude(&words, now);
     }
 
     /// Collects digits; they are one message when `#` ends them, when no more come, or when the caller's turn ends.
@@ -268,26 +295,32 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_is_never_ended_is_answered_after_a_while() {
+    fn a_turn_that_is_never_ended_is_ended_by_order_and_answered_without_its_recogniser() {
         let mut scene = Scene::listening();
         scene.start("When");
-        scene.pass(5000);
-        scene.tell(update("When do you open"));
-        for _ in 0..39 {
-            assert_eq!(scene.pass(250), []);
-            assert_eq!(scene.tell(update("When do you open")), [], "unchanged words are no sign of life");
+        scene.pass(1000);
+        scene.tell(update("Do you open today"));
+        for _ in 0..3 {
+            assert!(!scene.pass(300).contains(&Output::ForceEndTurn));
+            scene.tell(update("Do you open today"));
         }
-        let outputs = scene.pass(250);
-        assert_eq!(asked(&outputs), Some(vec![system(), caller("When do you open")]));
+        assert_eq!(scene.pass(299), [], "unchanged words are no sign of life");
+        assert_eq!(scene.pass(1)[0], Output::ForceEndTurn);
+        assert_eq!(scene.pass(999), [], "it may still tell the end itself");
+        assert_eq!(scene.pass(1)[..2], [floor(1), opened(1)]);
+        assert_eq!(scene.end("do you open today?"), [], "the end that comes at last is known");
+        assert!(asked(&scene.end("Do you open today?")).is_some(), "the same question again is another one");
     }
 
     #[test]
     fn a_long_turn_is_not_ended_while_a_voice_is_heard_but_noise_does_not_hold_it_open() {
         let mut scene = Scene::listening();
         scene.tell(Input::CallerSpeech { speaking: true });
-        scene.start("When");
+        scene.start("When do you open");
         assert_eq!(scene.pass(29_999), []);
-        assert!(asked(&scene.pass(1)).is_some());
+        let outputs = scene.pass(1);
+        assert_eq!(outputs[0], Output::ForceEndTurn);
+        assert!(asked(&outputs).is_some());
     }
 
     #[test]
@@ -368,6 +401,7 @@ mod tests {
     #[test]
     fn digits_pressed_while_the_caller_speaks_are_told_with_the_words() {
         let mut scene = Scene::listening();
+        scene.tell(Input::CallerSpeech { speaking: true });
         scene.start("My number");
         scene.tell(Input::Digit('7'));
         assert_eq!(scene.pass(3000), []);

@@ -1,7 +1,7 @@
 //! What the agent understands and says: the text side of a turn, as a pure machine.
 //!
 //! The caller's words come in by `caller.rs`, which decides when it is the agent's turn; `reply.rs` carries one turn from
-//! the question to the last sample; `speculation.rs` begins it before the turn has ended; `phrases.rs` takes its place
+//! the question to the last sample; `patience.rs` knows by the rules of [`ending`] how long a turn stays open; `speculation.rs` begins it before the turn has ended; `phrases.rs` takes its place
 //! where something fails. What was heard is found by [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make
 //! text fit for a voice.
 
@@ -9,7 +9,9 @@ pub mod backchannel;
 mod caller;
 pub mod clauses;
 pub mod conversation;
+pub mod ending;
 pub mod events;
+mod patience;
 mod phrases;
 mod reply;
 #[cfg(test)]
@@ -19,6 +21,7 @@ pub mod speech;
 pub mod spoken;
 pub mod timers;
 pub mod tools;
+pub mod wording;
 
 pub use backchannel::Verdict;
 pub use conversation::Message;
@@ -240,6 +243,7 @@ impl Agent {
                 Timer::Clause => self.hurry_clause(now),
                 Timer::Reply => self.reply_stalled(now),
                 Timer::Digits => self.digits_whole(now),
+                Timer::Ending => self.ending(now),
                 Timer::CallerTurn => self.turn_stuck(now),
                 Timer::Silence => self.silence(now),
                 Timer::CallMax => self.call_max(now),
@@ -292,7 +296,7 @@ impl Agent {
     /// Whether a timer waits for the end of a hold. A farewell does not: the call ends, held or not.
     fn is_suspended(&self, timer: Timer) -> bool {
         let waits = match timer {
-            Timer::Silence => true,
+            Timer::Silence | Timer::Ending => true,
             Timer::Reply => self.reply.as_ref().is_some_and(|reply| reply.then == Then::Listen),
             _ => false,
         };
@@ -383,6 +387,7 @@ impl Agent {
 
     /// Listens to the caller, for as long as silence is bearable.
     fn listen(&mut self, now: Instant) {
+        self.watch_ending(now);
         if self.reply.is_none() && !self.caller.has_turn() {
             self.timers.set(Timer::Silence, now + self.settings.reprompt_after);
         }

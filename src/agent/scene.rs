@@ -178,6 +178,10 @@ pub(super) fn cancel_speech(turn: u32) -> Output {
     Output::CancelSpeech { turn: TurnId(turn) }
 }
 
+pub(super) fn opened(turn: u32) -> Output {
+    Output::Draft { turn: TurnId(turn), news: DraftNews::Opened }
+}
+
 pub(super) fn record(turn: u32, caller: &str, agent: &str, interrupted: bool) -> Output {
     Output::Turn(TurnRecord {
         turn: TurnId(turn),

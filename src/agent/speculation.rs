@@ -28,6 +28,8 @@ const ALLOWANCE_ENOUGH: f32 = 0.3;
 const ALLOWANCE_REST: Duration = Duration::from_secs(60);
 /// Drafts that may be thrown away before the first one is kept: callers who hesitate do so at the beginning of a call.
 const CREDIT_FIRST: f32 = 3.0;
+/// The same for drafts that are begun on words alone.
+const CREDIT_EARLY_FIRST: f32 = 1.0;
 /// Drafts that may be thrown away in a row after any number that was kept.
 const CREDIT_MAX: f32 = 5.0;
 /// Turns in which a draft is forgone before another is tried all the same: whoever hesitated may have got over it.
@@ -38,6 +40,8 @@ const FORGONE_MAX: f32 = 10.0;
 pub enum DraftNews {
     /// It is begun; the turn's `Ask` follows.
     Begun,
+    /// The same, before any eager end of turn: by words that stand.
+    BegunEarly,
     /// The turn has ended as foreseen: the draft is the reply.
     Opened,
     /// It is thrown away, with so many characters of text that the model had made of it.
@@ -53,6 +57,15 @@ pub enum Waste {
     Changed,
     /// It could not be made.
     Failed,
+}
+
+/// Why a draft is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The recogniser takes the turn for probably ended.
+    EagerEnd,
+    /// The words have stood for a while, and the caller is silent.
+    Words,
 }
 
 /// What a draft was made for.
@@ -76,8 +89,21 @@ impl Agent {
         self.reply.as_ref().and_then(|reply| reply.gate.as_ref())
     }
 
+    /// An update of the turn has come. Words that have stood over some of them while no voice is heard are drafted for,
+    /// where the budget allows.
+    pub(super) fn draft_words_that_stand(&mut self, now: Instant) {
+        let Some((words, changed)) = &self.caller.turn else { return };
+        if *changed == now || self.caller.speaking {
+            return;
+        }
+        let words = words.clone();
+        if self.caller.patience.words_stood() && !self.is_unfinished(&words) {
+            self.draft(&words, Cause::Words, now);
+        }
+    }
+
     /// The caller has probably finished: the reply to `transcript` is begun behind the gate, if that is worth it.
-    pub(super) fn draft(&mut self, transcript: &str, now: Instant) {
+    pub(super) fn draft(&mut self, transcript: &str, cause: Cause, now: Instant) {
         let text = self.question(transcript);
         let key = key(&text);
         if self.gate().is_some_and(|gate| gate.key == key) {
@@ -85,16 +111,17 @@ impl Agent {
         }
         self.throw_away(Waste::Changed);
         // A reply that is heard has the voice to itself.
-        if key.is_empty() || self.reply.is_some() || self.held || !self.budget.allows(now) {
+        if key.is_empty() || self.reply.is_some() || self.held || !self.budget.allows(cause, now) {
             return;
         }
         let turn = self.next_turn;
         self.next_turn = turn.next();
-        self.budget.begun();
+        self.budget.begun(cause);
         let gate = Gate { key, history: self.conversation.messages(), held_back: false };
         let messages = self.conversation.messages_with(&text);
         self.reply = Some(Reply::draft(turn, gate));
-        self.outputs.push_back(Output::Draft { turn, news: DraftNews::Begun });
+        let news = if cause == Cause::EagerEnd { DraftNews::Begun } else { DraftNews::BegunEarly };
+        self.outputs.push_back(Output::Draft { turn, news });
         self.outputs.push_back(Output::Ask { turn, messages, tools: super::tools::all() });
     }
 
@@ -149,6 +176,11 @@ pub(super) struct Budget {
     waste_max: f32,
     /// How many drafts may be thrown away before one has to be forgone.
     credit: f32,
+    /// The same for drafts that are begun on words alone: they are guesses of ours, and must not use up what the recogniser's
+    /// deserve.
+    credit_early: f32,
+    /// Whether the present draft is one of these.
+    early: bool,
     /// Drafts of the caller's present turn.
     drafts: u32,
     /// Whether one of them was forgone for want of credit.
@@ -160,7 +192,8 @@ pub(super) struct Budget {
 impl Budget {
     pub fn new(settings: &config::Agent) -> Self {
         let waste_max = if settings.speculation { settings.speculation_waste_max as f32 } else { 0.0 };
-        Self { waste_max, credit: CREDIT_FIRST, drafts: 0, forgone: false, spared_until: None }
+        let (credit, credit_early) = (CREDIT_FIRST, CREDIT_EARLY_FIRST);
+        Self { waste_max, credit, credit_early, early: false, drafts: 0, forgone: false, spared_until: None }
     }
 
     /// Takes the share that is left of the provider's limits.
@@ -172,28 +205,36 @@ impl Budget {
         }
     }
 
-    fn allows(&mut self, now: Instant) -> bool {
+    fn allows(&mut self, cause: Cause, now: Instant) -> bool {
         let spared = self.spared_until.is_some_and(|until| now < until);
         if self.waste_max <= 0.0 || spared || self.drafts >= DRAFTS_MAX {
             return false;
+        }
+        if cause == Cause::Words {
+            return self.credit >= 1.0 && self.credit_early >= 1.0;
         }
         self.forgone |= self.credit < 1.0;
         self.credit >= 1.0
     }
 
-    fn begun(&mut self) {
+    fn begun(&mut self, cause: Cause) {
         self.drafts += 1;
+        self.early = cause == Cause::Words;
     }
 
     /// A kept draft earns as much as keeps the share of the others at its limit.
     fn kept(&mut self) {
         let earned = if self.waste_max < 1.0 { self.waste_max / (1.0 - self.waste_max) } else { CREDIT_MAX };
         self.credit = (self.credit + earned).min(CREDIT_MAX);
+        if self.early {
+            self.credit_early = (self.credit_early + earned).min(CREDIT_MAX);
+        }
     }
 
     fn wasted(&mut self) {
         if self.waste_max < 1.0 {
             self.credit -= 1.0;
+            self.credit_early -= if self.early { 1.0 } else { 0.0 };
         }
     }
 
@@ -203,6 +244,8 @@ impl Budget {
         if std::mem::take(&mut self.forgone) {
             self.credit += 1.0 / FORGONE_MAX;
         }
+        // Words stand in every turn: one draft of theirs is tried again after so many turns.
+        self.credit_early = (self.credit_early + 1.0 / FORGONE_MAX).min(CREDIT_EARLY_FIRST.max(self.credit_early));
     }
 }
 
@@ -259,10 +302,6 @@ mod tests {
         Output::Draft { turn: TurnId(turn), news: DraftNews::Begun }
     }
 
-    fn opened(turn: u32) -> Output {
-        Output::Draft { turn: TurnId(turn), news: DraftNews::Opened }
-    }
-
     fn thrown_away(turn: u32, why: Waste, characters: usize) -> Output {
         Output::Draft { turn: TurnId(turn), news: DraftNews::ThrownAway { why, characters } }
     }
@@ -312,8 +351,9 @@ mod tests {
         let update = |text: &str| Input::Ears(EarsEvent::Update { transcript: text.into() });
         assert_eq!(scene.tell(update("hi ")), []);
         assert_eq!(scene.eager("Hi."), [], "the same draft serves");
-        assert_eq!(scene.tell(update("hi and")).last(), Some(&thrown_away(1, Waste::Resumed, 17)));
-        assert_eq!(scene.eager("Hi, and?")[0], begun(2));
+        assert_eq!(scene.tell(update("hi you")).last(), Some(&thrown_away(1, Waste::Resumed, 17)));
+        assert_eq!(scene.eager("Hi, and?"), [], "more is to come");
+        assert_eq!(scene.eager("Hi, and you?")[0], begun(2));
     }
 
     #[test]
@@ -423,7 +463,7 @@ mod tests {
         });
         scene.tell(Input::Answered);
         for turn in 1..=3 {
-            let words = "and ".repeat(turn as usize);
+            let words = "hello ".repeat(turn as usize);
             assert_eq!(scene.eager(&words)[0], begun(turn));
             scene.resumed(&words);
         }
@@ -451,9 +491,9 @@ mod tests {
     fn a_provider_whose_limit_is_near_is_spared_until_it_has_more_to_give() {
         let mut scene = Scene::asked();
         assert_eq!(scene.mind(1, MindEvent::Allowance { left: 0.19 }), []);
-        scene.start("And");
-        assert_eq!(scene.eager("And?"), []);
-        scene.end("And?");
+        scene.start("Sunday");
+        assert_eq!(scene.eager("Sunday?"), []);
+        scene.end("Sunday?");
         scene.mind(2, MindEvent::Allowance { left: 0.25 });
         scene.start("No");
         assert_eq!(scene.eager("No?"), [], "not enough yet");
@@ -462,8 +502,8 @@ mod tests {
 
         let mut budget = Budget::new(&config::Agent::default());
         budget.allowance(0.1, Instant::from_millis(500));
-        assert!(!budget.allows(Instant::from_millis(60_499)));
-        assert!(budget.allows(Instant::from_millis(60_500)), "its minute is over");
+        assert!(!budget.allows(Cause::EagerEnd, Instant::from_millis(60_499)));
+        assert!(budget.allows(Cause::EagerEnd, Instant::from_millis(60_500)), "its minute is over");
     }
 
     #[test]
@@ -476,8 +516,8 @@ mod tests {
             let fickle = rng.f64();
             let (mut drafts, mut wasted, mut turns) = (0.0, 0.0, 0.0);
             for _ in 0..rng.u32(1..2000) {
-                if budget.allows(Instant::ZERO) {
-                    budget.begun();
+                if budget.allows(Cause::EagerEnd, Instant::ZERO) {
+                    budget.begun(Cause::EagerEnd);
                     drafts += 1.0;
                     if rng.f64() < fickle {
                         wasted += 1.0;

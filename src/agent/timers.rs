@@ -13,6 +13,8 @@ pub enum Timer {
     Reply,
     /// More digits.
     Digits,
+    /// More words of the caller, who is silent.
+    Ending,
     /// The end of the caller's turn, long after its last word.
     CallerTurn,
     /// The caller, in mutual silence.
@@ -23,8 +25,16 @@ pub enum Timer {
 
 impl Timer {
     /// All timers.
-    pub const ALL: [Self; 7] =
-        [Self::Greeting, Self::Clause, Self::Reply, Self::Digits, Self::CallerTurn, Self::Silence, Self::CallMax];
+    pub const ALL: [Self; 8] = [
+        Self::Greeting,
+        Self::Clause,
+        Self::Reply,
+        Self::Digits,
+        Self::Ending,
+        Self::CallerTurn,
+        Self::Silence,
+        Self::CallMax,
+    ];
 }
 
 /// The agent's deadlines, one per [`Timer`].

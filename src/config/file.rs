@@ -46,6 +46,7 @@ struct Stage {
 struct Thinking {
     r#use: Option<Vec<String>>,
     hedge_max: Option<f64>,
+    first_token_max_ms: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -302,11 +303,11 @@ impl File {
         }
     }
 
-    /// Returns `llm.hedge_max`, or `usual`.
-    pub fn hedge_max(&self, usual: f64) -> Result<f64, Error> {
-        let mut hedge_max = usual;
-        share("llm.hedge_max", self.llm.hedge_max, &mut hedge_max)?;
-        Ok(hedge_max)
+    /// Puts the patience and the spending of the line of minds into `to`.
+    pub fn apply_llm(&self, to: &mut super::Providers) -> Result<(), Error> {
+        share("llm.hedge_max", self.llm.hedge_max, &mut to.hedge_max)?;
+        let (first, range) = (self.llm.first_token_max_ms, 200..=60_000);
+        duration("llm.first_token_max_ms", first, range, Duration::from_millis, &mut to.first_token_max)
     }
 
     /// Returns the address of the provider whose variables begin with `prefix`.

@@ -85,7 +85,7 @@ impl Config {
             p.models = cwd.join(&p.models);
         }
 
-        p.hedge_max = file.hedge_max(p.hedge_max)?;
+        file.apply_llm(p)?;
         p.stt = stages::read(env, file, p)?;
         p.llm = stages::read(env, file, p)?;
         p.tts = stages::read(env, file, p)?;
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_stage_has_providers_in_order() {
         let keys = [("GROQ_API_KEY", "g"), ("OPENAI_API_KEY", "o"), ("OPENAI_MODEL", "m"), ("CARTESIA_API_KEY", "c")];
-        let toml = "[llm]\nuse = [\"openai\", \"groq\", \"local\"]\nhedge_max = 0.2\n[stt]\nuse = [\"local\"]\n";
+        let toml = "[llm]\nuse = [\"openai\", \"groq\", \"local\"]\nhedge_max = 0.2\nfirst_token_max_ms = 1500\n[stt]\nuse = [\"local\"]\n";
         let listed = |env: &[(&'static str, &'static str)]| {
             setup(&[("offhook.toml", toml)]).env(&keys).env(env).config("").providers
         };
@@ -246,7 +246,7 @@ mod tests {
             (vec![Stt::Local], vec![Llm::OpenAi, Llm::Groq, Llm::Local], vec![Tts::Cartesia, Tts::Local])
         );
         assert!(p.llm.wants(Llm::Local) && !p.tts.wants(Tts::Local));
-        assert_eq!(p.hedge_max, 0.2);
+        assert_eq!((p.hedge_max, p.first_token_max), (0.2, Duration::from_millis(1500)));
         // A variable takes the front place, and those that the file lists stand behind it.
         assert_eq!(listed(&[("OFFHOOK_LLM", "groq")]).llm.order, [Llm::Groq, Llm::OpenAi, Llm::Local]);
         assert_eq!(listed(&[("OFFHOOK_TTS", "cartesia")]).tts.order, [Tts::Cartesia], "nobody but it was named");
@@ -260,6 +260,10 @@ mod tests {
             ("[stt]\nuse = [\"local\", \"whisper\"]", "stt.use in offhook.toml: \"whisper\" is not one of: flux, "),
             ("[tts]\nuse = [\"local\", \"echo\"]", "tts.use in offhook.toml: echo plays"),
             ("[tts]\nuses = [\"local\"]", "uses in "),
+            (
+                "[llm]\nfirst_token_max_ms = 1",
+                "llm.first_token_max_ms in offhook.toml: 1 is not a whole number from 200",
+            ),
             ("[llm]\nhedge_max = 2.0", "llm.hedge_max in offhook.toml: 2 is not a number from 0.0 to 1.0"),
         ];
         for (toml, start) in table {

@@ -309,6 +309,8 @@ pub struct Providers {
     pub tts: Stage<Tts>,
     /// `llm.hedge_max`: the share of requests, 0 to 1, that may be asked a second time while the first is late; 0: none.
     pub hedge_max: f64,
+    /// `llm.first_token_max_ms`: how long a mind's first word may take where another stands behind it.
+    pub first_token_max: Duration,
     /// How the caller's audio is handed to the recogniser.
     pub stt_format: SttFormat,
     /// Deepgram: `DEEPGRAM_API_KEY`, `DEEPGRAM_BASE_URL`, `DEEPGRAM_MODEL`.
@@ -436,6 +438,8 @@ impl Default for Providers {
             tts: Stage::usual(Tts::Local),
             // What is later than nineteen of twenty may be asked again: twice that share leaves room for a bad quarter of an hour.
             hedge_max: 0.1,
+            // With 0.3 s each for the end of the turn, the next mind and the voice, the caller waits for less than 2 s.
+            first_token_max: Duration::from_secs(1),
             stt_format: SttFormat::Pcm16,
             deepgram: endpoint("wss://api.deepgram.com", "flux-general-en"),
             // Groq shut its Llama models off for most accounts in August 2026; this is the fastest of those that remain.

@@ -3,6 +3,7 @@
 use super::{About, Realtime, Running};
 use crate::call::finding::Finding;
 use crate::engine::listeners::Served;
+use crate::metrics::health::HealthView;
 use crate::metrics::histogram::milliseconds;
 use crate::metrics::{Board, CallView, Kind, Percentiles, ProviderNames, TurnView};
 use crate::sip::EndedBy;
@@ -89,7 +90,7 @@ pub struct Status {
     transports: Vec<Transport>,
     registrations: usize,
     version: &'static str,
-    providers: Providers,
+    providers: Lines,
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<String>,
     open_mode: bool,
@@ -97,6 +98,54 @@ pub struct Status {
     uptime_seconds: u64,
     totals: Totals,
     latency: Latencies,
+}
+
+/// Who serves each stage, and how everybody in its line does.
+#[derive(Serialize)]
+struct Lines {
+    #[serde(flatten)]
+    first: Providers,
+    health: Vec<Health>,
+}
+
+/// How one provider does, over all calls.
+#[derive(Serialize)]
+struct Health {
+    stage: &'static str,
+    provider: &'static str,
+    /// `closed`: it is asked; `open`: it is not; `half_open`: one call tries.
+    state: &'static str,
+    asked: u64,
+    failed: u64,
+    stood_in: u64,
+    hedges: u64,
+    hedges_won: u64,
+    /// From the request to the first word or sound, of the last answers; null before the first one.
+    first_ms: First,
+    last_error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct First {
+    p50: Option<f64>,
+    p95: Option<f64>,
+}
+
+impl Health {
+    fn new(view: &HealthView) -> Self {
+        Self {
+            stage: view.stage.name(),
+            provider: view.provider,
+            state: view.circuit.name(),
+            asked: view.counts.asked,
+            failed: view.counts.failed,
+            stood_in: view.counts.stood_in,
+            hedges: view.counts.hedges,
+            hedges_won: view.counts.hedges_won,
+            first_ms: First { p50: view.first_p50.map(milliseconds), p95: view.first_p95.map(milliseconds) },
+            last_error: view.last_error.clone(),
+        }
+    }
 }
 
 /// A way on which SIP is served; with an `error` it is not.
@@ -205,7 +254,10 @@ impl Status {
             rtp_ports_in_use,
             registrations: running.registrations,
             version: env!("CARGO_PKG_VERSION"),
-            providers: about.providers.into(),
+            providers: Lines {
+                first: about.providers.into(),
+                health: board.health(now).iter().map(Health::new).collect(),
+            },
             notice: about.notice,
             open_mode: about.open_mode,
             realtime: about.realtime,

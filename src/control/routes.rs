@@ -286,6 +286,7 @@ fn metrics(bridge: &dyn Bridge) -> Reply {
         agents_active: calls.iter().filter(|call| call.agent_up).count(),
         registrations: running.map_or(0, |running| running.registrations),
         uptime: bridge.about().uptime,
+        now: bridge.now(),
     };
     let body = prometheus::render(&gauges, bridge.board());
     Reply { status: 200, content_type: prometheus::CONTENT_TYPE, header: None, body }
@@ -357,6 +358,7 @@ mod tests {
     use crate::agent::{TurnRecord, WordSpan};
     use crate::control::pretend::Pretend;
     use crate::ids::{CallId, TurnId};
+    use crate::metrics::health::{CircuitState, Health, ProviderStage};
     use crate::metrics::{Kind, Quality, Sample, Speculation};
     use crate::sip::EndedBy;
     use crate::time::Instant;
@@ -497,12 +499,25 @@ mod tests {
         bridge.invite(1, "b");
         bridge.board.agent_up(CallId(1), true);
         bridge.board.samples([Sample { kind: Kind::Jitter, call: CallId(1), value: Duration::from_millis(3) }]);
+        let health = std::sync::Arc::new(Health::new(ProviderStage::Llm, "groq"));
+        health.asked(false);
+        health.began(Duration::from_millis(250));
+        health.asked(true);
+        health.failed("groq: refused with 401");
+        health.circuit(CircuitState::Open(Instant::ZERO + Duration::from_secs(86_400)));
+        bridge.board.watch(vec![health]);
         let body = ask(&bridge, "GET /api/v1/sip/status").body;
         let start = r#"{"status":"running","sip_port":5060,"host":"0.0.0.0","active_calls":2,"active_sessions":1,"rtp_ports_in_use":[10000,10002],"#;
         assert!(body.starts_with(start), "{body}");
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
-        assert_eq!(body["providers"], serde_json::json!({"stt": "moonshine", "llm": "receptionist", "tts": "hibari"}));
+        let providers = &body["providers"];
+        assert_eq!([&providers["stt"], &providers["llm"], &providers["tts"]], ["moonshine", "receptionist", "hibari"]);
+        let health = serde_json::json!([{
+            "stage": "llm", "provider": "groq", "state": "open", "asked": 2, "failed": 1, "stood_in": 1, "hedges": 0,
+            "hedges_won": 0, "first_ms": {"p50": 250.0, "p95": 250.0}, "last_error": "groq: refused with 401"
+        }]);
+        assert_eq!(providers["health"], health);
         assert_eq!(body["realtime"], serde_json::json!({"pinned": true, "fifo": false, "mlock": true}));
         assert_eq!(body["open_mode"], true);
         assert_eq!(body["uptime_seconds"], 7);

@@ -2,6 +2,8 @@
 
 use crate::config::{Config, Llm, Providers, Stage, Stt, Tts};
 use crate::engine::provider_threads::Cast;
+use crate::metrics::health::Health;
+use crate::providers::line::minds::{Mind, Minds};
 use crate::providers::local::ears::Ears;
 use crate::providers::local::models::{self, Set};
 use crate::providers::local::receptionist::Receptionist;
@@ -19,6 +21,8 @@ pub struct Casting {
     pub substitute: Option<Arc<dyn Speaker>>,
     /// Where rendered phrases of a paid voice are kept, and a name for that voice.
     pub phrase_cache: Option<(PathBuf, String)>,
+    /// The record of each provider, by stage, first choice first.
+    pub health: Vec<Arc<Health>>,
     /// What the operator should know: why a stage is not what one would expect, and what to do.
     pub notice: Option<String>,
 }
@@ -41,9 +45,17 @@ pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&s
             notices.push("calls are answered by the echo agent, which plays the caller's own words back".to_owned());
         }
         let cast = Cast { ears: Arc::new(echo_ears), mind: Arc::new(echo_mind), voice: Arc::new(echo_voice) };
-        return Casting { cast, substitute: None, phrase_cache: None, notice: notice(&notices) };
+        return Casting { cast, substitute: None, phrase_cache: None, health: Vec::new(), notice: notice(&notices) };
     }
-    let mind = first(minds(config)).unwrap_or_else(|| Arc::new(echo_mind));
+    let mut health = Vec::new();
+    let minds = minds(config);
+    let mind: Arc<dyn Responder> = if minds.is_empty() {
+        Arc::new(echo_mind)
+    } else {
+        let minds = Minds::new(minds).with_hedges(wanted.hedge_max).with_first_max(wanted.first_token_max);
+        health.extend(minds.health());
+        Arc::new(minds)
+    };
     let substitute =
         (wanted.tts.first() != Some(Tts::Local) && hibari_fails.is_none()).then_some(hibari as Arc<dyn Speaker>);
     let cast = Cast {
@@ -51,7 +63,7 @@ pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&s
         mind,
         voice: first(voices).unwrap_or_else(|| Arc::new(echo_voice)),
     };
-    Casting { cast, substitute, phrase_cache: phrase_cache(wanted), notice: notice(&notices) }
+    Casting { cast, substitute, phrase_cache: phrase_cache(wanted), health, notice: notice(&notices) }
 }
 
 fn first<T>(line: Vec<T>) -> Option<T> {
@@ -121,17 +133,17 @@ fn ears(config: &Config, notices: &mut Vec<String>) -> Vec<Arc<dyn Transcriber>>
 }
 
 /// Returns who thinks, first choice first; nobody where that is the echo.
-fn minds(config: &Config) -> Vec<Arc<dyn Responder>> {
+fn minds(config: &Config) -> Vec<Mind> {
     let wanted = &config.providers;
-    let mut line: Vec<Arc<dyn Responder>> = Vec::new();
+    let mut line = Vec::new();
     for llm in &wanted.llm.order {
         match llm {
-            Llm::Groq => line.push(Arc::new(Chat::groq(&wanted.groq))),
-            Llm::OpenAi => line.push(Arc::new(Chat::openai(&wanted.openai))),
+            Llm::Groq => line.push(Mind::chat(Chat::groq(&wanted.groq))),
+            Llm::OpenAi => line.push(Mind::chat(Chat::openai(&wanted.openai))),
             Llm::Local if has_place(&wanted.llm, Llm::Local, &wanted.models, &[Set::MiniLm]) => {
                 let receptionist = Receptionist::new(&config.agent, &wanted.models);
                 receptionist.load();
-                line.push(Arc::new(receptionist));
+                line.push(Mind::other(Arc::new(receptionist)));
             }
             Llm::Local | Llm::Echo => {}
         }

@@ -38,6 +38,11 @@ const RATE: u64 = 8000;
 
 /// Replies begun before the caller's turn had surely ended.
 const DRAFTS: Counter = Counter { name: "speculation_drafts", help: "Replies begun on an eager end of turn" };
+/// Of these, the ones that no eager end of turn was waited for.
+const EARLY: Counter =
+    Counter { name: "speculation_early", help: "Replies begun on words that stood, before any eager end of turn" };
+/// Of these, the ones that were kept.
+const EARLY_HITS: Counter = Counter { name: "speculation_early_hits", help: "Early drafts that became the reply" };
 /// Drafts that were kept.
 const HITS: Counter = Counter { name: "speculation_hits", help: "Drafts that became the reply" };
 /// Drafts thrown away since the turn ended otherwise, or they could not be made.
@@ -163,6 +168,8 @@ pub struct Conductor {
     heard_at: Instant,
     /// The draft that waits behind the gate.
     draft: Option<TurnId>,
+    /// Whether it was begun before any eager end of turn.
+    early: bool,
     /// Whether a draft for the caller's present turn was thrown away.
     missed: bool,
     /// Which keys were told.
@@ -183,6 +190,7 @@ impl Conductor {
             ended_turn: None,
             heard_at: Instant::ZERO,
             draft: None,
+            early: false,
             missed: false,
             digits: Digits::new(),
             announced: Vec::new(),
@@ -304,8 +312,10 @@ impl Conductor {
     fn draft(&mut self, turn: TurnId, news: DraftNews) {
         let board = self.seat.board.clone();
         match news {
-            DraftNews::Begun => {
+            DraftNews::Begun | DraftNews::BegunEarly => {
                 board.count(DRAFTS, 1);
+                self.early = news == DraftNews::BegunEarly;
+                board.count(EARLY, u64::from(self.early));
                 self.draft = Some(turn);
                 let mut timeline = Timeline::default();
                 timeline.mark(Mark::DraftBegun, self.heard_at);
@@ -313,12 +323,15 @@ impl Conductor {
             }
             DraftNews::Opened => {
                 board.count(HITS, 1);
+                board.count(EARLY_HITS, u64::from(self.early));
                 self.draft = None;
                 self.missed = false;
                 if let (Some(marks), Some(ended)) = (self.timelines.get_mut(&turn), self.ended_turn.take()) {
                     marks.timeline.join(&ended);
                 }
-                self.crew.learn(true);
+                if !self.early {
+                    self.crew.learn(true);
+                }
             }
             DraftNews::ThrownAway { why, characters } => {
                 board.count(if why == Waste::Resumed { RESUMED } else { MISSES }, 1);
@@ -326,8 +339,8 @@ impl Conductor {
                 self.draft = None;
                 self.missed = true;
                 self.timelines.remove(&turn);
-                // Who could not make it has nothing to do with who asked for it.
-                if why != Waste::Failed {
+                // Who could not make it has nothing to do with who asked for it, and nobody asked for an early one.
+                if why != Waste::Failed && !self.early {
                     self.crew.learn(false);
                 }
             }

@@ -102,6 +102,7 @@ impl Engine {
         self.casting.get_or_init(|| {
             let clock: Arc<dyn Clock> = self.clock.clone();
             let casting = cast::cast(&self.config, &clock, progress);
+            self.board.watch(casting.health.clone());
             self.realtime.lock().mlock = affinity::lock_memory();
             casting
         })

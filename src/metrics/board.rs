@@ -3,6 +3,7 @@
 use crate::agent::TurnRecord;
 use crate::call::finding::Audio;
 use crate::ids::{CallId, TurnId};
+use crate::metrics::health::{Health, HealthView};
 use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
 use crate::metrics::view::{
     CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView,
@@ -13,6 +14,7 @@ use crate::turn::timeline::{Stage, Stages};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Ended calls that are kept for `/calls/{call_id}`: the control API's promise.
@@ -37,6 +39,8 @@ struct State {
     totals: Totals,
     counters: BTreeMap<Counter, u64>,
     sip: Counters,
+    /// Of each provider in each line.
+    health: Vec<Arc<Health>>,
     /// By [`Kind::index`].
     distributions: Vec<Distribution>,
 }
@@ -237,6 +241,11 @@ impl Board {
         *self.state.lock().counters.entry(counter).or_default() += more;
     }
 
+    /// Shows these providers' records from here on: by stage, first choice first.
+    pub fn watch(&self, health: Vec<Arc<Health>>) {
+        self.state.lock().health = health;
+    }
+
     /// Shows what the user agent has counted since its start.
     pub fn sip(&self, counters: &Counters) {
         self.state.lock().sip.clone_from(counters);
@@ -283,6 +292,13 @@ impl Board {
     #[must_use]
     pub fn counters(&self) -> BTreeMap<Counter, u64> {
         self.state.lock().counters.clone()
+    }
+
+    /// Returns how each provider does: by stage, first choice first.
+    #[must_use]
+    pub fn health(&self, now: Instant) -> Vec<HealthView> {
+        let health = self.state.lock().health.clone();
+        health.iter().map(|health| health.view(now)).collect()
     }
 
     /// Returns what the user agent has counted.

@@ -1,9 +1,11 @@
 //! The text that `GET /metrics` answers with (Prometheus text format 0.0.4): names `offhook_*`, base units, HELP and TYPE.
 
 use crate::call::finding::Finding;
+use crate::metrics::health::{CircuitState, HealthCounts, HealthView};
 use crate::metrics::histogram::{Distribution, Kind};
 use crate::metrics::{Board, Totals};
 use crate::sip::{COUNTED_METHODS, Counters, Discard, EndedBy};
+use crate::time::Instant;
 use crate::turn::timeline::Stage;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub struct Gauges {
     pub registrations: usize,
     /// Since the engine's start.
     pub uptime: Duration,
+    /// The present: a circuit is open until a moment.
+    pub now: Instant,
 }
 
 /// Returns the whole text.
@@ -44,6 +48,7 @@ pub fn render(gauges: &Gauges, board: &Board) -> String {
     for (counter, count) in board.counters() {
         text.counter(counter.name, counter.help, count);
     }
+    text.health(&board.health(gauges.now));
     text.summaries(board);
     text.0
 }
@@ -100,6 +105,50 @@ impl Text {
         self.family("audio_findings_total", "counter", help, &found);
         self.head("concealed_seconds_total", "counter", "Caller speech that was made up");
         let _ = writeln!(self.0, "offhook_concealed_seconds_total {}", q.concealed.as_secs_f64());
+    }
+
+    fn health(&mut self, views: &[HealthView]) {
+        if views.is_empty() {
+            return;
+        }
+        let label = |view: &HealthView| format!("stage=\"{}\",provider=\"{}\"", view.stage.name(), view.provider);
+        self.head("provider_circuit_open", "gauge", "1 while a provider is left alone, 0.5 while one call tries it");
+        for view in views {
+            let open = match view.circuit {
+                CircuitState::Closed => 0.0,
+                CircuitState::HalfOpen => 0.5,
+                CircuitState::Open(_) => 1.0,
+            };
+            let _ = writeln!(self.0, "offhook_provider_circuit_open{{{}}} {open}", label(view));
+        }
+        type Count = fn(&HealthCounts) -> u64;
+        let counts: [(&str, &str, Count); 5] = [
+            ("provider_requests_total", "Requests, speeches and sessions that a provider was given", |c| c.asked),
+            ("provider_failures_total", "Those that failed", |c| c.failed),
+            ("provider_stood_in_total", "Those that it got since one before it had failed", |c| c.stood_in),
+            ("hedges_total", "Requests asked a second time while the provider was late", |c| c.hedges),
+            ("hedges_won_total", "Those that the second one answered first", |c| c.hedges_won),
+        ];
+        for (name, help, count) in counts {
+            self.head(name, "counter", help);
+            for view in views {
+                let _ = writeln!(self.0, "offhook_{name}{{{}}} {}", label(view), count(&view.counts));
+            }
+        }
+        self.head(
+            "provider_first_seconds",
+            "gauge",
+            "From the request to the first word or sound, of the last answers",
+        );
+        for view in views {
+            for (quantile, value) in [("0.5", view.first_p50), ("0.95", view.first_p95)] {
+                let Some(value) = value else { continue };
+                let seconds = value.as_secs_f64();
+                let labels = label(view);
+                let _ =
+                    writeln!(self.0, "offhook_provider_first_seconds{{{labels},quantile=\"{quantile}\"}} {seconds}");
+            }
+        }
     }
 
     fn labelled(&mut self, name: &str, help: &str, label: &str, samples: impl Iterator<Item = (&'static str, u64)>) {

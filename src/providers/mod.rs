@@ -8,6 +8,7 @@ pub mod deepgram;
 pub mod echo;
 pub mod feeder;
 pub mod groq;
+pub mod line;
 pub mod local;
 mod redaction;
 pub mod scripted;

@@ -130,7 +130,15 @@ fn pjsip_is_muted_then_heard_then_on_hold_and_its_round_trip_is_known() {
     let metrics = crate::process::ask("GET", offhook.api, "/metrics").body;
     let count = metrics.lines().find_map(|line| line.strip_prefix("offhook_rtp_round_trip_seconds_count "));
     assert!(count.is_some_and(|count| count != "0"), "{count:?}");
-    assert_eq!(offhook.call(&call)["state"], "active", "PJSIP's RTCP BYE at a hold ends nothing");
+    let shown = offhook.call(&call);
+    assert_eq!(shown["state"], "active", "PJSIP's RTCP BYE at a hold ends nothing");
+    let turns = shown["turns"].as_array().expect("an array");
+    let heard = turns.iter().find(|turn| turn["agent"] == "(speech)").expect("it was answered");
+    assert_eq!(
+        heard["heard"],
+        serde_json::json!({ "words_min": 1, "words_max": 1 }),
+        "PJSIP's reports deny nothing: {heard}"
+    );
     phone.hang_up();
     phone.close();
 }

@@ -1,6 +1,6 @@
 //! Groq and other servers that complete chats, against their stand-in.
 
-use super::standin::groq::{Fault, Plan, start};
+use super::standin::groq::{Fault, Personality, Plan, start};
 use super::standin::{Refusal, Server, Wall};
 use super::{PATIENCE, assert_secret, endpoint, events, eventually};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -237,14 +237,69 @@ fn a_limit_that_takes_long_is_told_and_not_waited_for() {
 }
 
 #[test]
-fn nothing_is_said_twice_after_the_first_word() {
-    for fault in [Fault::CutAfter(2), Fault::ErrorAfter(2), Fault::StallAfter(2)] {
+fn a_reply_that_broke_off_is_gone_on_with_and_nothing_is_said_twice() {
+    for fault in [Fault::CutAfter(2), Fault::ErrorAfter(2), Fault::StallAfter(2), Fault::EndAfter(2)] {
         let mut mind = Mind::open(std::slice::from_ref(&fault));
         mind.ask(1);
-        let (text, end) = mind.reply(1);
-        assert_eq!(text, "Hello! What ", "{fault:?}");
-        assert!(matches!(end, MindEvent::Failed(_)), "{fault:?}: {end:?}");
-        assert_eq!(mind.plan.seen.lock().bodies.len(), 1);
+        // The stand-in begins again from the first word, as some models do whatever they are told.
+        assert_eq!(mind.reply(1), (HELLO.into(), MindEvent::Done), "{fault:?}");
+        let bodies = mind.plan.seen.lock().bodies.clone();
+        assert_eq!(bodies.len(), 2, "{fault:?}");
+        let messages = bodies[1]["messages"].as_array().expect("messages").clone();
+        assert_eq!(messages[2]["content"], "Hello! What", "{fault:?}");
+        assert_eq!(messages[3]["role"], "user", "{fault:?}");
+    }
+}
+
+#[test]
+fn a_reply_that_breaks_off_again_and_again_ends() {
+    let mut mind = Mind::open(&vec![Fault::CutAfter(2); 4]);
+    mind.ask(1);
+    let (text, end) = mind.reply(1);
+    assert_eq!(text, "Hello! What ");
+    assert!(matches!(end, MindEvent::Failed(Failure { kind: FailureKind::Dropped, .. })), "{end:?}");
+    assert_eq!(mind.plan.seen.lock().bodies.len(), 3);
+    // A sentence that is whole may stand.
+    let mut mind = Mind::open(&vec![Fault::CutAfter(1); 4]);
+    mind.ask(1);
+    assert_eq!(mind.reply(1), ("Hello! ".into(), MindEvent::Done));
+}
+
+#[test]
+fn a_connection_that_the_server_closed_while_it_was_idle_costs_nothing() {
+    let plan = quick(&[]);
+    plan.faults.push_none();
+    (0..2).for_each(|_| plan.faults.push(Fault::HangUp));
+    let mut mind = Mind::open_with(plan, |endpoint| short_patience(Chat::groq(endpoint)));
+    eventually("warming", || mind.plan.seen.lock().models == 1);
+    for turn in 1..3 {
+        std::thread::park_timeout(Duration::from_millis(50));
+        mind.ask(turn);
+        assert_eq!(mind.reply(turn).1, MindEvent::Done, "turn {turn}");
+    }
+}
+
+#[test]
+fn a_conversation_that_is_too_long_for_the_model_is_asked_again_from_its_end() {
+    for refusal in [
+        Refusal::new(413, "{}"),
+        Refusal::new(400, r#"{"error":{"message":"too big","code":"context_length_exceeded"}}"#),
+        Refusal::new(
+            400,
+            r#"{"error":{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}}"#,
+        ),
+    ] {
+        let mut mind = Mind::open(&[Fault::Refuse(refusal.clone())]);
+        let turns = (0..20).flat_map(|n| [Message::Caller(format!("q{n}")), Message::Agent(format!("a{n}"))]);
+        let system = [Message::System("Be brief.".into())];
+        let messages = system.into_iter().chain(turns).chain([Message::Caller("Hello?".into())]).collect();
+        mind.command(MindCommand::Ask(Request { turn: TurnId(1), messages, tools: Vec::new() }));
+        assert_eq!(mind.reply(1), (HELLO.into(), MindEvent::Done), "{refusal:?}");
+        let bodies = mind.plan.seen.lock().bodies.clone();
+        let sent = bodies[1]["messages"].as_array().expect("messages");
+        assert_eq!((sent[0]["role"].as_str(), sent[1]["role"].as_str()), (Some("system"), Some("user")));
+        assert_eq!(sent.last().expect("the question")["content"], "Hello?");
+        assert!(sent.len() < 10, "{}", sent.len());
     }
 }
 
@@ -314,4 +369,55 @@ fn what_is_left_of_the_limits_is_told_before_the_first_word() {
     mind.reply(1);
     let told: Vec<_> = mind.heard.iter().map(|(_, event)| event).collect();
     assert_eq!(told[..2], [&MindEvent::Sent, &MindEvent::Allowance { left: 0.05 }]);
+}
+
+/// The servers of one's own.
+const OTHERS: [Personality; 4] =
+    [Personality::Ollama, Personality::OldOllama, Personality::LlamaCpp, Personality::Vllm];
+
+#[test]
+fn every_compatible_server_is_understood_and_its_reasoning_is_not_spoken() {
+    for personality in OTHERS {
+        let plan = Plan { personality, replies: vec!["Good bye, Jürgen! [hang_up]".into()], ..quick(&[]) };
+        let mut mind = Mind::open_with(plan, |endpoint| short_patience(Chat::openai(endpoint)));
+        mind.ask(1);
+        let (text, end) = mind.reply(1);
+        assert_eq!((text.trim_end(), end), ("Good bye, Jürgen!", MindEvent::Done), "{personality:?}");
+        let calls: Vec<(String, String)> = mind
+            .heard
+            .iter()
+            .filter_map(|(_, event)| match event {
+                MindEvent::ToolCall { name, arguments, .. } => Some((name.clone(), arguments.clone())),
+                _ => None,
+            })
+            .collect();
+        let wanted = [("hang_up", "{}"), ("press", r#"{"digit":"5"}"#)].map(|(n, a)| (n.to_owned(), a.to_owned()));
+        assert_eq!(calls, wanted, "{personality:?}");
+        let body = mind.plan.seen.lock().bodies[0].clone();
+        assert!(body["max_tokens"].is_u64() && body.get("stream_options").is_none(), "{personality:?}");
+    }
+}
+
+#[test]
+fn a_server_needs_no_key_and_its_address_is_understood_as_people_write_it() {
+    for written in ["/v1", "/v1/", "", "/", "/v1/chat/completions"] {
+        let plan = Plan { personality: Personality::Ollama, ..quick(&[]) };
+        let keyless = |endpoint: &Endpoint| {
+            let base_url = endpoint.base_url.replace("/v1", written);
+            Chat::openai(&Endpoint { base_url, key: offhook::config::Secret::default(), ..endpoint.clone() })
+        };
+        let mut mind = Mind::open_with(plan, |endpoint| short_patience(keyless(endpoint)));
+        mind.ask(1);
+        assert_eq!(mind.reply(1), (HELLO.into(), MindEvent::Done), "{written:?}");
+        assert!(mind.plan.seen.lock().authorizations.iter().all(String::is_empty));
+    }
+}
+
+#[test]
+fn a_server_that_still_loads_its_model_is_asked_again() {
+    let loading = r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#;
+    let plan = Plan { personality: Personality::LlamaCpp, ..quick(&[Fault::Refuse(Refusal::new(503, loading))]) };
+    let mut mind = Mind::open_with(plan, |endpoint| short_patience(Chat::openai(endpoint)));
+    mind.ask(1);
+    assert_eq!(mind.reply(1), (HELLO.into(), MindEvent::Done));
 }

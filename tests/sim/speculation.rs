@@ -109,7 +109,7 @@ fn a_turn_that_goes_on_leaves_no_trace_of_its_draft() {
         let mut rng = fastrand::Rng::with_seed(seed);
         world.run_for(ms(rng.u64(..400)));
         resumed(&mut world, "When do you open, I mean");
-        world.run_for(Duration::from_secs(2));
+        world.run_for(Duration::from_secs(1));
         assert!(world.caller().loud().is_empty() && world.line().turns.is_empty());
         assert!(matches!(fates(&mut world)[..], [_, (1, DraftNews::ThrownAway { why: Waste::Resumed, .. })]));
         end(&mut world, "When do you open, I mean close?");
@@ -218,7 +218,7 @@ fn no_draft_is_heard_or_remembered_before_its_turn_has_ended() {
         let mut drafted = BTreeMap::new();
         for (at, turn, news) in &line.drafts {
             match news {
-                DraftNews::Begun => assert_eq!(drafted.insert(*turn, false), None),
+                DraftNews::Begun | DraftNews::BegunEarly => assert_eq!(drafted.insert(*turn, false), None),
                 DraftNews::Opened => {
                     kept += 1;
                     assert_eq!(drafted.insert(*turn, true), Some(false));

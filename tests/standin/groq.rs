@@ -29,6 +29,107 @@ pub enum Fault {
     ReasonForEver,
     /// The connection is closed before an answer.
     HangUp,
+    /// The first token comes this late.
+    Late(Duration),
+    /// The body ends after this many tokens, without a reason and without `[DONE]`.
+    EndAfter(usize),
+}
+
+/// Whose habits it has among the servers that speak OpenAI's chat completions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Personality {
+    /// Whole tool calls, usage in `x_groq`, a key.
+    #[default]
+    Groq,
+    /// The role in every chunk, whole tool calls, `reasoning`.
+    Ollama,
+    /// As it was: several calls at index 0 in one chunk, `stop` after them, thinking written into the text.
+    OldOllama,
+    /// No content in the first chunk, `reasoning_content`, fragmented calls, usage and timings whether asked for or not.
+    LlamaCpp,
+    /// Usage in every chunk, empty lists of calls, fragmented calls without a name after the first.
+    Vllm,
+}
+
+impl Personality {
+    /// The path of its API.
+    fn path(self) -> &'static str {
+        if self == Self::Groq { "/openai/v1" } else { "/v1" }
+    }
+
+    fn wants_key(self) -> bool {
+        self == Self::Groq
+    }
+
+    /// The chunks' deltas before the first token.
+    fn opening(self) -> Vec<Value> {
+        match self {
+            Self::Groq => vec![json!({"role": "assistant", "content": ""})],
+            Self::Ollama => vec![
+                json!({"role": "assistant", "content": "", "reasoning": "The caller "}),
+                json!({"role": "assistant", "content": "", "reasoning": "greets me."}),
+            ],
+            Self::OldOllama => ["<th", "ink>The caller <b>greets", "</b> me.</thi", "nk>\n\n"]
+                .map(|text| json!({"role": "assistant", "content": text}))
+                .to_vec(),
+            Self::LlamaCpp => vec![
+                json!({"role": "assistant", "content": null}),
+                json!({"reasoning_content": "The caller greets me."}),
+            ],
+            Self::Vllm => vec![
+                json!({"role": "assistant", "content": ""}),
+                json!({"reasoning": "The caller", "reasoning_content": "The caller"}),
+                Value::Null,
+            ],
+        }
+    }
+
+    fn token(self, text: &str) -> Value {
+        match self {
+            Self::Ollama | Self::OldOllama => json!({"role": "assistant", "content": text}),
+            Self::Vllm => json!({"content": text, "tool_calls": [], "reasoning": null}),
+            Self::Groq | Self::LlamaCpp => json!({"content": text}),
+        }
+    }
+
+    /// The deltas that call `hang_up` and `press`.
+    fn calls(self) -> Vec<Value> {
+        let whole = |index: usize, id: &str, name: &str, arguments: &str| {
+            let function = json!({"name": name, "arguments": arguments});
+            json!({"index": index, "id": id, "type": "function", "function": function})
+        };
+        let part = |index: usize, arguments: &str| json!({"index": index, "function": {"arguments": arguments}});
+        let press = r#"{"digit":"5"}"#;
+        match self {
+            Self::Groq => vec![json!({"tool_calls": [whole(0, "call_1", "hang_up", "{}")]})],
+            Self::Ollama => vec![json!({"role": "assistant", "content": "", "tool_calls": [
+                whole(0, "call_1", "hang_up", "{}"),
+                whole(1, "call_2", "press", press),
+            ]})],
+            Self::OldOllama => vec![json!({"role": "assistant", "content": "", "tool_calls": [
+                whole(0, "call_1", "hang_up", "{}"),
+                whole(0, "call_2", "press", press),
+            ]})],
+            Self::LlamaCpp | Self::Vllm => vec![
+                json!({"tool_calls": [whole(0, "call_1", "hang_up", "")]}),
+                json!({"tool_calls": [part(0, "{")]}),
+                json!({"tool_calls": [part(0, "}")]}),
+                json!({"tool_calls": [whole(1, "call_2", "press", "")]}),
+                json!({"content": null, "tool_calls": [part(1, &press[..6])]}),
+                json!({"tool_calls": [part(1, &press[6..])]}),
+            ],
+        }
+    }
+
+    /// The delta and the reason of the last chunk.
+    fn ending(self, called: bool) -> (Value, &'static str) {
+        let finish = if called && self != Self::OldOllama { "tool_calls" } else { "stop" };
+        match self {
+            Self::Ollama | Self::OldOllama => (json!({"role": "assistant", "content": ""}), finish),
+            Self::Vllm => (Value::Null, finish),
+            Self::Groq | Self::LlamaCpp => (json!({}), finish),
+        }
+    }
 }
 
 /// How it behaves, and what it has seen.
@@ -41,6 +142,8 @@ pub struct Plan {
     pub replies: Vec<String>,
     /// One per request for a completion.
     pub faults: Faults<Fault>,
+    /// Whose habits it has.
+    pub personality: Personality,
     /// What is said to be left of 8,000 tokens a minute.
     pub tokens_left: Mutex<u32>,
     pub seen: Mutex<Seen>,
@@ -69,6 +172,7 @@ impl Default for Plan {
             token_every: Duration::from_millis(5),
             replies: replies.map(String::from).to_vec(),
             faults: Faults::default(),
+            personality: Personality::default(),
             tokens_left: Mutex::new(7_900),
             seen: Mutex::default(),
         }
@@ -86,7 +190,7 @@ pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
         // A client that hangs up is what some tests are about.
         let _ = connection.serve(stream);
     });
-    let url = format!("http://{}/openai/v1", server.address);
+    let url = format!("http://{}{}", server.address, plan.personality.path());
     (server, plan, url)
 }
 
@@ -105,10 +209,12 @@ impl Connection<'_> {
         let mut reader = BufReader::new(stream);
         while let Some((line, authorization, body)) = read_request(&mut reader)? {
             self.plan.seen.lock().authorizations.push(authorization.clone());
-            let refusal = if line.starts_with("GET /openai/v1/models") {
+            let personality = self.plan.personality;
+            let asks = |method: &str, what: &str| line.starts_with(&format!("{method} {}/{what} ", personality.path()));
+            let refusal = if asks("GET", "models") {
                 self.plan.seen.lock().models += 1;
                 None
-            } else if line.starts_with("POST /openai/v1/chat/completions") {
+            } else if asks("POST", "chat/completions") {
                 let mut seen = self.plan.seen.lock();
                 seen.bodies.push(serde_json::from_slice(&body).unwrap_or_default());
                 seen.on_connection.push(self.n);
@@ -116,7 +222,7 @@ impl Connection<'_> {
             } else {
                 Some(Refusal::new(404, "{\"error\":{\"message\":\"no such path\"}}"))
             };
-            let wrong_key = authorization != format!("Bearer {KEY}");
+            let wrong_key = personality.wants_key() && authorization != format!("Bearer {KEY}");
             let text = format!(
                 "{{\"error\":{{\"message\":\"Invalid API Key {authorization}\",\"code\":\"invalid_api_key\"}}}}"
             );
@@ -145,7 +251,8 @@ impl Connection<'_> {
             Some(Fault::Stall) => return self.hold(out),
             _ => {}
         }
-        let mut due = self.clock.now() + self.plan.first_token;
+        let first_token = if let Some(Fault::Late(late)) = fault { late } else { self.plan.first_token };
+        let mut due = self.clock.now() + first_token;
         // With the head before the first token, a client that waits for the head alone is not taken in.
         write!(
             out,
@@ -161,13 +268,15 @@ impl Connection<'_> {
             }
             return out.write_all(b"0\r\n\r\n");
         }
-        let role = json!({"role": "assistant", "content": ""});
-        send(out, &json!({"choices": [choice(&role, None)], "x_groq": {"id": "req_01abc"}}))?;
+        let personality = self.plan.personality;
+        for delta in personality.opening() {
+            self.send(out, &json!({"choices": [choice(&delta, None)], "x_groq": {"id": "req_01abc"}}))?;
+        }
         let reply = {
             let replied = *self.replied.lock();
             self.plan.replies.get(replied).or(self.plan.replies.last()).cloned().unwrap_or_default()
         };
-        let mut finish = "stop";
+        let mut called = false;
         for (n, token) in reply.split_inclusive(' ').enumerate() {
             self.wait_until(due);
             due += self.plan.token_every;
@@ -179,8 +288,9 @@ impl Connection<'_> {
                     write_chunk(out, b"rror\":{\"message\":\"overloaded\"}}\n\n")?;
                     return out.write_all(b"0\r\n\r\n");
                 }
+                Some(Fault::EndAfter(tokens)) if n == tokens => return out.write_all(b"0\r\n\r\n"),
                 Some(Fault::ReasonForEver) => loop {
-                    send(out, &json!({"choices": [choice(&json!({"reasoning": "hmm, "}), None)]}))?;
+                    self.send(out, &json!({"choices": [choice(&json!({"reasoning": "hmm, "}), None)]}))?;
                     self.wait_until(self.clock.now() + Duration::from_millis(20));
                     if self.stop.load(Ordering::Acquire) {
                         return Ok(());
@@ -188,21 +298,28 @@ impl Connection<'_> {
                 },
                 _ => {}
             }
-            let delta = if token == "[hang_up]" {
-                finish = "tool_calls";
-                let function = json!({"name": "hang_up", "arguments": "{}"});
-                json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
-            } else {
-                json!({"content": token})
-            };
-            send(out, &json!({"choices": [choice(&delta, None)]}))?;
+            called = token == "[hang_up]";
+            let deltas = if called { personality.calls() } else { vec![personality.token(token)] };
+            for delta in deltas {
+                self.send(out, &json!({"choices": [choice(&delta, None)]}))?;
+            }
         }
         let usage = json!({"queue_time": 0.004, "prompt_tokens": 61, "completion_tokens": 12, "total_tokens": 73});
-        send(
-            out,
-            &json!({"choices": [choice(&json!({}), Some(finish))], "x_groq": {"id": "req_01abc", "usage": usage}}),
-        )?;
-        send(out, &json!({"choices": [], "usage": usage}))?;
+        let (delta, finish) = personality.ending(called);
+        let last = json!({"choices": [choice(&delta, Some(finish))]});
+        match personality {
+            Personality::Groq => {
+                let mut last = last;
+                last["x_groq"] = json!({"id": "req_01abc", "usage": usage});
+                self.send(out, &last)?;
+                self.send(out, &json!({"choices": [], "usage": usage}))?;
+            }
+            Personality::LlamaCpp => {
+                self.send(out, &last)?;
+                self.send(out, &json!({"choices": [], "usage": usage, "timings": {"prompt_ms": 30.5}}))?;
+            }
+            _ => self.send(out, &last)?,
+        }
         // A reply that did not get through is given again.
         *self.replied.lock() += 1;
         write_chunk(out, b"data: [DONE]\n\n")?;
@@ -222,6 +339,14 @@ impl Connection<'_> {
             }
         }
         Ok(())
+    }
+
+    fn send(&self, out: &mut TcpStream, chunk: &Value) -> std::io::Result<()> {
+        let mut chunk = chunk.clone();
+        if self.plan.personality == Personality::Vllm {
+            chunk["usage"] = json!({"prompt_tokens": 61, "completion_tokens": 1, "total_tokens": 62});
+        }
+        send(out, &chunk)
     }
 
     fn wait_until(&self, due: Instant) {

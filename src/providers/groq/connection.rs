@@ -18,7 +18,7 @@ use ureq::unversioned::transport::{
 };
 
 /// For the look-up of the name, and again from there to the end of the TLS handshake.
-const CONNECT_MAX: Duration = Duration::from_secs(4);
+const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// Idle connections kept over all calls, as many as there are calls.
 const IDLE_MAX: usize = 200;
 /// How long an idle connection is kept: longer than the pause between two turns, shorter than servers keep theirs.
@@ -54,7 +54,7 @@ pub(super) fn agent(endpoint: &Endpoint, trust: &Trust) -> ureq::Agent {
 }
 
 /// One exchange's hold on its connection.
-pub(super) struct Tap {
+pub(in crate::providers) struct Tap {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     on_sent: Box<dyn Fn(Instant) + Send + Sync>,
@@ -66,16 +66,21 @@ struct State {
     /// When the last byte was handed to the kernel; taken when an answer is first waited for.
     written: Option<Instant>,
     connection: Option<Weak<dyn ShutdownHandle>>,
+    /// Whether a connection was opened for the exchange.
+    opened: bool,
 }
 
 impl Tap {
     /// Makes a tap that calls `on_sent` when the request is written.
-    pub(super) fn new(clock: Arc<dyn Clock>, on_sent: impl Fn(Instant) + Send + Sync + 'static) -> Arc<Self> {
+    pub(in crate::providers) fn new(
+        clock: Arc<dyn Clock>,
+        on_sent: impl Fn(Instant) + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self { clock, state: Mutex::default(), on_sent: Box::new(on_sent) })
     }
 
     /// Cuts the connection, so that the exchange ends at once with an error.
-    pub(super) fn cut(&self) {
+    pub(in crate::providers) fn cut(&self) {
         let mut state = self.state.lock();
         state.cut = true;
         if let Some(connection) = state.connection.take().and_then(|connection| connection.upgrade()) {
@@ -84,12 +89,17 @@ impl Tap {
     }
 
     /// Whether the exchange was cut.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(in crate::providers) fn is_cut(&self) -> bool {
         self.state.lock().cut
     }
 
+    /// Whether the exchange went by a connection that had been kept open from another.
+    pub(in crate::providers) fn reused(&self) -> bool {
+        !self.state.lock().opened
+    }
+
     /// The exchange is over: its connection may serve another, and is not to be cut any more.
-    pub(super) fn release(&self) {
+    pub(in crate::providers) fn release(&self) {
         self.state.lock().connection = None;
     }
 
@@ -137,6 +147,7 @@ impl Connector for TappedConnector {
     type Out = TappedTransport;
 
     fn connect(&self, details: &ConnectionDetails, chained: Option<()>) -> Result<Option<Self::Out>, ureq::Error> {
+        with_tap(|tap| tap.state.lock().opened = true);
         let handle: Arc<Mutex<Option<Weak<dyn ShutdownHandle>>>> = Arc::default();
         let (kept, register) = (handle.clone(), details.register_shutdown.clone());
         let tapped = ConnectionDetails {

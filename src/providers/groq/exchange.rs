@@ -27,13 +27,14 @@ const MODELS_WAIT: Duration = Duration::from_secs(5);
 const DRAIN_READS_MAX: usize = 8;
 
 /// What a worker is to do.
-pub(super) struct Job {
-    pub(super) id: u64,
-    pub(super) tap: Arc<Tap>,
-    pub(super) task: Task,
+pub(in crate::providers) struct Job {
+    pub(in crate::providers) id: u64,
+    pub(in crate::providers) server: Arc<Server>,
+    pub(in crate::providers) tap: Arc<Tap>,
+    pub(in crate::providers) task: Task,
 }
 
-pub(super) enum Task {
+pub(in crate::providers) enum Task {
     /// Ask with this body.
     Ask(String),
     /// Have a connection open for the next request.
@@ -41,13 +42,13 @@ pub(super) enum Task {
 }
 
 /// What a worker tells its session, and when it knew.
-pub(super) struct Told {
-    pub(super) job: u64,
-    pub(super) at: Instant,
-    pub(super) news: News,
+pub(in crate::providers) struct Told {
+    pub(in crate::providers) job: u64,
+    pub(in crate::providers) at: Instant,
+    pub(in crate::providers) news: News,
 }
 
-pub(super) enum News {
+pub(in crate::providers) enum News {
     Sent,
     /// The share that is left of the account's limits.
     Allowance(f32),
@@ -60,32 +61,40 @@ pub(super) enum News {
     Free,
 }
 
-/// Whether another try of the same request is of use.
+/// Whether another try of the same request, at the same server, is of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Retry {
+pub(in crate::providers) enum Retry {
+    /// The server would refuse any request: the key, the model, its own certificate is wrong.
+    Shut,
+    /// It refuses this one.
     Never,
     Worthwhile,
+    /// The connection had been kept open, and the server had closed it meanwhile.
+    Stale,
+    /// In other words it may work: the server told which ones it does not know.
+    Reworded,
     /// The model cannot handle these tools.
     WithoutTools,
+    /// The conversation is longer than the model can read.
+    Shorter,
 }
 
 /// A thread that does one job after the other.
-pub(super) struct Worker {
-    pub(super) server: Arc<Server>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) jobs: Receiver<Job>,
-    pub(super) told: Sender<Told>,
-    pub(super) bell: Bell,
+pub(in crate::providers) struct Worker {
+    pub(in crate::providers) clock: Arc<dyn Clock>,
+    pub(in crate::providers) jobs: Receiver<Job>,
+    pub(in crate::providers) told: Sender<Told>,
+    pub(in crate::providers) bell: Bell,
 }
 
 impl Worker {
     /// Works until the session is gone.
-    pub(super) fn run(self) {
+    pub(in crate::providers) fn run(self) {
         while let Ok(job) = self.jobs.recv() {
             tapped(&job.tap, || match &job.task {
                 Task::Ask(body) => self.ask(&job, body),
                 // Where it does not work, the request itself will tell.
-                Task::Warm => drop(self.server.models()),
+                Task::Warm => drop(job.server.models()),
             });
             self.tell(job.id, News::Free);
         }
@@ -99,7 +108,8 @@ impl Worker {
     }
 
     fn ask(&self, job: &Job, body: &str) {
-        let answer = self.server.post(body);
+        let server = &job.server;
+        let answer = server.post(body);
         if let Some(left) = answer.as_ref().ok().and_then(|response| allowance(response.headers())) {
             self.tell(job.id, News::Allowance(left));
         }
@@ -109,12 +119,13 @@ impl Worker {
                 Err(failure) => News::Failed(failure, Retry::Worthwhile),
             },
             Ok(response) => {
-                let (failure, retry) = self.server.refusal(response);
+                let (failure, retry) = server.refusal(response);
                 News::Failed(failure, retry)
             }
             Err(error) => {
-                let (failure, retry) = self.server.unreachable(&error);
-                News::Failed(failure, retry)
+                let (failure, retry) = server.unreachable(&error);
+                let stale = failure.kind == FailureKind::Dropped && job.tap.reused();
+                News::Failed(failure, if stale { Retry::Stale } else { retry })
             }
         };
         if !job.tap.is_cut() {
@@ -130,7 +141,7 @@ impl Worker {
         let mut reply = Reply::default();
         if whole {
             let mut body = String::new();
-            reader.take(WHOLE_MAX).read_to_string(&mut body).map_err(|error| self.server.broken(&error))?;
+            reader.take(WHOLE_MAX).read_to_string(&mut body).map_err(|error| job.server.broken(&error))?;
             let heard = reply.handle_data(&body);
             let heard = if let Heard::More { .. } = heard { reply.handle_end() } else { heard };
             return self.pass_on(job, &mut reply, heard).map(|_| ());
@@ -138,9 +149,9 @@ impl Worker {
         let mut lines = Lines::default();
         let mut chunk = [0; 8192];
         loop {
-            let len = reader.read(&mut chunk).map_err(|error| self.server.broken(&error))?;
+            let len = reader.read(&mut chunk).map_err(|error| job.server.broken(&error))?;
             if lines.push(chunk.get(..len).unwrap_or_default()).is_err() {
-                let text = self.server.told("an endless line came");
+                let text = job.server.told("an endless line came");
                 return Err(Failure { kind: FailureKind::Garbage, text });
             }
             let ended = len == 0;
@@ -179,7 +190,7 @@ impl Worker {
                 Ok(false)
             }
             Heard::Failed(failure) => {
-                let text = self.server.told(&failure.text);
+                let text = job.server.told(&failure.text);
                 Err(Failure { text, ..failure })
             }
         }
@@ -187,8 +198,16 @@ impl Worker {
 }
 
 impl Server {
+    /// Returns the address of `path`. People write the base URL with `/v1` and without, and some with the path of completions.
+    fn url(&self, path: &str) -> String {
+        let base = self.endpoint.base_url.trim_end_matches('/');
+        let base = base.strip_suffix("/chat/completions").unwrap_or(base);
+        let bare = base.split_once("://").is_none_or(|(_, rest)| !rest.contains('/'));
+        format!("{base}{}/{path}", if bare { "/v1" } else { "" })
+    }
+
     fn post(&self, body: &str) -> Result<Response<Body>, ureq::Error> {
-        let url = format!("{}/chat/completions", self.endpoint.base_url.trim_end_matches('/'));
+        let url = self.url("chat/completions");
         let mut request = self.agent.post(url).header("Content-Type", "application/json");
         request = request.header("Accept", "text/event-stream");
         if !self.endpoint.key.is_empty() {
@@ -201,8 +220,8 @@ impl Server {
     ///
     /// # Errors
     /// The server cannot be reached, or refuses.
-    pub(super) fn models(&self) -> Result<String, Failure> {
-        let url = format!("{}/models", self.endpoint.base_url.trim_end_matches('/'));
+    pub(in crate::providers) fn models(&self) -> Result<String, Failure> {
+        let url = self.url("models");
         let mut request = self.agent.get(url);
         if !self.endpoint.key.is_empty() {
             request = request.header("Authorization", format!("Bearer {}", self.endpoint.key.expose()));
@@ -242,8 +261,11 @@ impl Server {
         let told_to = headers.get("x-should-retry").map(|value| value.as_bytes() == b"true");
         let retry = match (status, kind) {
             (400 | 422, _) if body.contains("tool_use_failed") => Retry::WithoutTools,
-            (400 | 422, _) if self.dialect.learn(&body) => Retry::Worthwhile,
+            (400 | 422, _) if self.dialect.learn(&body) => Retry::Reworded,
+            (413, _) => Retry::Shorter,
+            (400 | 422, _) if is_too_long(&body) => Retry::Shorter,
             (_, FailureKind::Refused) if told_to == Some(true) => Retry::Worthwhile,
+            (401 | 403 | 404, _) => Retry::Shut,
             (_, FailureKind::Refused) => Retry::Never,
             _ if told_to == Some(false) => Retry::Never,
             _ => Retry::Worthwhile,
@@ -255,11 +277,11 @@ impl Server {
         let (kind, retry) = match error {
             ureq::Error::Timeout(_) => (FailureKind::Stalled, Retry::Worthwhile),
             ureq::Error::Rustls(_) | ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Tls(_) => {
-                (FailureKind::Refused, Retry::Never)
+                (FailureKind::Refused, Retry::Shut)
             }
             // What rustls says about a certificate comes by way of the socket; asking again does not make it valid.
             ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                (FailureKind::Refused, Retry::Never)
+                (FailureKind::Refused, Retry::Shut)
             }
             ureq::Error::Protocol(_) => (FailureKind::Garbage, Retry::Worthwhile),
             _ => (FailureKind::Dropped, Retry::Worthwhile),
@@ -279,9 +301,17 @@ impl Server {
     }
 
     /// Returns `text` as this server's, without its key.
-    pub(super) fn told(&self, text: &str) -> String {
+    pub(in crate::providers) fn told(&self, text: &str) -> String {
         format!("{}: {}", self.name, excerpt(text, &self.endpoint.key))
     }
+}
+
+/// Whether a refusal says that the conversation does not fit: `context_length_exceeded`, `exceed_context_size_error`, "maximum
+/// context length", "too long".
+fn is_too_long(body: &str) -> bool {
+    let body = body.to_ascii_lowercase();
+    body.contains("context") && ["length", "size", "window", "exceed"].iter().any(|word| body.contains(word))
+        || body.contains("too long")
 }
 
 /// Returns the wait that the server asks for.

@@ -12,7 +12,7 @@ const THINK: (&str, &str) = ("<think>", "</think>");
 
 /// Something of use in a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(in crate::providers) enum Piece {
     /// Words to speak.
     Text(String),
     /// A tool to call.

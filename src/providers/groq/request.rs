@@ -13,7 +13,7 @@ const TEMPERATURE: f32 = 0.4;
 
 /// What a server is sent; OpenAI-compatible servers differ, and what they refuse is left out the next time.
 #[derive(Debug)]
-pub(super) struct Dialect {
+pub(in crate::providers) struct Dialect {
     groq: bool,
     /// `max_completion_tokens` is understood, `max_tokens` is refused.
     completion_tokens: AtomicBool,
@@ -42,7 +42,7 @@ impl Dialect {
     }
 
     /// Writes the body of a request; `with_tools` is off where a model failed at calling one.
-    pub(super) fn body(&self, model: &str, request: &Request, with_tools: bool) -> String {
+    pub(in crate::providers) fn body(&self, model: &str, request: &Request, with_tools: bool) -> String {
         let mut body = Map::new();
         let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
         set("model", model.into());

@@ -15,7 +15,6 @@ pub mod smart_turn;
 pub mod speech;
 pub mod vocoder;
 pub mod voice;
-pub mod wording;
 pub mod wordpiece;
 pub mod work;
 

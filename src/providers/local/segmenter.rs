@@ -6,7 +6,7 @@
 //! The text of a turn is decoded while the pause that may end it is still short. How long the pause must last is decided by what
 //! the text reads like and by how the turn sounded; the caller who goes on speaking before that has never left the turn.
 
-use super::wording::{self, Wording};
+use crate::agent::wording::{self, Wording};
 use crate::agent::{EarsEvent, SpeechMark};
 use crate::time::Instant;
 use std::collections::VecDeque;

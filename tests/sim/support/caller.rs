@@ -3,6 +3,8 @@
 use super::network::{Datagram, Port};
 use offhook::audio::g711::Codec;
 use offhook::rtp::packet::{HEADER_LEN, Header, Packet};
+use offhook::rtp::rtcp::{self, LastSenderReport, ReportBlock};
+use offhook::rtp::sequence::SequenceExtender;
 use offhook::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use offhook::time::Instant;
 use std::collections::VecDeque;
@@ -15,6 +17,8 @@ pub const SLOT: Duration = Duration::from_millis(20);
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 const EVENT_TYPE: u8 = 101;
+/// Between two RTCP reports (RFC 3550 §6.2).
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Packets of a key: 100 ms, and the end twice more (RFC 4733 §2.5.1.4).
 const KEY_PACKETS: u16 = 5;
 const END_PACKETS: u16 = 3;
@@ -91,6 +95,10 @@ pub struct Caller {
     pub requests: Vec<(Instant, String)>,
     pub heard: Vec<Heard>,
     pub rtcp_heard: usize,
+    /// When the next RTCP report about the agent's stream is due; `None`: none is ever sent.
+    pub reports: Option<Instant>,
+    agent_numbers: Option<SequenceExtender>,
+    agent_report: Option<LastSenderReport>,
     out: VecDeque<Datagram>,
 }
 
@@ -128,6 +136,9 @@ impl Caller {
             requests: Vec::new(),
             heard: Vec::new(),
             rtcp_heard: 0,
+            reports: None,
+            agent_numbers: None,
+            agent_report: None,
             out: VecDeque::new(),
         }
     }
@@ -237,7 +248,14 @@ impl Caller {
     pub fn handle(&mut self, datagram: &Datagram, now: Instant) {
         match datagram.port {
             Port::Sip => self.handle_sip(String::from_utf8_lossy(&datagram.bytes).into_owned(), now),
-            Port::Rtcp => self.rtcp_heard += 1,
+            Port::Rtcp => {
+                self.rtcp_heard += 1;
+                let mut compound = rtcp::Compound::parse(&datagram.bytes).expect("the agent sends RTCP");
+                if let Some(rtcp::Packet::SenderReport { info, .. }) = compound.next() {
+                    let middle = rtcp::ntp_middle(info.ntp);
+                    self.agent_report = Some(LastSenderReport { middle, arrived: now });
+                }
+            }
             Port::Rtp => {
                 let Packet { header, payload } = Packet::parse(&datagram.bytes).expect("the agent sends RTP");
                 let mut pcm = vec![0; payload.len()];
@@ -245,6 +263,8 @@ impl Caller {
                 if let Some((_, line)) = &mut self.echo {
                     line.extend(&pcm);
                 }
+                let numbers = self.agent_numbers.get_or_insert(SequenceExtender::new(header.sequence));
+                numbers.advance(numbers.extend(header.sequence));
                 self.heard.push(Heard {
                     at: now,
                     sequence: header.sequence.0,
@@ -264,7 +284,8 @@ impl Caller {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         let slot = self.sending.then_some(self.slot);
-        self.pending.as_ref().map(|pending| pending.again).into_iter().chain(slot).min()
+        let report = self.reports.filter(|_| self.sending);
+        self.pending.as_ref().map(|pending| pending.again).into_iter().chain(slot).chain(report).min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -274,10 +295,29 @@ impl Caller {
             pending.again = now + pending.interval;
             self.send_sip(text);
         }
+        if self.sending && self.reports.is_some_and(|due| due <= now) {
+            self.reports = Some(now + REPORT_INTERVAL);
+            self.report(now);
+        }
         while self.sending && self.slot <= now {
             self.send_slot();
             self.slot += SLOT;
         }
+    }
+
+    /// Reports what came of the agent's stream (RFC 3550 §6.4.2); losses are not counted.
+    fn report(&mut self, now: Instant) {
+        let Some(numbers) = self.agent_numbers else { return };
+        let ssrc = self.heard.last().map_or(0, |packet| packet.ssrc);
+        let highest_sequence = numbers.highest_reported();
+        let mut block = ReportBlock { ssrc: Ssrc(ssrc), highest_sequence, ..ReportBlock::default() };
+        if let Some(last) = self.agent_report {
+            last.fill(&mut block, now);
+        }
+        let report = rtcp::Report { ssrc: Ssrc(self.ssrc), sender: None, block: Some(block), cname: "x", bye: false };
+        let mut bytes = [0; rtcp::SENT_LEN_MAX];
+        let len = report.write(&mut bytes).expect("it fits");
+        self.send_rtcp(&bytes[..len]);
     }
 
     fn handle_sip(&mut self, text: String, now: Instant) {

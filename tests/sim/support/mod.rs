@@ -1,12 +1,14 @@
 //! The world of these tests: a virtual clock, a seeded network, callers, and the engine's machines wired as its threads do.
 
 pub mod caller;
+pub mod marks;
 pub mod network;
 pub mod script;
 
 pub use caller::Caller;
+pub use marks::voice_of;
 pub use network::Weather;
-pub use script::{Reply, SAMPLES_PER_BYTE, Script, failure};
+pub use script::{Event, Reply, SAMPLES_PER_BYTE, Script, Voice, failure};
 
 use network::{Datagram, Network, Port};
 use offhook::agent::{self, Agent, DraftNews, EarsEvent, Phrase};
@@ -22,7 +24,7 @@ use offhook::sip::flow::Flow;
 use offhook::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
 use offhook::time::Instant;
 use rtrb::{Consumer, Producer};
-use script::{Event, Providers};
+use script::Providers;
 use std::collections::{BTreeMap, VecDeque};
 use std::f32::consts::TAU;
 use std::net::SocketAddr;
@@ -47,12 +49,6 @@ pub fn seeds(count: u64) -> Vec<u64> {
         Ok(seed) => vec![seed.parse().expect("SIM_SEED is a number")],
         Err(_) => (1..=count).collect(),
     }
-}
-
-/// Returns the first samples of a turn's speech: noise that is loud in every sample, and like no other part of it.
-pub fn voice_of(turn: TurnId, samples: usize) -> Vec<i16> {
-    let mut rng = fastrand::Rng::with_seed(u64::from(turn.0) + 77);
-    (0..samples).map(|_| rng.i16(1000..8000) * if rng.bool() { 1 } else { -1 }).collect()
 }
 
 /// Returns `millis` of a caller's voice: 125 Hz and its overtones, swelling a little.
@@ -84,6 +80,9 @@ pub struct Line {
     digits: Digits,
     /// Every event of the media path, and when the conductor had it.
     pub events: Vec<(Instant, CallEvent)>,
+    /// What the recogniser said, and what the agent wanted done, all in order.
+    pub ears: Vec<(Instant, EarsEvent)>,
+    pub orders: Vec<(Instant, agent::Output)>,
     /// What became of each draft.
     pub drafts: Vec<(Instant, TurnId, DraftNews)>,
     /// What the caller said that was nothing to answer.
@@ -151,7 +150,7 @@ pub struct World {
     pub ua: UserAgent,
     settings: config::Agent,
     pub guard: latch::Settings,
-    silence_max: Duration,
+    pub silence_max: Duration,
     pub callers: Vec<Caller>,
     pub lines: BTreeMap<CallId, Line>,
     /// What the next call's providers do.
@@ -405,6 +404,8 @@ impl World {
             waiting: VecDeque::new(),
             digits: Digits::new(),
             events: Vec::new(),
+            ears: Vec::new(),
+            orders: Vec::new(),
             drafts: Vec::new(),
             asides: Vec::new(),
             turns: BTreeMap::new(),
@@ -519,10 +520,10 @@ impl World {
         let now = self.now;
         match event {
             Event::Ears(event) => {
-                if let Some(line) = self.lines.get_mut(&id)
-                    && let Some(heard) = Heard::of(&event, line.agent.verdict(&event, now))
-                {
-                    line.waiting.push_back(CallCommand::Ears(heard));
+                if let Some(line) = self.lines.get_mut(&id) {
+                    line.ears.push((now, event.clone()));
+                    let heard = Heard::of(&event, line.agent.verdict(&event, now));
+                    line.waiting.extend(heard.map(CallCommand::Ears));
                 }
                 self.tell(id, agent::Input::Ears(event));
             }
@@ -576,6 +577,7 @@ impl World {
         while let Some(output) = self.lines.get_mut(&id).and_then(|line| line.agent.poll_output()) {
             self.note(format!("agent: {output:?}"));
             let Some(line) = self.lines.get_mut(&id) else { return };
+            line.orders.push((now, output.clone()));
             match output {
                 agent::Output::Ask { turn, messages, .. } => {
                     line.providers.ask(turn, format!("{:?}", messages.last()), now);

@@ -53,6 +53,10 @@ pub struct Network {
     lost: Vec<(String, u32)>,
     under_way: BTreeMap<(Instant, u64), Datagram>,
     sent: u64,
+    /// A digest of every datagram that was sent, when, and from where to where (FNV-1a).
+    pub digest: u64,
+    /// The agent's RTP as it left, where it is to be kept.
+    pub kept: Option<Vec<(Instant, Vec<u8>)>>,
 }
 
 impl Network {
@@ -66,6 +70,8 @@ impl Network {
             lost: Vec::new(),
             under_way: BTreeMap::new(),
             sent: 0,
+            digest: 0xcbf2_9ce4_8422_2325,
+            kept: None,
         }
     }
 
@@ -75,6 +81,10 @@ impl Network {
     }
 
     pub fn send(&mut self, datagram: Datagram, to_agent: bool, now: Instant) {
+        self.note(&datagram, now);
+        if let (Some(kept), Port::Rtp, false) = (&mut self.kept, datagram.port, to_agent) {
+            kept.push((now, datagram.bytes.clone()));
+        }
         if datagram.port == Port::Sip && self.is_to_be_lost(&datagram.bytes) {
             return;
         }
@@ -103,6 +113,13 @@ impl Network {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.under_way.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    fn note(&mut self, datagram: &Datagram, now: Instant) {
+        let ports = [datagram.source.port().to_be_bytes(), datagram.to.port().to_be_bytes()].concat();
+        for byte in now.as_nanos().to_be_bytes().iter().chain(&ports).chain(&datagram.bytes) {
+            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
     }
 
     fn is_to_be_lost(&mut self, bytes: &[u8]) -> bool {

@@ -1,6 +1,6 @@
 //! Ears, mind and voice by a script, as machines in virtual time.
 
-use super::voice_of;
+use super::marks::voice_part;
 use offhook::agent::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
 use offhook::call::{EarFrame, VoiceFrame};
 use offhook::ids::TurnId;
@@ -25,6 +25,27 @@ pub enum Reply {
     Fails(FailureKind),
     /// Nothing ever comes.
     Mute,
+    /// It breaks off in the middle.
+    FailsAfter(String, FailureKind),
+    /// After so much, nothing comes.
+    StallsAfter(String),
+    /// A tool that is not there, after a few words.
+    Tool(String),
+}
+
+/// What the voice does with one turn's speech.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Voice {
+    #[default]
+    Fine,
+    /// It fails at this clause.
+    Fails { at: u16 },
+    /// It says nothing of this clause, or of any later one.
+    Stalls { at: u16 },
+    /// It is so much later with each clause.
+    Late(Duration),
+    /// It says that all is made, but the last of it never comes.
+    Unfinished,
 }
 
 /// What ears, mind and voice do, in order; what is left unsaid is done as usual.
@@ -41,6 +62,12 @@ pub struct Script {
     pub phrases: bool,
     /// Whether the voice fails whatever it is to speak live.
     pub voice_fails: bool,
+    /// What it does turn by turn; fine, where nothing is said.
+    pub voices: VecDeque<Voice>,
+    /// Whether it tells when each word ends, and not only each clause.
+    pub word_times: bool,
+    /// Between two tokens.
+    pub token_gap: Duration,
     pub first_token: Duration,
     pub first_audio: Duration,
 }
@@ -54,6 +81,9 @@ impl Default for Script {
             replies: VecDeque::new(),
             phrases: true,
             voice_fails: false,
+            voices: VecDeque::new(),
+            word_times: false,
+            token_gap: Duration::from_millis(5),
             first_token: Duration::from_millis(300),
             first_audio: Duration::from_millis(90),
         }
@@ -89,6 +119,8 @@ pub struct Providers {
     due: BTreeMap<(Instant, u64), Event>,
     scheduled: u64,
     feeder: Feeder,
+    /// What the voice does with the turn that it is to speak.
+    voice: (TurnId, Voice),
     /// The turn that the voice speaks, its samples so far, and when the last of them is made.
     speaking: Option<(TurnId, usize, Instant)>,
     open: bool,
@@ -107,6 +139,7 @@ impl Providers {
             due: BTreeMap::new(),
             scheduled: 0,
             feeder: Feeder::new(voice, Bell::for_thread(std::thread::current())),
+            voice: (TurnId(u32::MAX), Voice::Fine),
             speaking: None,
             open: false,
             speech_frames: 0,
@@ -138,7 +171,7 @@ impl Providers {
                         let said: Vec<i16> = voice.iter().copied().cycle().skip(from).take(to - from).collect();
                         self.feeder.push(&said, now);
                     }
-                    None => self.feeder.push(&voice_of(turn, to)[from..], now),
+                    None => self.feeder.push(&voice_part(turn, from..to), now),
                 },
                 Event::Whole(turn) if self.feeder.turn() == turn => self.feeder.finish(now),
                 Event::Audio(..) | Event::Whole(_) => {}
@@ -187,10 +220,11 @@ impl Providers {
         let reply = self.script.replies.pop_front().unwrap_or_else(|| Reply::Text("I see. Tell me more.".into()));
         self.schedule(now, Event::Mind(turn, MindEvent::Sent));
         let mut at = now + self.script.first_token;
+        let gap = self.script.token_gap;
         let mut say = |this: &mut Self, text: &str| {
             for word in text.split_inclusive(' ') {
                 this.schedule(at, Event::Mind(turn, MindEvent::Token(word.to_owned())));
-                at += Duration::from_millis(5);
+                at += gap;
             }
         };
         match reply {
@@ -205,6 +239,16 @@ impl Providers {
                 return self.schedule(at, Event::Mind(turn, MindEvent::Failed(failure)));
             }
             Reply::Mute => return,
+            Reply::FailsAfter(text, kind) => {
+                say(self, &text);
+                return self.schedule(at, Event::Mind(turn, MindEvent::Failed(failure(kind))));
+            }
+            Reply::StallsAfter(text) => return say(self, &text),
+            Reply::Tool(text) => {
+                say(self, &text);
+                let (id, name, arguments) = ("2".into(), "weather".into(), "{}".into());
+                self.schedule(at, Event::Mind(turn, MindEvent::ToolCall { id, name, arguments }));
+            }
         }
         self.schedule(at, Event::Mind(turn, MindEvent::Done));
     }
@@ -219,7 +263,18 @@ impl Providers {
             let failed = VoiceEvent::Failed(failure(FailureKind::Dropped));
             return self.schedule(now + Duration::from_millis(20), Event::Voice(turn, failed));
         }
-        self.utter(turn, text, last, now + self.script.first_audio);
+        if self.voice.0 != turn {
+            self.voice = (turn, self.script.voices.pop_front().unwrap_or_default());
+        }
+        let at = now + self.script.first_audio;
+        match self.voice.1 {
+            Voice::Fails { at: from } if clause >= from => {
+                self.schedule(at, Event::Voice(turn, VoiceEvent::Failed(failure(FailureKind::Dropped))));
+            }
+            Voice::Stalls { at: from } if clause >= from => {}
+            Voice::Late(late) => self.utter(turn, text, last, at + late * (u32::from(clause) + 1)),
+            _ => self.utter(turn, text, last, at),
+        }
     }
 
     /// Plays a kept phrase: its audio is there at once.
@@ -240,11 +295,20 @@ impl Providers {
         let (at, to) = (*made, *samples);
         let end = Duration::from_micros(to as u64 * 125);
         self.schedule(at, Event::Audio(turn, from, to));
-        if !text.is_empty() {
+        if !text.is_empty() && self.script.word_times {
+            let mut bytes = from / SAMPLES_PER_BYTE;
+            for word in text.split_inclusive(' ') {
+                let end = Duration::from_micros(((bytes + word.trim_end().len()) * SAMPLES_PER_BYTE) as u64 * 125);
+                self.schedule(at, Event::Voice(turn, VoiceEvent::Spoken { text: word.to_owned(), end }));
+                bytes += word.len();
+            }
+        } else if !text.is_empty() {
             self.schedule(at, Event::Voice(turn, VoiceEvent::Spoken { text, end }));
         }
         if last {
-            self.schedule(at, Event::Whole(turn));
+            if !matches!(self.voice, (of, Voice::Unfinished) if of == turn) {
+                self.schedule(at, Event::Whole(turn));
+            }
             self.schedule(at, Event::Voice(turn, VoiceEvent::Done { length: end }));
         }
     }

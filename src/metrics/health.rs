@@ -1,0 +1,217 @@
+//! How each provider does, over all calls: its circuit, its last error, how soon it begins to answer, who stood in for whom.
+
+use crate::time::Instant;
+use parking_lot::Mutex;
+use std::time::Duration;
+
+/// Answers of which the times are kept: at one turn in five seconds, what ten calls did in the last minute.
+const RECENT_MAX: usize = 128;
+
+/// A stage of the agent, as settings and metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProviderStage {
+    /// Speech to text.
+    Stt,
+    /// The language model.
+    Llm,
+    /// Text to speech.
+    Tts,
+}
+
+impl ProviderStage {
+    /// Returns `stt`, `llm` or `tts`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stt => "stt",
+            Self::Llm => "llm",
+            Self::Tts => "tts",
+        }
+    }
+}
+
+/// Whether a provider is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CircuitState {
+    /// It is.
+    #[default]
+    Closed,
+    /// Not before this moment.
+    Open(Instant),
+    /// One call tries whether it is back.
+    HalfOpen,
+}
+
+impl CircuitState {
+    /// Returns `closed`, `open` or `half_open`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open(_) => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// What is counted of one provider since the engine's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HealthCounts {
+    /// Requests, speeches or sessions that it was given.
+    pub asked: u64,
+    /// Of these, those that failed.
+    pub failed: u64,
+    /// Those that it was given since one before it in the line had failed.
+    pub stood_in: u64,
+    /// Requests that were asked a second time while it was late.
+    pub hedges: u64,
+    /// Of these, those that the second one answered first.
+    pub hedges_won: u64,
+}
+
+/// One provider's record; shared by all calls. Every method locks for a few µs: never call one on the media path.
+#[derive(Debug)]
+pub struct Health {
+    stage: ProviderStage,
+    provider: &'static str,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    circuit: CircuitState,
+    last_error: Option<String>,
+    counts: HealthCounts,
+    /// The last times from the request to the first word or sound, oldest overwritten first.
+    recent: Vec<Duration>,
+    next: usize,
+}
+
+/// A provider's record at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthView {
+    /// The stage.
+    pub stage: ProviderStage,
+    /// The provider's name.
+    pub provider: &'static str,
+    /// Its circuit.
+    pub circuit: CircuitState,
+    /// What it failed with last, without any secret.
+    pub last_error: Option<String>,
+    /// What is counted.
+    pub counts: HealthCounts,
+    /// From the request to the first word or sound: half of the last answers were as quick.
+    pub first_p50: Option<Duration>,
+    /// And 95 of 100.
+    pub first_p95: Option<Duration>,
+}
+
+impl Health {
+    /// Makes the record of a provider that was never asked.
+    #[must_use]
+    pub fn new(stage: ProviderStage, provider: &'static str) -> Self {
+        Self { stage, provider, state: Mutex::default() }
+    }
+
+    /// Its circuit is in this state from here on.
+    pub fn circuit(&self, circuit: CircuitState) {
+        self.state.lock().circuit = circuit;
+    }
+
+    /// It is asked; `stands_in` for one that failed.
+    pub fn asked(&self, stands_in: bool) {
+        let mut state = self.state.lock();
+        state.counts.asked += 1;
+        state.counts.stood_in += u64::from(stands_in);
+    }
+
+    /// It began to answer this long after it was asked.
+    pub fn began(&self, after: Duration) {
+        let state = &mut *self.state.lock();
+        match state.recent.get_mut(state.next) {
+            Some(oldest) => *oldest = after,
+            None => state.recent.push(after),
+        }
+        state.next = (state.next + 1) % RECENT_MAX;
+    }
+
+    /// It failed; `text` holds no secret.
+    pub fn failed(&self, text: &str) {
+        let mut state = self.state.lock();
+        state.counts.failed += 1;
+        state.last_error = Some(text.to_owned());
+    }
+
+    /// A request that it was late with is asked a second time.
+    pub fn hedged(&self) {
+        self.state.lock().counts.hedges += 1;
+    }
+
+    /// And the second one answered first.
+    pub fn hedge_won(&self) {
+        self.state.lock().counts.hedges_won += 1;
+    }
+
+    /// Returns the time within which `share` (0 to 1) of its last answers began, once `least` of them are known.
+    #[must_use]
+    pub fn within(&self, share: f64, least: usize) -> Option<Duration> {
+        let recent = self.state.lock().recent.clone();
+        (recent.len() >= least.max(1)).then(|| quantile(recent, share)).flatten()
+    }
+
+    /// Returns the record as it stands at `now`.
+    #[must_use]
+    pub fn view(&self, now: Instant) -> HealthView {
+        let state = self.state.lock();
+        let circuit = match state.circuit {
+            // It is tried by the next who asks.
+            CircuitState::Open(until) if now >= until => CircuitState::HalfOpen,
+            circuit => circuit,
+        };
+        HealthView {
+            stage: self.stage,
+            provider: self.provider,
+            circuit,
+            last_error: state.last_error.clone(),
+            counts: state.counts,
+            first_p50: quantile(state.recent.clone(), 0.5),
+            first_p95: quantile(state.recent.clone(), 0.95),
+        }
+    }
+}
+
+/// Returns the least of `times` that a `share` of them do not exceed (nearest rank).
+fn quantile(mut times: Vec<Duration>, share: f64) -> Option<Duration> {
+    times.sort_unstable();
+    let rank = (times.len() as f64 * share).ceil() as usize;
+    times.get(rank.saturating_sub(1)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_last_answers() {
+        let health = Health::new(ProviderStage::Llm, "groq");
+        assert_eq!(health.within(0.95, 0), None);
+        (1..=100).for_each(|n| health.began(ms(n)));
+        assert_eq!((health.within(0.5, 10), health.within(0.95, 10)), (Some(ms(50)), Some(ms(95))));
+        assert_eq!(health.within(0.95, 101), None, "too few are known");
+        // What is older than the last 128 does not count any more.
+        (0..RECENT_MAX).for_each(|_| health.began(ms(7)));
+        assert_eq!(health.view(Instant::ZERO).first_p95, Some(ms(7)));
+    }
+
+    #[test]
+    fn an_open_circuit_is_half_open_once_its_time_is_over() {
+        let health = Health::new(ProviderStage::Tts, "cartesia");
+        health.circuit(CircuitState::Open(Instant::ZERO + ms(500)));
+        assert_eq!(health.view(Instant::ZERO).circuit.name(), "open");
+        assert_eq!(health.view(Instant::ZERO + ms(500)).circuit.name(), "half_open");
+    }
+}

@@ -1,0 +1,760 @@
+//! The line of minds: one call's requests, each asked of whoever may be asked, again of the next where that one fails, and twice
+//! where it is late.
+//!
+//! Threads: the session is the call's `mind` thread. Servers are asked by up to [`WORKERS_MAX`] threads of its own, started as they
+//! are needed; a mind of another kind has one, started when it is first asked. With one healthy server that is the session and one
+//! worker, and nothing stands between the two and the conductor.
+//!
+//! Before the first useful piece a failure costs nothing but its time: the next in line is asked at once. After it, a server is
+//! asked to go on from what was said, once or twice; where nobody can, the reply ends there.
+
+use super::going_on::{self, Rest};
+use super::hedge::{self, Spending};
+use super::{Place, next_of, soonest};
+use crate::agent::{Failure, FailureKind, Message, MindEvent};
+use crate::ids::TurnId;
+use crate::metrics::health::{Health, ProviderStage};
+use crate::providers::groq::connection::Tap;
+use crate::providers::groq::exchange::{Job, News, Retry, Task, Told, Worker};
+use crate::providers::groq::reply::Piece;
+use crate::providers::groq::{Chat, Patience, Server};
+use crate::providers::{Bell, Events, Listener, MindCommand, MindIo, Request, Responder, Stamped, Stop};
+use crate::time::Instant;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Tries of one request that end before the first word, hedges and idle connections apart.
+const TRIES_MAX: u32 = 3;
+/// Of these, tries that ran into a deadline: two of them are as much silence as a caller bears.
+const STALLS_MAX: u32 = 2;
+/// Connections in a row that the server had closed while they were idle; the next one is a fresh one by then.
+const STALE_MAX: u32 = 3;
+/// How often a reply that broke off is gone on with.
+const CONTINUATIONS_MAX: u32 = 2;
+/// The wait before the third try; the second follows at once.
+const RETRY_WAIT: Duration = Duration::from_millis(250);
+/// The longest wait that a server may ask for; a caller does not wait for longer.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
+/// How long the first word may take where another mind stands behind: with 0.3 s for the end of the turn, 0.3 s for that one's first
+/// word and 0.3 s for the voice, the caller waits for less than 2 s.
+pub const FIRST_MAX: Duration = Duration::from_secs(1);
+/// What a mind of another kind may take: it computes on this machine, which may be busy.
+const PATIENCE_OTHER: Patience = Patience { first: Duration::from_secs(3), next: Duration::from_secs(3) };
+/// How long after its last use a connection is used just to keep it: the pool drops it after 55 s, servers after 60 s and more.
+const WARM_EVERY: Duration = Duration::from_secs(40);
+/// Servers at the head of the line to which a connection is kept open; who stands further back is seldom asked.
+const WARM_PLACES: usize = 2;
+/// Threads of one session: two that answer, two that warm a connection, and the drafts of a turn that are still being cut.
+const WORKERS_MAX: usize = 6;
+/// What workers may have told and the session not yet read.
+const TOLD_MAX: usize = 256;
+/// The share of an account's limits below which nothing is asked twice.
+const ALLOWANCE_MIN: f32 = 0.2;
+/// Messages that remain of a conversation that a model could not read whole: the last four turns.
+const SHORT_MESSAGES: usize = 8;
+/// Requests that wait for a mind of another kind; it is asked one at a time.
+const ASIDE_MAX: usize = 16;
+
+/// One mind of a line.
+pub struct Mind(Kind);
+
+enum Kind {
+    Server(Arc<Server>),
+    Other(Arc<dyn Responder>),
+}
+
+impl Mind {
+    /// A server that completes chats.
+    #[must_use]
+    pub fn chat(chat: Chat) -> Self {
+        Self(Kind::Server(chat.into_server()))
+    }
+
+    /// Any other: it is asked as it is, and neither hedged nor asked to go on from another's words. It says `Sent` once for each
+    /// request, in their order.
+    #[must_use]
+    pub fn other(responder: Arc<dyn Responder>) -> Self {
+        Self(Kind::Other(responder))
+    }
+
+    pub(in crate::providers) fn server(server: Arc<Server>) -> Self {
+        Self(Kind::Server(server))
+    }
+
+    fn name(&self) -> &'static str {
+        match &self.0 {
+            Kind::Server(server) => server.name,
+            Kind::Other(responder) => responder.name(),
+        }
+    }
+}
+
+/// The line of minds; shared by all calls.
+pub struct Minds {
+    line: Vec<Seat>,
+    first_max: Duration,
+    spending: Mutex<Spending>,
+}
+
+/// A mind and its place.
+struct Seat {
+    mind: Mind,
+    place: Place,
+    /// What is left of the account's limits.
+    left: Mutex<f32>,
+}
+
+impl Minds {
+    /// Makes a line of at least one mind, first choice first, that asks nothing twice.
+    #[must_use]
+    pub fn new(minds: Vec<Mind>) -> Self {
+        let seat = |mind: Mind| {
+            let health = Arc::new(Health::new(ProviderStage::Llm, mind.name()));
+            Seat { mind, place: Place::new(health), left: Mutex::new(1.0) }
+        };
+        let line: Vec<Seat> = minds.into_iter().map(seat).collect();
+        Self { line, first_max: FIRST_MAX, spending: Mutex::new(Spending::new(0.0)) }
+    }
+
+    /// Asks a `share` (0 to 1) of the requests a second time, at most, while they are late.
+    #[must_use]
+    pub fn with_hedges(mut self, share: f64) -> Self {
+        self.spending = Mutex::new(Spending::new(share));
+        self
+    }
+
+    /// Waits for a mind's first word for at most `first_max` where another stands behind it.
+    #[must_use]
+    pub fn with_first_max(mut self, first_max: Duration) -> Self {
+        self.first_max = first_max;
+        self
+    }
+
+    /// Returns the record of each mind, first choice first.
+    #[must_use]
+    pub fn health(&self) -> Vec<Arc<Health>> {
+        self.line.iter().map(|seat| seat.place.health().clone()).collect()
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.line.iter().map(|seat| &seat.place)
+    }
+
+    fn server(&self, place: usize) -> Option<&Arc<Server>> {
+        match &self.line.get(place)?.mind.0 {
+            Kind::Server(server) => Some(server),
+            Kind::Other(_) => None,
+        }
+    }
+
+    /// How long the mind at `place` is waited for; `last` where nobody is behind it any more.
+    fn patience(&self, place: usize, last: bool) -> Patience {
+        let own = self.server(place).map_or(PATIENCE_OTHER, |server| server.patience);
+        match (self.line.len(), last) {
+            (..=1, _) => own,
+            (_, false) => Patience { first: own.first.min(self.first_max), ..own },
+            (_, true) => Patience { first: own.first.min(2 * self.first_max), ..own },
+        }
+    }
+
+    /// When a request that `place` is asked is late; never, where asking twice is of no use.
+    fn hedge_after(&self, place: usize) -> Option<Duration> {
+        let server = self.server(place)?;
+        let usual = self.line.get(place)?.place.health().within(hedge::QUANTILE, hedge::SAMPLES_MIN);
+        // How much a server of one's own can bear is known once it is known how quick it is.
+        if usual.is_none() && !server.elastic { None } else { hedge::after(usual) }
+    }
+}
+
+impl Responder for Minds {
+    fn name(&self) -> &'static str {
+        self.line.first().map_or("", |seat| seat.mind.name())
+    }
+
+    fn computes(&self) -> bool {
+        matches!(self.line.first(), Some(Seat { mind: Mind(Kind::Other(responder)), .. }) if responder.computes())
+    }
+
+    fn run(&self, io: MindIo) {
+        Session::new(self, io).run();
+    }
+}
+
+/// One call's session.
+struct Session<'a> {
+    minds: &'a Minds,
+    io: MindIo,
+    jobs: Sender<Job>,
+    queue: Receiver<Job>,
+    told_to: Sender<Told>,
+    told: Receiver<Told>,
+    workers: usize,
+    /// Jobs that are given out and not done.
+    busy: usize,
+    last_job: u64,
+    /// When connections are to be used again, if only to keep them.
+    warm_at: Instant,
+    /// By place; minds of other kinds that were asked already.
+    asides: Vec<Option<Aside>>,
+    asked: Option<Asked>,
+}
+
+/// The request that is being answered.
+struct Asked {
+    request: Request,
+    /// Who works on it: one, or two while a hedge is out.
+    attempts: Vec<Attempt>,
+    /// By place: whether it was asked.
+    tried: Vec<bool>,
+    tries: u32,
+    stalls: u32,
+    stale: u32,
+    continuations: u32,
+    with_tools: bool,
+    /// Whether only the end of the conversation is sent.
+    short: bool,
+    /// Whether `Sent` was told.
+    sent: bool,
+    /// What was passed on.
+    said: String,
+    /// Whether a tool call was passed on: it must not be made twice.
+    called: bool,
+    /// What of a reply that goes on is to be said.
+    rest: Option<Rest>,
+    hedge_at: Option<Instant>,
+    /// Who is to be asked again, and when.
+    again: Option<(usize, Instant)>,
+}
+
+/// One mind that works on a request.
+struct Attempt {
+    job: u64,
+    place: usize,
+    tap: Option<Arc<Tap>>,
+    begun: Instant,
+    /// When patience ends.
+    due: Instant,
+    patience: Patience,
+    /// Whether anything of use came.
+    useful: bool,
+    /// Whose late answer it is to outrun.
+    hedges: Option<usize>,
+}
+
+impl Asked {
+    /// Whether some of the reply is with the caller, or on its way.
+    fn spoke(&self) -> bool {
+        self.called || !self.said.is_empty()
+    }
+
+    /// Returns the request as the next mind gets it.
+    fn request(&self) -> Request {
+        let mut request = self.request.clone();
+        if self.short {
+            request.messages = shortened(&request.messages);
+        }
+        if self.rest.is_some() {
+            request.messages = going_on::messages(&request.messages, &self.said);
+        }
+        request
+    }
+}
+
+/// Returns what the system says, and the end of the conversation; it begins with words of the caller's, since results of tools
+/// make no sense without their calls.
+fn shortened(messages: &[Message]) -> Vec<Message> {
+    let is_system = |message: &&Message| matches!(message, Message::System(_));
+    let (system, rest): (Vec<&Message>, Vec<&Message>) = messages.iter().partition(is_system);
+    let end = rest.get(rest.len().saturating_sub(SHORT_MESSAGES)..).unwrap_or_default();
+    let begin = end.iter().position(|message| matches!(message, Message::Caller(_))).unwrap_or(0);
+    system.into_iter().chain(end.iter().skip(begin).copied()).cloned().collect()
+}
+
+impl<'a> Session<'a> {
+    fn new(minds: &'a Minds, io: MindIo) -> Self {
+        let (jobs, queue) = bounded(WORKERS_MAX);
+        let (told_to, told) = bounded(TOLD_MAX);
+        let warm_at = io.clock.now();
+        let asides = minds.line.iter().map(|_| None).collect();
+        Self { minds, io, jobs, queue, told_to, told, workers: 0, busy: 0, last_job: 0, warm_at, asides, asked: None }
+    }
+
+    fn run(mut self) {
+        while !self.io.stop.raised() {
+            loop {
+                match self.io.commands.try_recv() {
+                    Ok(MindCommand::Ask(request)) => self.ask(request),
+                    Ok(MindCommand::Cancel(turn)) => self.cancel(turn),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return self.end(),
+                }
+            }
+            while let Ok(told) = self.told.try_recv() {
+                self.handle_told(told);
+            }
+            let now = self.io.clock.now();
+            self.handle_timeout(now);
+            let due = self.poll_timeout();
+            self.io.listener.wait(Some(due.since(now)));
+        }
+        self.end();
+    }
+
+    fn end(mut self) {
+        self.drop_asked();
+        let Self { asides, told, .. } = self;
+        // A mind that waits for room to tell something is not to wait for ever.
+        drop(told);
+        asides.into_iter().flatten().for_each(Aside::end);
+    }
+
+    fn ask(&mut self, request: Request) {
+        self.drop_asked();
+        self.minds.spending.lock().earn();
+        let now = self.io.clock.now();
+        self.asked = Some(Asked {
+            request,
+            attempts: Vec::with_capacity(2),
+            tried: vec![false; self.minds.line.len()],
+            tries: 0,
+            stalls: 0,
+            stale: 0,
+            continuations: 0,
+            with_tools: true,
+            short: false,
+            sent: false,
+            said: String::new(),
+            called: false,
+            rest: None,
+            hedge_at: None,
+            again: None,
+        });
+        let place = next_of(self.minds.places(), |_| false, now).unwrap_or_else(|| soonest(self.minds.places()));
+        if let Some(asked) = &mut self.asked {
+            asked.hedge_at = self.minds.hedge_after(place).map(|after| now + after);
+        }
+        self.start(place, None);
+    }
+
+    fn cancel(&mut self, turn: TurnId) {
+        if self.asked.as_ref().is_some_and(|asked| asked.request.turn == turn) {
+            let place = self.asked.as_ref().and_then(|asked| asked.attempts.first()).map(|attempt| attempt.place);
+            self.drop_asked();
+            // The cut connection is lost, and the next turn should not have to wait for another.
+            if let Some(place) = place {
+                self.warm(place);
+            }
+        }
+    }
+
+    fn drop_asked(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            asked.attempts.iter().for_each(|attempt| self.cut(attempt, asked.request.turn));
+        }
+    }
+
+    fn cut(&self, attempt: &Attempt, turn: TurnId) {
+        match &attempt.tap {
+            Some(tap) => tap.cut(),
+            None => {
+                if let Some(Some(aside)) = self.asides.get(attempt.place) {
+                    aside.command(MindCommand::Cancel(turn));
+                }
+            }
+        }
+    }
+
+    /// Has the mind at `place` work on the request; `hedges` names the place whose late answer it is to outrun.
+    fn start(&mut self, place: usize, hedges: Option<usize>) {
+        let minds = self.minds;
+        let (Some(asked), Some(seat)) = (&mut self.asked, minds.line.get(place)) else { return };
+        let stands_in = hedges.is_none() && asked.tries > 0 && !asked.tried.get(place).copied().unwrap_or(true);
+        seat.place.health().asked(stands_in);
+        asked.tries += u32::from(hedges.is_none());
+        asked.again = None;
+        if let Some(tried) = asked.tried.get_mut(place) {
+            *tried = true;
+        }
+        let last = asked.tried.iter().all(|tried| *tried);
+        let (request, with_tools) = (asked.request(), asked.with_tools);
+        let given = match &seat.mind.0 {
+            Kind::Server(server) => server.usable().map_err(|failure| (failure, Retry::Shut)).and_then(|()| {
+                let body = server.dialect.body(&server.endpoint.model, &request, with_tools);
+                let busy = || Failure { kind: FailureKind::Stalled, text: server.told("all threads are busy") };
+                let given = self.give(server.clone(), Task::Ask(body)).ok_or_else(|| (busy(), Retry::Never))?;
+                Ok((given.0, Some(given.1)))
+            }),
+            Kind::Other(responder) => match self.put_aside(place, responder, request) {
+                Some(job) => Ok((job, None)),
+                None => {
+                    let text = format!("{}: there is no thread for it", responder.name());
+                    Err((Failure { kind: FailureKind::Stalled, text }, Retry::Never))
+                }
+            },
+        };
+        let now = self.io.clock.now();
+        let patience = minds.patience(place, last);
+        let attempt = |job, tap| {
+            let due = now + patience.first;
+            Attempt { job, place, tap, begun: now, due, patience, useful: false, hedges }
+        };
+        match given {
+            Ok((job, tap)) => {
+                if let Some(asked) = &mut self.asked {
+                    asked.attempts.push(attempt(job, tap));
+                }
+            }
+            Err((failure, retry)) => self.handle_failure(&attempt(0, None), failure, retry),
+        }
+    }
+
+    /// Asks again what is late: another server, or the same by another connection.
+    fn hedge(&mut self, now: Instant) {
+        let minds = self.minds;
+        let Some(asked) = &mut self.asked else { return };
+        asked.hedge_at = None;
+        let [late] = asked.attempts.as_slice() else { return };
+        if late.useful || asked.spoke() {
+            return;
+        }
+        let late = late.place;
+        let other = |place: &usize| minds.server(*place).is_some() && asked.tried.get(*place) == Some(&false);
+        let other = (0..minds.line.len()).filter(other).find(|place| minds.line[*place].place.admits(now));
+        let place = other.unwrap_or(late);
+        if *minds.line[place].left.lock() < ALLOWANCE_MIN || !minds.spending.lock().spend() {
+            return;
+        }
+        minds.line[late].place.health().hedged();
+        self.start(place, Some(late));
+    }
+
+    /// Has connections opened, or those that are open kept.
+    fn warm_all(&mut self) {
+        (0..self.minds.line.len().min(WARM_PLACES)).for_each(|place| self.warm(place));
+    }
+
+    fn warm(&mut self, place: usize) {
+        self.warm_at = self.io.clock.now() + WARM_EVERY;
+        // Where no thread is free, the next request opens its own connection.
+        if let Some(server) = self.minds.server(place).filter(|server| server.usable().is_ok()) {
+            let _ = self.give(server.clone(), Task::Warm);
+        }
+    }
+
+    /// Gives a job to a worker, and starts one if none is free.
+    fn give(&mut self, server: Arc<Server>, task: Task) -> Option<(u64, Arc<Tap>)> {
+        if self.busy >= self.workers && self.workers < WORKERS_MAX {
+            let worker = Worker {
+                clock: self.io.clock.clone(),
+                jobs: self.queue.clone(),
+                told: self.told_to.clone(),
+                bell: self.io.listener.bell(),
+            };
+            let name = format!("{}-request", server.name);
+            if std::thread::Builder::new().name(name).spawn(move || worker.run()).is_ok() {
+                self.workers += 1;
+            }
+        }
+        if self.busy >= self.workers {
+            return None;
+        }
+        self.last_job += 1;
+        let (job, told, bell) = (self.last_job, self.told_to.clone(), self.io.listener.bell());
+        let tap = Tap::new(self.io.clock.clone(), move |at| {
+            if told.send(Told { job, at, news: News::Sent }).is_ok() {
+                bell.ring();
+            }
+        });
+        self.jobs.try_send(Job { id: job, server, tap: tap.clone(), task }).ok()?;
+        self.busy += 1;
+        Some((job, tap))
+    }
+
+    /// Asks a mind of another kind.
+    fn put_aside(&mut self, place: usize, responder: &Arc<dyn Responder>, request: Request) -> Option<u64> {
+        self.last_job += 1;
+        let job = self.last_job;
+        let aside = self.asides.get_mut(place)?;
+        if aside.is_none() {
+            *aside = Aside::begin(&self.io, responder.clone(), self.told_to.clone());
+        }
+        let aside = aside.as_ref()?;
+        aside.expected.lock().push_back(job);
+        aside.command(MindCommand::Ask(request)).then_some(job)
+    }
+
+    fn handle_told(&mut self, told: Told) {
+        if let News::Free = told.news {
+            self.warm_at = told.at + WARM_EVERY;
+            self.busy = self.busy.saturating_sub(1);
+            return;
+        }
+        let Some(asked) = &mut self.asked else { return };
+        let Some(index) = asked.attempts.iter().position(|attempt| attempt.job == told.job) else { return };
+        let turn = asked.request.turn;
+        let event = match told.news {
+            News::Sent if asked.sent => return,
+            News::Sent => {
+                asked.sent = true;
+                MindEvent::Sent
+            }
+            News::Allowance(left) => {
+                let place = asked.attempts[index].place;
+                *self.minds.line[place].left.lock() = left;
+                MindEvent::Allowance { left }
+            }
+            News::Progress => return self.useful(index, told.at),
+            News::Piece(piece) => {
+                self.useful(index, told.at);
+                let Some(event) = self.piece(piece) else { return };
+                event
+            }
+            News::Done => {
+                self.useful(index, told.at);
+                let Some(mut asked) = self.asked.take() else { return };
+                let held = asked.rest.as_mut().map(Rest::finish).unwrap_or_default();
+                if !held.is_empty() {
+                    self.io.events.send_at(told.at, (turn, MindEvent::Token(held)));
+                }
+                MindEvent::Done
+            }
+            News::Failed(failure, retry) => {
+                let attempt = asked.attempts.remove(index);
+                return self.handle_failure(&attempt, failure, retry);
+            }
+            News::Free => return,
+        };
+        self.io.events.send_at(told.at, (turn, event));
+    }
+
+    /// Something of use came of an attempt: from here on it is the only one.
+    fn useful(&mut self, index: usize, at: Instant) {
+        let Some(asked) = &mut self.asked else { return };
+        let turn = asked.request.turn;
+        let Some(attempt) = asked.attempts.get_mut(index) else { return };
+        attempt.due = at + attempt.patience.next;
+        if attempt.useful {
+            return;
+        }
+        attempt.useful = true;
+        let (job, place) = (attempt.job, attempt.place);
+        self.minds.line[place].place.began(at.since(attempt.begun));
+        if let Some(late) = attempt.hedges {
+            self.minds.line[late].place.health().hedge_won();
+        }
+        asked.hedge_at = None;
+        let (won, lost): (Vec<Attempt>, Vec<Attempt>) =
+            std::mem::take(&mut asked.attempts).into_iter().partition(|attempt| attempt.job == job);
+        asked.attempts = won;
+        lost.iter().for_each(|attempt| self.cut(attempt, turn));
+    }
+
+    /// Returns what a piece of the reply comes to, where it is to be said.
+    fn piece(&mut self, piece: Piece) -> Option<MindEvent> {
+        let asked = self.asked.as_mut()?;
+        match piece {
+            Piece::Text(text) => {
+                let text = match &mut asked.rest {
+                    Some(rest) => rest.token(&text),
+                    None => text,
+                };
+                asked.said.push_str(&text);
+                (!text.is_empty()).then_some(MindEvent::Token(text))
+            }
+            Piece::Call { id, name, arguments } => {
+                asked.called = true;
+                Some(MindEvent::ToolCall { id, name, arguments })
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let Some(asked) = &mut self.asked else {
+            if now >= self.warm_at {
+                self.warm_all();
+            }
+            return;
+        };
+        if let Some((place, _)) = asked.again.take_if(|(_, at)| now >= *at) {
+            return self.start(place, None);
+        }
+        if asked.hedge_at.is_some_and(|at| now >= at) {
+            self.hedge(now);
+        }
+        self.stall(now);
+    }
+
+    /// Gives up the attempts whose time is over.
+    fn stall(&mut self, now: Instant) {
+        while let Some(asked) = &mut self.asked
+            && let Some(index) = asked.attempts.iter().position(|attempt| now >= attempt.due)
+        {
+            let attempt = asked.attempts.remove(index);
+            asked.stalls += 1;
+            let turn = asked.request.turn;
+            self.cut(&attempt, turn);
+            let text = if attempt.useful { "the reply stopped" } else { "no word came in time" };
+            let text = match self.minds.server(attempt.place) {
+                Some(server) => server.told(text),
+                None => format!("{}: {text}", self.minds.line[attempt.place].mind.name()),
+            };
+            self.handle_failure(&attempt, Failure { kind: FailureKind::Stalled, text }, Retry::Worthwhile);
+        }
+    }
+
+    fn poll_timeout(&self) -> Instant {
+        let Some(asked) = &self.asked else { return self.warm_at };
+        let dues = asked.attempts.iter().map(|attempt| attempt.due);
+        let again = asked.again.map(|(_, at)| at);
+        dues.chain(asked.hedge_at).chain(again).min().unwrap_or(self.warm_at)
+    }
+
+    /// An attempt has failed, and is not one of the request's any more.
+    fn handle_failure(&mut self, attempt: &Attempt, failure: Failure, retry: Retry) {
+        let now = self.io.clock.now();
+        let place = attempt.place;
+        // What another wording or connection cures is not the provider's failure.
+        let cured = matches!(retry, Retry::Stale | Retry::Reworded | Retry::WithoutTools | Retry::Shorter);
+        if !cured {
+            self.minds.line[place].place.failed(&failure, retry == Retry::Shut, now);
+        }
+        let Some(asked) = &mut self.asked else { return };
+        if !asked.attempts.is_empty() {
+            return;
+        }
+        asked.hedge_at = None;
+        if asked.spoke() {
+            return self.go_on(place, failure, retry);
+        }
+        let again = match retry {
+            Retry::Stale if asked.stale < STALE_MAX => {
+                (asked.stale, asked.tries) = (asked.stale + 1, asked.tries.saturating_sub(1));
+                true
+            }
+            Retry::WithoutTools => std::mem::take(&mut asked.with_tools),
+            Retry::Shorter if asked.request.messages.len() > SHORT_MESSAGES => {
+                !std::mem::replace(&mut asked.short, true)
+            }
+            Retry::Reworded => asked.tries < TRIES_MAX,
+            _ => false,
+        };
+        if again {
+            return self.start(place, None);
+        }
+        let tried = &asked.tried;
+        let next = next_of(self.minds.places(), |place| tried.get(place).copied().unwrap_or(true), now);
+        match next {
+            Some(next) => self.start(next, None),
+            None => self.retry(place, failure, retry, now),
+        }
+    }
+
+    /// Nobody else is there: the same mind is asked once more, where that is of use.
+    fn retry(&mut self, place: usize, failure: Failure, retry: Retry, now: Instant) {
+        let Some(asked) = &mut self.asked else { return };
+        let wait = match failure.kind {
+            FailureKind::RateLimited { retry_after: Some(wait) } => wait,
+            FailureKind::RateLimited { retry_after: None } => RETRY_WAIT,
+            _ if asked.tries < 2 => Duration::ZERO,
+            _ => RETRY_WAIT,
+        };
+        let of_use = !matches!(retry, Retry::Never | Retry::Shut | Retry::WithoutTools | Retry::Shorter);
+        if !of_use || asked.tries >= TRIES_MAX || asked.stalls >= STALLS_MAX || wait > RETRY_AFTER_MAX {
+            self.fail(failure);
+        } else if wait.is_zero() {
+            self.start(place, None);
+        } else {
+            asked.again = Some((place, now + wait));
+        }
+    }
+
+    /// The reply broke off after some of it was passed on: another server goes on with it, or else the same one.
+    fn go_on(&mut self, place: usize, failure: Failure, retry: Retry) {
+        let minds = self.minds;
+        let now = self.io.clock.now();
+        let Some(asked) = &mut self.asked else { return };
+        let may = !asked.called && asked.continuations < CONTINUATIONS_MAX;
+        let other = |place: &usize| minds.server(*place).is_some() && asked.tried.get(*place) == Some(&false);
+        let other = (0..minds.line.len()).filter(other).find(|place| minds.line[*place].place.admits(now));
+        let same = minds.server(place).filter(|_| !matches!(retry, Retry::Never | Retry::Shut)).map(|_| place);
+        match other.or(same).filter(|_| may) {
+            Some(place) => {
+                asked.continuations += 1;
+                asked.rest = Some(Rest::of(&asked.said));
+                self.start(place, None);
+            }
+            // What was said makes sense by itself.
+            None if !asked.called && going_on::is_whole(&asked.said) => {
+                let turn = asked.request.turn;
+                self.asked = None;
+                self.io.events.send((turn, MindEvent::Done));
+            }
+            None => self.fail(failure),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if let Some(asked) = self.asked.take() {
+            self.io.events.send((asked.request.turn, MindEvent::Failed(failure)));
+        }
+    }
+}
+
+/// A mind of another kind, on a thread of its own.
+struct Aside {
+    commands: Sender<MindCommand>,
+    bell: Bell,
+    stop: Stop,
+    /// The jobs that it was given and has not begun.
+    expected: Arc<Mutex<VecDeque<u64>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Aside {
+    fn begin(io: &MindIo, responder: Arc<dyn Responder>, told: Sender<Told>) -> Option<Self> {
+        let (bell, listener) = Listener::new().ok()?;
+        let (commands, orders) = bounded(ASIDE_MAX);
+        let stop = Stop::default();
+        let expected: Arc<Mutex<VecDeque<u64>>> = Arc::default();
+        let (jobs, current) = (expected.clone(), Mutex::new(0));
+        let wrap = move |Stamped { at, event: (_, event) }: Stamped<(TurnId, MindEvent)>| {
+            let mut job = current.lock();
+            let news = match event {
+                MindEvent::Sent => {
+                    *job = jobs.lock().pop_front().unwrap_or_default();
+                    News::Sent
+                }
+                MindEvent::Allowance { left } => News::Allowance(left),
+                MindEvent::Token(text) => News::Piece(Piece::Text(text)),
+                MindEvent::ToolCall { id, name, arguments } => News::Piece(Piece::Call { id, name, arguments }),
+                MindEvent::Done => News::Done,
+                MindEvent::Failed(failure) => News::Failed(failure, Retry::Worthwhile),
+            };
+            Told { job: *job, at, news }
+        };
+        let events = Events::new(io.clock.clone(), told, io.listener.bell(), wrap);
+        let (call, clock) = (io.call, io.clock.clone());
+        let aside = MindIo { call, clock, commands: orders, listener, events, stop: stop.clone() };
+        let name = format!("{}-{}", responder.name(), call.0);
+        let thread = std::thread::Builder::new().name(name).spawn(move || responder.run(aside)).ok()?;
+        Some(Self { commands, bell, stop, expected, thread })
+    }
+
+    /// Returns whether the order was taken.
+    fn command(&self, command: MindCommand) -> bool {
+        let taken = self.commands.try_send(command).is_ok();
+        self.bell.ring();
+        taken
+    }
+
+    fn end(self) {
+        self.stop.raise();
+        self.bell.ring();
+        // A mind that panicked is gone, which is what an end wants.
+        let _ = self.thread.join();
+    }
+}
