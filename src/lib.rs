@@ -39,6 +39,7 @@ pub mod engine;
 pub mod ids;
 pub mod jitter;
 pub mod metrics;
+pub mod phone;
 pub mod providers;
 pub mod rtp;
 pub mod sdp;

@@ -1,9 +1,11 @@
 //! Reads the settings, starts the engine, waits for a signal, stops; nothing else.
 
-use offhook::config::{Account, Command, Config, DigestAlgorithm, LogLevel, Secret};
+use offhook::config::{self, Account, Command, Config, DigestAlgorithm, LogLevel, Secret};
 use offhook::control::{Bridge, StartError, server::Server};
-use offhook::engine::{Engine, certificate, clock::SystemClock, log};
+use offhook::engine::{Engine, certificate, check, clock::SystemClock, log};
+use offhook::phone::{command, demo};
 use offhook::providers::local::models;
+use offhook::time::Clock;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -16,8 +18,11 @@ fn main() -> ExitCode {
     let cwd = std::env::current_dir().unwrap_or_default();
     match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
         Ok((config, Command::Run)) => run(config),
+        Ok((config, Command::Check { json })) => run_check(&config, json),
         Ok((config, Command::Models)) => obtain_models(&config),
         Ok((_, Command::Ha1 { user, realm })) => print_ha1(&user, &realm),
+        Ok((config, Command::Call(wanted))) => call(&config, &wanted, None),
+        Ok((config, Command::Demo(wanted))) => demo(config, &wanted),
         Ok((_, Command::Print(text))) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -109,6 +114,22 @@ fn start_failure(error: &StartError, listen: std::net::SocketAddr) -> String {
     }
 }
 
+/// Says whether everything works from here; exit code 1 where something does not.
+fn run_check(config: &Config, json: bool) -> ExitCode {
+    if let Some(Err(error)) = config.sip.tls.as_ref().map(certificate::load) {
+        eprintln!("offhook: {error}");
+        return ExitCode::from(2);
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let report = check::run(config, &clock);
+    if json {
+        println!("{}", report.json());
+    } else {
+        print!("{report}");
+    }
+    if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn obtain_models(config: &Config) -> ExitCode {
     match models::obtain(&config.providers.models, &models::Set::ALL, &mut |line| println!("{line}")) {
         Ok(()) => {
@@ -116,6 +137,51 @@ fn obtain_models(config: &Config) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// Starts an agent, and calls it.
+fn demo(mut config: Config, wanted: &config::Call) -> ExitCode {
+    // Lines of the log would stand between those of the conversation.
+    config.log = config.log.min(LogLevel::Warn);
+    let clock = Arc::new(SystemClock::start());
+    match log::start(clock.clone(), config.log) {
+        Ok((journal, _log)) => {
+            let engine = Engine::new(config.clone(), clock, journal);
+            call(&config, wanted, Some(&engine))
+        }
+        Err(error) => fail(&format!("cannot start a thread: {error}")),
+    }
+}
+
+/// Calls an agent: `engine`, or whoever is named.
+fn call(config: &Config, wanted: &config::Call, engine: Option<&Engine>) -> ExitCode {
+    let clock = Arc::new(SystemClock::start());
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends the program there and then.
+        let at_once = flag::register_conditional_shutdown(signal, 130, stop.clone());
+        if let Err(error) = at_once.and_then(|_| flag::register(signal, stop.clone())) {
+            return fail(&format!("cannot wait for signals: {error}"));
+        }
+    }
+    // Where the report goes to programs, people read stderr.
+    let mut say = |line: &str| if wanted.json { eprintln!("{line}") } else { println!("{line}") };
+    let models = &config.providers.models;
+    let made = match engine {
+        Some(engine) => demo::run(engine, wanted, models, &clock, &stop, &mut say),
+        None => command::make(wanted, models, &clock, &stop, &mut say),
+    };
+    match made {
+        Ok(made) => {
+            command::print(&made, models, &mut say);
+            if wanted.json {
+                println!("{:#}", made.report().json());
+            }
+            let measured = made.outcome.results.iter().any(Result::is_ok);
+            if measured { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => fail(&error),
     }
 }
 

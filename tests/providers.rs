@@ -1,5 +1,7 @@
 //! The cloud providers against their stand-ins: calls that go well, every fault that there is, and keys that stay secret.
 
+#[path = "providers/check.rs"]
+mod check;
 #[path = "providers/ears.rs"]
 mod ears;
 #[path = "providers/keyless.rs"]
@@ -14,6 +16,8 @@ mod standin;
 mod tls;
 #[path = "providers/voice.rs"]
 mod voice;
+#[path = "providers/webhook.rs"]
+mod webhook;
 
 use crossbeam_channel::{Receiver, bounded};
 use offhook::config::{Endpoint, Secret};

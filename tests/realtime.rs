@@ -11,6 +11,7 @@ use offhook::engine::rings::{self, DATAGRAM_MAX, Datagram};
 use offhook::ids::{CallId, TurnId};
 use offhook::metrics::{Quality, Sample};
 use offhook::providers::Bell;
+use offhook::rtp::keypad::Presses;
 use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
 use offhook::rtp::rtcp::{Report, ReportBlock, SENT_LEN_MAX, SenderInfo};
@@ -89,6 +90,7 @@ struct Seen {
     concealed: u64,
     speech: u64,
     digits: u64,
+    pressed: u64,
     cuts: u64,
     played: u64,
     first_packets: u64,
@@ -242,6 +244,9 @@ impl Peer {
                 self.turn = self.turn.next();
                 let _ = self.commands.push(CallCommand::Grant(self.turn));
             }
+            150 => {
+                let _ = self.commands.push(CallCommand::Press(Presses::parse("1#").unwrap()));
+            }
             // The recogniser confirms a barge-in in every other turn; the rest are coughs.
             235 if (self.slot / 300).is_multiple_of(2) => {
                 let _ = self.commands.push(CallCommand::Ears(Heard::StartOfTurn));
@@ -277,6 +282,7 @@ impl Peer {
         while let Ok(event) = self.events.pop() {
             match event {
                 CallEvent::Digit { .. } => self.seen.digits += 1,
+                CallEvent::Pressed => self.seen.pressed += 1,
                 CallEvent::Cut { .. } => self.seen.cuts += 1,
                 CallEvent::Played { .. } => self.seen.played += 1,
                 CallEvent::FirstPacket { .. } => self.seen.first_packets += 1,
@@ -484,8 +490,9 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
 
     // It was all there: nothing was left out that could have asked.
     for peer in &peers[..CALLS as usize] {
-        let Seen { frames, concealed, speech, digits, cuts, played, first_packets } = peer.seen;
+        let Seen { frames, concealed, speech, digits, pressed, cuts, played, first_packets } = peer.seen;
         assert!(frames > 1500 && concealed > 20 && speech > 100, "{}: {:?}", peer.id, peer.seen);
+        assert!(pressed >= 5, "{}: {:?}", peer.id, peer.seen);
         assert!(digits >= 9 && cuts >= 2 && played >= 1 && first_packets >= 5, "{}: {:?}", peer.id, peer.seen);
     }
     assert!(taps.len() > 3000, "{} frames were listened to", taps.len());

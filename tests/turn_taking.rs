@@ -15,12 +15,13 @@ use std::time::Duration;
 /// How long one byte of text takes to say; every voice here speaks evenly, so that who heard what is known exactly.
 const BYTE_MS: u64 = 60;
 
-const PHRASES: [(Phrase, &str); 5] = [
+const PHRASES: [(Phrase, &str); 6] = [
     (Phrase::Greeting, "Hello, this is Offhook."),
     (Phrase::Reprompt, "Are you still there?"),
     (Phrase::Goodbye, "Goodbye!"),
     (Phrase::Apology, "I'm sorry, say it again."),
     (Phrase::FarewellOnFailure, "Please call again later."),
+    (Phrase::ToolFiller(0), "Let me look that up."),
 ];
 
 /// What the world knows of one turn's speech.
@@ -57,6 +58,11 @@ struct World {
     draft: Option<TurnId>,
     thrown_away: BTreeSet<TurnId>,
     kept: usize,
+    /// The operator's tools that run, whether a transfer is under way, and whether keys are pressed; and how many of each began.
+    running: BTreeSet<u32>,
+    transferring: bool,
+    pressing: bool,
+    begun: [usize; 3],
     /// What the recogniser said last.
     words: String,
     granted: Option<TurnId>,
@@ -84,6 +90,22 @@ impl World {
             farewell_on_failure: text(Phrase::FarewellOnFailure),
             call_max: Duration::from_secs(rng.u64(20..600)),
             reprompts_max: rng.u32(0..3),
+            send_dtmf: true,
+            transfers: vec![config::Transfer {
+                name: "sales".into(),
+                to: "sip:sales@pbx.example".into(),
+                description: String::new(),
+            }],
+            tools: vec![config::Tool {
+                name: "find".into(),
+                description: "Finds something.".into(),
+                url: "https://crm.example/".into(),
+                method: config::Method::Post,
+                parameters: r#"{"type":"object"}"#.into(),
+                timeout: Duration::from_secs(rng.u64(1..10)),
+                filler: if rng.bool() { text(Phrase::ToolFiller(0)) } else { String::new() },
+                headers: Vec::new(),
+            }],
             ..config::Agent::default()
         };
         Self {
@@ -97,6 +119,10 @@ impl World {
             draft: None,
             thrown_away: BTreeSet::new(),
             kept: 0,
+            running: BTreeSet::new(),
+            transferring: false,
+            pressing: false,
+            begun: [0; 3],
             words: String::new(),
             granted: None,
             last_granted: None,
@@ -137,9 +163,11 @@ impl World {
     fn obey(&mut self, output: &Output) {
         match output {
             Output::Ask { turn, messages, .. } => {
-                assert!(self.is_making(*turn), "a reply is asked for only with the floor, or as a draft");
+                // What goes on with the results of tools is asked for while the words before them are still heard.
+                let early = self.draft.is_none() && self.last_granted.is_some_and(|last| last < *turn);
+                assert!(self.is_making(*turn) || early, "a reply is asked for only with the floor, or as a draft");
                 self.speeches.entry(*turn).or_default();
-                assert!(messages.len() <= 50);
+                assert!(messages.len() <= 100);
                 self.check_history(messages);
                 assert!(self.asked.insert(*turn), "one request at a time");
             }
@@ -216,7 +244,50 @@ impl World {
                 assert!((record.heard.min..=record.heard.max).contains(&words), "{record:?}");
                 self.records.insert(record.turn, record.agent.clone());
             }
+            Output::RunTool { job, .. } => {
+                assert!(self.draft.is_none(), "no tool runs for a draft");
+                assert!(self.running.insert(*job), "each has a number of its own");
+                self.begun[0] += 1;
+            }
+            Output::Transfer { .. } => {
+                assert!(self.draft.is_none(), "nobody is transferred for a draft");
+                self.assert_heard();
+                self.transferring = true;
+                self.begun[1] += 1;
+            }
+            Output::SendDtmf { .. } => {
+                assert!(self.draft.is_none(), "no key is pressed for a draft");
+                self.assert_heard();
+                self.pressing = true;
+                self.begun[2] += 1;
+            }
             Output::HangUp { reason } => self.ended = Some(reason.clone()),
+        }
+    }
+
+    /// What was said before has been heard to its end.
+    fn assert_heard(&self) {
+        let last = self.last_granted.and_then(|turn| self.speeches.get(&turn));
+        assert!(last.is_none_or(|speech| speech.over || speech.text.is_empty()), "its words were not heard yet");
+    }
+
+    /// A tool is done, in one way or another.
+    fn tool(&mut self) {
+        match self.rng.u32(0..3) {
+            0 => {
+                let Some(job) = self.running.pop_first() else { return };
+                self.tell(Input::Tool { job, result: "{}".into() });
+            }
+            1 if self.transferring => {
+                let status = [100, 180, 200, 486, 603][self.rng.usize(0..5)];
+                self.transferring = status < 200;
+                self.tell(Input::Transfer { status });
+            }
+            2 if self.pressing => {
+                self.pressing = false;
+                self.tell(Input::Pressed);
+            }
+            _ => {}
         }
     }
 
@@ -388,20 +459,36 @@ impl World {
             "'d say ",
             "no. ",
         ];
+        let call = |name: &str, arguments: &str| MindEvent::ToolCall {
+            id: "3".into(),
+            name: name.into(),
+            arguments: arguments.into(),
+        };
         let event = match rng.u32(0..self.calm) {
             0 => MindEvent::Failed(failure(rng)),
             1 => MindEvent::ToolCall { id: "1".into(), name: "hang_up".into(), arguments: String::new() },
             2 => MindEvent::ToolCall { id: "2".into(), name: "weather".into(), arguments: "{}".into() },
             3 => MindEvent::Sent,
+            4 => call("find", "{}"),
+            5 => call("find", "[]"),
+            6 => call("transfer", r#"{"to":"sales"}"#),
+            7 => call("transfer", r#"{"to":"sales","announcement":"One moment."}"#),
+            8 => call("send_dtmf", r#"{"digits":"12#"}"#),
             n if n % 5 == 4 => MindEvent::Done,
             _ => MindEvent::Token(tokens[rng.usize(0..tokens.len())].into()),
         };
         let ends = matches!(event, MindEvent::Failed(_) | MindEvent::Done);
-        let wanted = ends && self.asked.remove(&turn) && self.draft != Some(turn);
+        let wanted = ends && self.asked.remove(&turn) && self.draft != Some(turn) && self.is_making(turn);
         let before = self.ended.is_some();
         let outputs = self.tell(Input::Mind { turn, event });
         if wanted && !before {
-            let asked = outputs.iter().any(|output| matches!(output, Output::Ask { .. }));
+            let asks = |output: &Output| {
+                matches!(
+                    output,
+                    Output::Ask { .. } | Output::RunTool { .. } | Output::Transfer { .. } | Output::SendDtmf { .. }
+                )
+            };
+            let asked = outputs.iter().any(asks);
             assert!(asked || outputs.iter().any(is_speech_or_end), "a reply ended and nothing was said");
         }
     }
@@ -457,7 +544,8 @@ impl World {
                 let (phrase, _) = PHRASES[self.rng.usize(0..PHRASES.len())];
                 self.tell(Input::PhraseReady(phrase));
             }
-            73..88 => {
+            73..76 => self.tool(),
+            76..88 => {
                 if let Some(report) = self.reports.pop_front() {
                     self.report(report);
                 }
@@ -519,10 +607,12 @@ fn whatever_the_order_of_events_one_turn_speaks_history_is_what_was_heard_and_th
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let (mut whole, mut part) = (0, 0);
     let (mut kept, mut thrown_away) = (0, 0);
+    let mut begun = [0; 3];
     for seed in 0..10_000 {
         let world = run(seed);
         kept += world.kept;
         thrown_away += world.thrown_away.len();
+        begun.iter_mut().zip(world.begun).for_each(|(all, of)| *all += of);
         *reasons.entry(world.ended.expect("checked by run")).or_default() += 1;
         for speech in world.speeches.values().filter(|speech| !speech.played.is_zero()) {
             let length = Duration::from_millis(speech.text.len() as u64 * BYTE_MS);
@@ -532,6 +622,7 @@ fn whatever_the_order_of_events_one_turn_speaks_history_is_what_was_heard_and_th
     // A world in which nothing happens would prove nothing.
     assert!(whole > 5000 && part > 5000, "{whole} turns were heard whole, {part} in part");
     assert!(kept > 1000 && thrown_away > 1000, "{kept} drafts were kept, {thrown_away} thrown away");
+    assert!(begun.iter().all(|count| *count > 100), "tools, transfers and keys: {begun:?}");
     for reason in ["goodbye", "silent", "longest", "recogniser", "model", "voice"] {
         assert!(reasons.keys().any(|given| given.contains(reason)), "no call ended by {reason}: {reasons:?}");
     }

@@ -41,6 +41,11 @@ impl Caller {
     pub(super) fn has_more(&self) -> bool {
         !self.digits.is_empty() || self.patience.holds()
     }
+
+    /// Whether the caller is heard.
+    pub(super) fn is_speaking(&self) -> bool {
+        self.speaking || self.turn.is_some()
+    }
 }
 
 impl Agent {
@@ -134,7 +139,7 @@ impl Agent {
                 self.begin(Some(&text), now);
                 self.ask();
             }
-        } else if self.reply.is_none() && self.conversation.unanswered() {
+        } else if self.reply.is_none() && self.conversation.unanswered() && !self.work.is_pending() {
             // The start of a turn stopped the answer to the one before, and nothing came of it.
             self.begin(None, now);
             self.ask();

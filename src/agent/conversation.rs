@@ -89,6 +89,31 @@ impl Conversation {
         self.entries.insert(at, Entry::ToolCall { id, name, arguments: arguments.to_owned() });
     }
 
+    /// Whether a tool's call is known by this name.
+    #[must_use]
+    pub fn has_tool(&self, id: &str) -> bool {
+        self.entries.iter().any(|entry| matches!(entry, Entry::ToolCall { id: of, .. } if of == id))
+    }
+
+    /// Says what a tool gave back, in place of what stood there.
+    pub fn tool_result(&mut self, id: &str, result: &str) {
+        for entry in &mut self.entries {
+            if let Entry::ToolResult { id: of, content } = entry
+                && of == id
+            {
+                head(result).clone_into(content);
+            }
+        }
+    }
+
+    /// Puts a tool's call and result behind all that was said meanwhile.
+    pub fn tool_to_end(&mut self, id: &str) {
+        let is_its = |entry: &Entry| matches!(entry, Entry::ToolCall { id: of, .. } | Entry::ToolResult { id: of, .. } if of == id);
+        let (its, others) = std::mem::take(&mut self.entries).into_iter().partition(is_its);
+        self.entries = others;
+        self.entries.extend::<VecDeque<Entry>>(its);
+    }
+
     /// Whether the caller has said something that nothing was heard in answer to.
     #[must_use]
     pub fn unanswered(&self) -> bool {

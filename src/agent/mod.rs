@@ -1,8 +1,9 @@
 //! What the agent understands and says: the text side of a turn, as a pure machine.
 //!
 //! The caller's words come in by `caller.rs`, which decides when it is the agent's turn; `reply.rs` carries one turn from
-//! the question to the last sample; `patience.rs` knows by the rules of [`ending`] how long a turn stays open; `speculation.rs` begins it before the turn has ended; `phrases.rs` takes its place
-//! where something fails. What was heard is found by [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make
+//! the question to the last sample; `patience.rs` knows by the rules of [`ending`] how long a turn stays open;
+//! `speculation.rs` begins it before the turn has ended; `phrases.rs` takes its place where something fails; `work.rs` carries
+//! the tools that the model calls. What was heard is found by [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make
 //! text fit for a voice.
 
 pub mod backchannel;
@@ -16,12 +17,14 @@ mod phrases;
 mod reply;
 #[cfg(test)]
 mod scene;
+pub mod schema;
 mod speculation;
 pub mod speech;
 pub mod spoken;
 pub mod timers;
 pub mod tools;
 pub mod wording;
+mod work;
 
 pub use backchannel::Verdict;
 pub use conversation::Message;
@@ -41,6 +44,8 @@ use speculation::Budget;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use timers::Timers;
+use tools::Toolbox;
+use work::Work;
 
 /// A phrase that is rendered ahead and kept, so that it can be said without any provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +60,8 @@ pub enum Phrase {
     Apology,
     /// Said before hanging up because a provider stays away.
     FarewellOnFailure,
+    /// Said while the operator's tool of this number takes its time.
+    ToolFiller(u8),
 }
 
 /// One thing that happened in the call, told to the agent.
@@ -84,6 +91,12 @@ pub enum Input {
     Digit(char),
     /// The caller holds, or is back: meanwhile nothing is played and nobody is there to answer.
     Held(bool),
+    /// The tool that `job` runs is done, with `result` for the model: JSON or text.
+    Tool { job: u32, result: String },
+    /// How the transfer goes: the SIP status of the caller's telephone's call; a final 2xx ends this one by itself.
+    Transfer { status: u16 },
+    /// The keys that were to be pressed are.
+    Pressed,
     /// A phrase is to be had; said once per phrase, before or while the call runs.
     PhraseReady(Phrase),
 }
@@ -115,6 +128,12 @@ pub enum Output {
     Aside { text: String, verdict: Verdict },
     /// What becomes of the draft of `turn`, which nobody may hear or read of before its `Floor`.
     Draft { turn: TurnId, news: DraftNews },
+    /// Ask the operator's tool number `tool`; an [`Input::Tool`] says what came of it.
+    RunTool { job: u32, tool: usize, arguments: String },
+    /// Have the caller's telephone call this URI; an [`Input::Transfer`] says how that goes.
+    Transfer { to: String },
+    /// Press these keys (`0` to `9`, `*`, `#`, `A` to `D`); an [`Input::Pressed`] says that they are.
+    SendDtmf { digits: String },
     /// Hang up, for this reason.
     HangUp { reason: String },
 }
@@ -172,6 +191,8 @@ pub struct Agent {
     reply: Option<Reply>,
     /// Whether a draft is worth it.
     budget: Budget,
+    toolbox: Toolbox,
+    work: Work,
     /// The last turns that are over, oldest first.
     past: VecDeque<Turn>,
     next_turn: TurnId,
@@ -199,6 +220,8 @@ impl Agent {
             listener: Listener::new(settings),
             reply: None,
             budget: Budget::new(settings),
+            toolbox: Toolbox::new(settings),
+            work: Work::default(),
             past: VecDeque::new(),
             next_turn: TurnId::GREETING,
             ready: BTreeSet::new(),
@@ -227,6 +250,9 @@ impl Agent {
             (Stage::Talking, Input::FirstPacket { turn }) => self.first_packet(turn, now),
             (Stage::Talking, Input::Played { turn, heard }) => self.played(turn, heard, now),
             (Stage::Talking, Input::Cut { turn, heard }) => self.cut(turn, heard, now),
+            (Stage::Talking, Input::Tool { job, result }) => self.tool_done(job, &result, now),
+            (Stage::Talking, Input::Transfer { status }) => self.transfer_progress(status, now),
+            (Stage::Talking, Input::Pressed) => self.pressed(now),
             (Stage::Talking, Input::Arrived { turn, heard_max }) => self.arrived(turn, heard_max),
             (Stage::Talking, Input::Stalled { turn, heard }) => self.stalled(turn, heard, now),
         }
@@ -246,6 +272,8 @@ impl Agent {
                 Timer::Ending => self.ending(now),
                 Timer::CallerTurn => self.turn_stuck(now),
                 Timer::Silence => self.silence(now),
+                Timer::Filler => self.say_filler(now),
+                Timer::Tools => self.tools_stalled(now),
                 Timer::CallMax => self.call_max(now),
             }
         }
@@ -296,8 +324,8 @@ impl Agent {
     /// Whether a timer waits for the end of a hold. A farewell does not: the call ends, held or not.
     fn is_suspended(&self, timer: Timer) -> bool {
         let waits = match timer {
-            Timer::Silence | Timer::Ending => true,
-            Timer::Reply => self.reply.as_ref().is_some_and(|reply| reply.then == Then::Listen),
+            Timer::Silence | Timer::Ending | Timer::Filler => true,
+            Timer::Reply => self.reply.as_ref().is_some_and(|reply| !matches!(reply.then, Then::HangUp { .. })),
             _ => false,
         };
         self.held && waits
@@ -345,7 +373,11 @@ impl Agent {
     /// Takes the floor back from the reply that has it, if any.
     fn withdraw(&mut self, by_caller: bool) {
         self.throw_away(Waste::Changed);
+        self.drop_early();
         if let Some(reply) = self.reply.take() {
+            if reply.then == Then::UseTools {
+                self.cancel_jobs();
+            }
             self.cancel(&reply);
             self.close(Turn { interrupted: by_caller, ..reply.turn });
         }
@@ -388,7 +420,7 @@ impl Agent {
     /// Listens to the caller, for as long as silence is bearable.
     fn listen(&mut self, now: Instant) {
         self.watch_ending(now);
-        if self.reply.is_none() && !self.caller.has_turn() {
+        if self.reply.is_none() && !self.caller.has_turn() && !self.work.is_pending() {
             self.timers.set(Timer::Silence, now + self.settings.reprompt_after);
         }
     }
@@ -397,6 +429,8 @@ impl Agent {
     fn after(&mut self, then: Then, was_cut: bool, now: Instant) {
         match then {
             Then::HangUp { reason, even_if_cut } if even_if_cut || !was_cut => self.hang_up(reason),
+            Then::UseTools => self.after_words(was_cut, now),
+            Then::Listen if self.work.news && !was_cut && !self.caller.has_turn() => self.go_on(now),
             // A caller who speaks into the farewell wants to go on.
             Then::HangUp { .. } | Then::Listen => self.listen(now),
         }

@@ -41,7 +41,7 @@ impl Agent {
         } else {
             self.hang_up(match then {
                 Then::HangUp { reason, .. } => reason,
-                Then::Listen => "the voice failed".into(),
+                Then::Listen | Then::UseTools => "the voice failed".into(),
             });
         }
     }
@@ -53,6 +53,7 @@ impl Agent {
             Phrase::Goodbye => &self.settings.goodbye,
             Phrase::Apology => &self.settings.apology,
             Phrase::FarewellOnFailure => &self.settings.farewell_on_failure,
+            Phrase::ToolFiller(tool) => self.settings.tools.get(usize::from(tool)).map_or("", |tool| &tool.filler),
         }
     }
 
@@ -109,12 +110,14 @@ impl Agent {
         self.voice_failures += weight(failure);
         self.begin(None, now);
         let farewell = Then::HangUp { reason: reason.clone(), even_if_cut: true };
+        // The tools that waited for its words do not begin, and the others tell of themselves.
+        let then = if then == Then::UseTools { Then::Listen } else { then };
         let (phrase, then) = match then {
             Then::HangUp { .. } => (Phrase::Goodbye, then),
             Then::Listen if self.voice_failures >= VOICE_FAILURES_MAX => (Phrase::FarewellOnFailure, farewell),
             Then::Listen if greeting && self.ready.contains(&Phrase::Greeting) => (Phrase::Greeting, then),
             Then::Listen if self.ready.contains(&Phrase::Apology) => (Phrase::Apology, then),
-            Then::Listen => (Phrase::FarewellOnFailure, farewell),
+            Then::Listen | Then::UseTools => (Phrase::FarewellOnFailure, farewell),
         };
         if self.ready.contains(&phrase) {
             self.say(phrase, then, now);
@@ -145,7 +148,7 @@ impl Agent {
 }
 
 /// Returns a phrase as it is given to a live voice.
-fn clauses_of(text: &str) -> Vec<String> {
+pub(super) fn clauses_of(text: &str) -> Vec<String> {
     let mut clauses = Clauses::default();
     clauses.push(text);
     std::iter::from_fn(|| clauses.last_clause()).collect()

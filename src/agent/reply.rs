@@ -21,8 +21,9 @@ const PLAYED_SLACK: Duration = Duration::from_secs(20);
 const PHRASE_MAX: Duration = Duration::from_secs(60);
 /// The longest reply in bytes of spoken text, about three minutes: a model that goes on is stopped there.
 const REPLY_MAX: usize = 3000;
-/// The most requests for one reply: the first, and what follows calls of tools that are not there.
-const ROUNDS_MAX: u32 = 3;
+/// The most requests for one reply: the first, and what follows the tools that it calls. Four are a chain of look-ups that a
+/// caller still waits for; the last request offers no tools.
+pub(super) const ROUNDS_MAX: u32 = 5;
 
 /// A turn of the agent, as far as it is known what was said and heard.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +108,12 @@ impl Turn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     Listen,
-    HangUp { reason: String, even_if_cut: bool },
+    /// What the model's tools bring, or their beginning.
+    UseTools,
+    HangUp {
+        reason: String,
+        even_if_cut: bool,
+    },
 }
 
 /// The reply that has the floor, or is to have it.
@@ -181,14 +187,18 @@ impl Agent {
         let Some(reply) = self.reply.as_mut() else { return };
         reply.asking = true;
         reply.rounds += 1;
+        let (turn, round) = (reply.turn.id, reply.rounds);
         let messages = reply.with_words_said(self.conversation.messages());
-        self.outputs.push_back(Output::Ask { turn: reply.turn.id, messages, tools: super::tools::all() });
+        self.ask_for(turn, round, messages);
     }
 
     /// Takes what the model says, if it is about the reply that has the floor and still wanted.
     pub(super) fn mind(&mut self, turn: TurnId, event: MindEvent, now: Instant) {
         if let MindEvent::Allowance { left } = event {
             self.budget.allowance(left, now);
+        }
+        if self.keep_early(turn, &event) {
+            return;
         }
         let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.id == turn && reply.asking) else { return };
         match event {
@@ -239,7 +249,7 @@ impl Agent {
     }
 
     /// Sends a clause of the reply to the voice.
-    fn speak(&mut self, text: &str, last: bool) {
+    pub(super) fn speak(&mut self, text: &str, last: bool) {
         let Some(reply) = self.reply.as_mut() else { return };
         self.timers.clear(Timer::Clause);
         reply.turn.speech.send(text);
@@ -256,9 +266,10 @@ impl Agent {
         reply.asking = false;
         let left: Vec<String> = std::iter::from_fn(|| reply.clauses.last_clause()).collect();
         let hangs_up = reply.uses.iter().any(ToolUse::hangs_up);
+        let only_hangs_up = reply.uses.iter().all(ToolUse::hangs_up);
         let says_nothing = left.is_empty() && reply.turn.speech.is_empty();
         // Tools are for a turn that has ended; but a farewell with words hangs up only when they were heard.
-        if let Some(gate) = reply.gate.as_mut().filter(|_| !reply.uses.is_empty() && (says_nothing || !hangs_up)) {
+        if let Some(gate) = reply.gate.as_mut().filter(|_| !reply.uses.is_empty() && (says_nothing || !only_hangs_up)) {
             gate.held_back = true;
             for clause in left {
                 self.speak(&clause, false);
@@ -266,10 +277,13 @@ impl Agent {
             return;
         }
         let uses = std::mem::take(&mut reply.uses);
-        if !uses.is_empty() && !hangs_up {
-            self.refuse_tools(&uses, &left, now);
-            return;
-        }
+        if only_hangs_up { self.finish(&left, hangs_up, now) } else { self.use_tools(uses, left, now) }
+    }
+
+    /// Nothing follows the words of the reply, of which `left` are not spoken yet, but perhaps the end of the call.
+    pub(super) fn finish(&mut self, left: &[String], hangs_up: bool, now: Instant) {
+        let Some(reply) = self.reply.as_mut() else { return };
+        let says_nothing = left.is_empty() && reply.turn.speech.is_empty();
         let then = match hangs_up {
             true => Then::HangUp { reason: "the agent said goodbye".into(), even_if_cut: false },
             false => Then::Listen,
@@ -282,7 +296,7 @@ impl Agent {
         } else {
             reply.then = then;
             self.mind_failures = 0;
-            self.speak_last(&left);
+            self.speak_last(left);
         }
     }
 
@@ -293,25 +307,6 @@ impl Agent {
             self.speak(clause, false);
         }
         self.speak(last, true);
-    }
-
-    /// Tells the model that a tool it called is not there, and lets it go on.
-    fn refuse_tools(&mut self, uses: &[ToolUse], left: &[String], now: Instant) {
-        for clause in left {
-            self.speak(clause, false);
-        }
-        let Some(reply) = self.reply.as_mut() else { return };
-        if reply.rounds >= ROUNDS_MAX {
-            let text = "the language model calls tools that are not there".into();
-            self.mind_failed(&Failure { kind: FailureKind::Garbage, text }, now);
-            return;
-        }
-        reply.clauses = Clauses::default();
-        for call in uses {
-            let parts = [call.id.as_str(), &call.name, &call.arguments];
-            self.conversation.tool(reply.turn.id, parts, &call.refusal());
-        }
-        self.ask();
     }
 
     /// Takes what the voice says.
@@ -600,7 +595,7 @@ mod tests {
     #[test]
     fn a_model_that_calls_missing_tools_for_ever_is_stopped() {
         let mut scene = Scene::asked();
-        for _ in 0..2 {
+        for _ in 1..ROUNDS_MAX {
             scene.call_tool(1, "weather");
             assert!(asked(&scene.mind(1, MindEvent::Done)).is_some());
         }

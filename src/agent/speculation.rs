@@ -122,7 +122,7 @@ impl Agent {
         self.reply = Some(Reply::draft(turn, gate));
         let news = if cause == Cause::EagerEnd { DraftNews::Begun } else { DraftNews::BegunEarly };
         self.outputs.push_back(Output::Draft { turn, news });
-        self.outputs.push_back(Output::Ask { turn, messages, tools: super::tools::all() });
+        self.outputs.push_back(Output::Ask { turn, messages, tools: self.toolbox.offered() });
     }
 
     /// The caller has said `transcript` so far: a draft for other words is of no use.
@@ -152,6 +152,7 @@ impl Agent {
         self.timers.clear(Timer::Silence);
         self.timers.set(Timer::Reply, now + FIRST_PACKET_MAX);
         self.budget.kept();
+        self.work.news = false;
         if held_back {
             self.mind_done(now);
         }

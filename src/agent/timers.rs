@@ -19,13 +19,17 @@ pub enum Timer {
     CallerTurn,
     /// The caller, in mutual silence.
     Silence,
+    /// The result of a tool, in silence.
+    Filler,
+    /// The results of tools, whatever they do.
+    Tools,
     /// The longest call.
     CallMax,
 }
 
 impl Timer {
     /// All timers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Greeting,
         Self::Clause,
         Self::Reply,
@@ -33,6 +37,8 @@ impl Timer {
         Self::Ending,
         Self::CallerTurn,
         Self::Silence,
+        Self::Filler,
+        Self::Tools,
         Self::CallMax,
     ];
 }

@@ -11,10 +11,11 @@ pub const FRAME_SAMPLES: usize = 160;
 /// Samples a second.
 const RATE: f32 = 8000.0;
 /// The tones of rows and columns, in Hz (Q.23 §2).
-const TONES_HZ: [f32; TONES] = [697.0, 770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0, 1633.0];
+pub(super) const TONES_HZ: [f32; TONES] = [697.0, 770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0, 1633.0];
 const TONES: usize = 8;
 /// The keys, row by row.
-const KEYS: [[char; 4]; 4] = [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
+pub(super) const KEYS: [[char; 4]; 4] =
+    [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
 
 /// Samples that are correlated with the tones at a time, 2.5 ms.
 const STEP: usize = 20;

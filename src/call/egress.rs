@@ -2,6 +2,8 @@
 
 use super::codec::Encoder;
 use super::playout::{Playout, Taken};
+use crate::audio::dual_tone::DualTone;
+use crate::rtp::keypad::{EVENT_LEN, Keypad, Presses, Step};
 use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
 use crate::rtp::sender::Sender;
 use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, SequenceNumber, Ssrc, packet};
@@ -48,6 +50,17 @@ pub struct Sent {
     pub taken: Taken,
     /// How late its slot was served: the pacing error against our own grid.
     pub late: Duration,
+    /// The keys that it tells of, where it is not audio.
+    pub keys: Pressing,
+}
+
+/// Whether a packet is about keys that we press.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressing {
+    /// Samples of audio whose place it takes; 0: it is audio, if only a tone.
+    pub samples: u16,
+    /// Whether the last key is up with it, and speech may go on.
+    pub done: bool,
 }
 
 /// Counts of a call's egress.
@@ -93,6 +106,12 @@ pub struct Egress {
     round_trip: Option<Duration>,
     remote: Option<RemoteInbound>,
     ssrc_changes: u8,
+    keypad: Keypad,
+    /// How keys are told: the payload type of events, or none where they are tones in the audio.
+    event_type: Option<PayloadType>,
+    /// The timestamp of the key that is down.
+    key_began: RtpTimestamp,
+    tone: DualTone,
     counts: Counts,
     rng: fastrand::Rng,
 }
@@ -125,6 +144,10 @@ impl Egress {
             round_trip: None,
             remote: None,
             ssrc_changes: 0,
+            keypad: Keypad::new(),
+            event_type: None,
+            key_began: RtpTimestamp(0),
+            tone: DualTone::new(),
             counts: Counts::default(),
             rng: rng.fork(),
         };
@@ -139,9 +162,18 @@ impl Egress {
     pub fn set_agreed(&mut self, agreed: &Agreed) {
         self.encoder.set_encoding(agreed.encoding);
         self.payload_type = PayloadType(agreed.payload_type_sent);
+        self.event_type = agreed.telephone_event_sent.map(PayloadType);
         self.sending = agreed.direction.sends();
         let samples = usize::from(agreed.ptime_ms) * SAMPLES_PER_MS as usize;
         self.packet_samples = samples.clamp(10 * SAMPLES_PER_MS as usize, PACKET_SAMPLES_MAX);
+    }
+
+    /// Presses `keys` from the next slot on, in place of those that are still to be pressed. Speech waits meanwhile.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn press(&mut self, keys: &Presses) {
+        self.keypad.press(keys);
     }
 
     /// Returns our SSRC.
@@ -203,14 +235,21 @@ impl Egress {
             self.skip_slots(1);
             return None;
         }
-        let mut pcm = [0; PACKET_SAMPLES_MAX];
-        let samples = self.packet_samples.min(pcm.len());
-        let taken = playout.take(pcm.get_mut(..samples)?);
-        (self.pcm, self.pcm_len) = (pcm, samples);
-        let (len, sequence) = self.write(pcm.get(..samples)?, taken.samples > 0, out)?;
+        let mut frame = [0; PACKET_SAMPLES_MAX];
+        let samples = self.packet_samples.min(frame.len());
+        let pcm = frame.get_mut(..samples)?;
+        let (len, sequence, taken, keys) = if let Some(step) = self.keypad.step(self.packet_samples as u16) {
+            let (len, sequence, pressed) = self.write_key(step, pcm, out)?;
+            (len, sequence, Taken::default(), Pressing { samples: pressed, done: !self.keypad.is_pressing() })
+        } else {
+            let taken = playout.take(pcm);
+            let (len, sequence) = self.write(pcm, taken.samples > 0, out)?;
+            (len, sequence, taken, Pressing::default())
+        };
+        (self.pcm, self.pcm_len) = (frame, samples);
         self.counts.slots_late += u64::from(late > slot / 2);
         self.advance(now, slot);
-        Some(Sent { len, sequence, taken, late })
+        Some(Sent { len, sequence, taken, late, keys })
     }
 
     /// Returns what the last packet holds: mono PCM at 8 kHz.
@@ -280,7 +319,7 @@ impl Egress {
 
     /// When the next packet is due: in its slot, or earlier where it begins a talkspurt, as far as the debt allows.
     fn due(&self, playout: &Playout) -> Instant {
-        if self.talking || !self.sending || !playout.ready(self.packet_samples) {
+        if self.talking || !self.sending || self.keypad.is_pressing() || !playout.ready(self.packet_samples) {
             return self.next_slot;
         }
         let earliest = self.next_slot - DEBT_MAX.saturating_sub(self.debt);
@@ -309,6 +348,36 @@ impl Egress {
         self.counts.packets_sent += 1;
         self.counts.bytes_sent += payload.len() as u64;
         Some((len, header.sequence))
+    }
+
+    /// Writes what is to be told of a key: as an event, or as the tones that are its sound. Returns the packet's length and
+    /// number, and the samples of audio whose place an event takes.
+    fn write_key(&mut self, step: Step, pcm: &mut [i16], out: &mut [u8]) -> Option<(usize, SequenceNumber, u16)> {
+        let samples = pcm.len() as u16;
+        let first = matches!(step, Step::Down { first: true, .. });
+        if first {
+            self.key_began = self.sender.timestamp();
+        }
+        match (self.event_type, step.event()) {
+            (Some(payload_type), Some(event)) => {
+                let packet = out.get_mut(..packet::HEADER_LEN + EVENT_LEN)?;
+                let header = self.sender.next_event(payload_type, self.key_began, samples, EVENT_LEN as u16, first);
+                header.write(packet);
+                packet.get_mut(packet::HEADER_LEN..)?.copy_from_slice(&event);
+                self.talking = false;
+                self.counts.packets_sent += 1;
+                self.counts.bytes_sent += EVENT_LEN as u64;
+                Some((packet.len(), header.sequence, samples))
+            }
+            (None, Some(_)) if matches!(step, Step::Down { .. }) => {
+                if let Step::Down { key, first: true, .. } = step {
+                    self.tone.begin(key.as_char());
+                }
+                self.tone.fill(pcm);
+                self.write(pcm, true, out).map(|(len, sequence)| (len, sequence, 0))
+            }
+            _ => self.write(pcm, false, out).map(|(len, sequence)| (len, sequence, 0)),
+        }
     }
 
     /// Moves on to the next slot.
@@ -625,6 +694,86 @@ mod tests {
             // A constant of 900 at 8 kHz is one at 16 kHz.
             assert!(heard[800..3200].iter().all(|sample| (850..950).contains(sample)), "{ptime_ms} ms");
         }
+    }
+
+    const WITH_EVENTS: Agreed = Agreed { telephone_event_sent: Some(96), ..AGREED };
+
+    /// Runs to `until_ms` and returns each packet: header, payload, and what is said of keys.
+    fn packets(world: &mut World, until_ms: u64) -> Vec<(packet::Header, Vec<u8>, Pressing)> {
+        let mut sent = Vec::new();
+        while world.now < Instant::from_millis(until_ms) {
+            world.now = world.egress.due(&world.playout).max(world.now);
+            let mut out = [0; SENT_LEN_MAX];
+            if let Some(packet) = world.egress.poll_packet(world.now, &mut world.playout, &mut out) {
+                let read = Packet::parse(&out[..packet.len]).expect("it is RTP");
+                sent.push((read.header, read.payload.to_vec(), packet.keys));
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn keys_are_events_in_the_stream_and_speech_waits_for_them() {
+        let mut world = World::new(WITH_EVENTS);
+        world.speak(1, 20);
+        packets(&mut world, 1100);
+        let before = world.playout.heard(TurnId(1));
+        world.egress.press(&Presses::parse("1#").expect("keys"));
+        let sent = packets(&mut world, 1600);
+        let events: Vec<_> = sent.iter().take_while(|(.., keys)| !keys.done).collect();
+        assert_eq!(events.len(), 15, "two keys of 160 ms, and the last slot says that they are done");
+        let (first, payload, _) = events[0];
+        assert_eq!((first.payload_type, first.marker, &payload[..]), (PayloadType(96), true, &[1, 10, 0, 160][..]));
+        for (n, (header, payload, _)) in events[..7].iter().enumerate() {
+            assert_eq!(header.timestamp, first.timestamp, "the timestamp is the beginning of the event");
+            assert_eq!(header.sequence.0, first.sequence.0.wrapping_add(n as u16));
+            assert_eq!((header.marker, payload[1] & 0x80 != 0), (n == 0, n >= 4));
+            assert_eq!(u16::from_be_bytes([payload[2], payload[3]]), 160 * (n as u16 + 1).min(5));
+        }
+        assert_eq!((events[7].0.payload_type, events[7].1.len()), (PayloadType(8), 160), "a pause of silence");
+        let second = &events[8];
+        assert_eq!((second.1[0], second.0.marker), (11, true));
+        assert_eq!(second.0.timestamp.0.wrapping_sub(first.timestamp.0), 8 * 160, "the media clock went on");
+        let after = &sent[16];
+        assert_eq!(after.0.timestamp.0.wrapping_sub(first.timestamp.0), 16 * 160);
+        assert!(after.0.marker, "speech begins anew");
+        assert!(world.playout.heard(TurnId(1)) > before);
+        assert_eq!(world.playout.underruns(), 0);
+    }
+
+    #[test]
+    fn a_peer_without_events_hears_the_keys_in_the_audio() {
+        for encoding in [Encoding::Pcma, Encoding::G722] {
+            let mut world = World::new(Agreed { encoding, ..AGREED });
+            world.egress.press(&Presses::parse("159D").expect("keys"));
+            let mut decoder = super::super::codec::Decoder::new(encoding);
+            let mut detector = crate::audio::tone::Detector::new();
+            let mut heard = String::new();
+            let sent = packets(&mut world, 2000);
+            assert_eq!(sent.iter().filter(|(.., keys)| keys.done).count(), 1);
+            for (_, payload, keys) in sent {
+                assert_eq!(keys.samples, 0, "it is audio");
+                let mut pcm = [0; 960];
+                let decoded = decoder.decode(&payload, &mut pcm);
+                let step = decoded.len() / FRAME_8K;
+                let mut frame = [0; FRAME_8K];
+                frame.iter_mut().zip(decoded.iter().step_by(step)).for_each(|(to, from)| *to = *from);
+                heard.extend(detector.push(&frame));
+            }
+            assert_eq!(heard, "159D", "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn keys_wait_while_nothing_may_be_sent() {
+        let mut world = World::new(WITH_EVENTS);
+        world.egress.press(&Presses::parse("5").expect("keys"));
+        world.egress.set_agreed(&Agreed { direction: Direction::RecvOnly, held: true, ..WITH_EVENTS });
+        assert!(packets(&mut world, 1500).is_empty());
+        world.egress.set_agreed(&WITH_EVENTS);
+        let sent = packets(&mut world, 2000);
+        assert_eq!((sent[0].1.len(), sent[0].0.marker), (4, true));
+        assert_eq!(sent.iter().filter(|(.., keys)| keys.done).count(), 1);
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod tap;
 use crate::agent::{EarsEvent, Verdict};
 use crate::ids::{CallId, TurnId};
 use crate::jitter::Stats;
+use crate::rtp::keypad::Presses;
 use crate::rtp::latch::Source;
 use crate::rtp::packet::{self, Kind, Packet};
 use crate::rtp::srtp::TRAILER_LEN_MAX;
@@ -94,6 +95,8 @@ pub enum CallCommand {
     Withdraw(TurnId),
     /// The recogniser says something about the caller's turn.
     Ears(Heard),
+    /// Press these keys, in place of those that are still to be pressed; speech waits meanwhile.
+    Press(Presses),
 }
 
 /// What the floor learns from the recogniser: that there are words, and of which kind, never which.
@@ -161,6 +164,8 @@ pub enum CallEvent {
     /// A digit came, as events (RFC 4733) or in the audio. It may be the echo of one that has come by another way: what
     /// [`digits::Digits`] is for.
     Digit { digit: char, by: digits::Way, at: Instant },
+    /// The keys that the agent pressed are all with the peer.
+    Pressed,
     /// Neither RTP nor RTCP has come for the configured time, and the call is not on hold.
     Silent,
     /// How the audio is has changed; `log`: it is to be written down.
@@ -599,6 +604,7 @@ impl Call {
                 self.playout.cut(turn);
                 turn::Input::Withdrawn { turn }
             }
+            CallCommand::Press(keys) => return self.egress.press(&keys),
             CallCommand::Ears(heard) => heard.input(),
         };
         self.floor.handle_input(input, now);
@@ -644,7 +650,10 @@ impl Call {
         if let Some(sent) = self.egress.poll_packet(now, &mut self.playout, &mut self.packet) {
             self.echo.sent(self.egress.pcm());
             // Who listens hears what the caller can read, so that it is taken before it is protected.
-            self.tap.agent(self.packet.get(..sent.len).unwrap_or_default());
+            match sent.keys.samples {
+                0 => self.tap.agent(self.packet.get(..sent.len).unwrap_or_default()),
+                samples => self.tap.keys(usize::from(samples)),
+            }
             let protected = self.protection.protect(false, &mut self.packet, sent.len);
             let bytes = protected.and_then(|len| self.packet.get(..len));
             let to = self.ingress.destination();
@@ -656,6 +665,9 @@ impl Call {
             if let (true, Some(turn)) = (sent.taken.first, sent.taken.turn) {
                 self.floor.handle_input(turn::Input::Playing { turn }, now);
                 self.links.event(CallEvent::FirstPacket { turn, at });
+            }
+            if sent.keys.done {
+                self.links.event(CallEvent::Pressed);
             }
             if let Some(finished) = sent.taken.finished {
                 self.floor.handle_input(turn::Input::Played { turn: finished.turn }, now);

@@ -96,17 +96,32 @@ impl Tap {
                 pcm.copy_from_slice(&frame.pcm[..FRAME_8K]);
                 self.up.process(&pcm, &mut frame.pcm);
             }
-            if self.len > 0 {
-                for (mixed, caller) in frame.pcm.iter_mut().zip(&self.caller[self.head]) {
-                    *mixed = mixed.saturating_add(*caller);
-                }
-                self.head = (self.head + 1) % CALLER_FRAMES_MAX;
-                self.len -= 1;
+            self.mix(frame);
+        }
+    }
+
+    /// Takes `samples` at 8 kHz in which the agent presses keys and does not speak.
+    ///
+    /// # Real-time
+    /// As [`Self::agent`].
+    pub fn keys(&mut self, samples: usize) {
+        if self.heard_by_anyone() {
+            (0..samples / FRAME_8K).for_each(|_| self.mix(TapFrame { pcm: [0; FRAME_16K] }));
+        }
+    }
+
+    /// Hands on 20 ms of the agent with as much of the caller.
+    fn mix(&mut self, mut frame: TapFrame) {
+        if self.len > 0 {
+            for (mixed, caller) in frame.pcm.iter_mut().zip(&self.caller[self.head]) {
+                *mixed = mixed.saturating_add(*caller);
             }
-            for listener in self.listeners.iter_mut().flatten() {
-                // A listener who lags loses frames.
-                let _ = listener.push(frame);
-            }
+            self.head = (self.head + 1) % CALLER_FRAMES_MAX;
+            self.len -= 1;
+        }
+        for listener in self.listeners.iter_mut().flatten() {
+            // A listener who lags loses frames.
+            let _ = listener.push(frame);
         }
     }
 

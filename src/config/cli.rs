@@ -1,5 +1,6 @@
 //! The command line, and the text of `--help`, which says it all.
 
+use super::call::{CallArgs, PeerArgs};
 use super::given::Given;
 use super::{Error, environment};
 use clap::error::ErrorKind;
@@ -42,17 +43,28 @@ pub struct Cli {
 pub enum Subcommand {
     /// Obtain the models of the local agent, once; the first start that needs them does it too.
     Models,
+    /// Say whether everything that the settings name works from here, and what each provider costs in milliseconds. Asks every
+    /// provider for one word, which costs a small fraction of a cent. Exit code 0: it works, 1: something does not.
+    Check {
+        /// Print JSON in place of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Read a password from standard input, and print the lines that [[sip.accounts]] holds in its place.
     Ha1 {
         /// The account's user name.
         user: String,
     },
+    /// Call a SIP agent, talk with it, and print how long each reply took: this one, or any other.
+    Call(PeerArgs),
+    /// Start an agent and a telephone in this one process, and let them talk.
+    Demo(CallArgs),
 }
 
 /// What the command line says.
 pub enum Parsed {
     /// These settings.
-    Settings(Cli),
+    Settings(Box<Cli>),
     /// To print this.
     Print(String),
 }
@@ -65,7 +77,7 @@ pub fn parse(args: &[OsString]) -> Result<Parsed, Error> {
         .try_get_matches_from(args)
         .and_then(|mut matches| <Cli as clap::FromArgMatches>::from_arg_matches_mut(&mut matches));
     match parsed {
-        Ok(cli) => Ok(Parsed::Settings(cli)),
+        Ok(cli) => Ok(Parsed::Settings(Box::new(cli))),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Parsed::Print(error.to_string()))
         }
@@ -85,9 +97,9 @@ fn after_help() -> String {
     }
     text.push_str(
         "\nA setting is taken from the first place that has it: command line, environment, .env, offhook.toml, default.\n\
-         ws:// and http:// addresses are allowed to this machine only. offhook.toml holds [agent], [[answers]], [sip],\n\
-         [media], [control], [providers], and who serves each stage, those who take over after it: `use = [\"groq\", \"local\"]`\n\
-         in [stt], [llm], [tts]; keys and tokens are read from the environment or .env only;\n\
+         ws:// and http:// addresses are allowed to this machine only. offhook.toml holds [agent], [[agent.transfers]], [[answers]],\n\
+         [[tools]], [sip], [media], [control], [providers], and who serves each stage, those who take over after it:\n\
+         `use = [\"groq\", \"local\"]` in [stt], [llm], [tts]; keys and tokens are read from the environment or .env only;\n\
          [[sip.accounts]] holds user and password, or the hashes that `offhook ha1 USER` prints.\n\
          A wrong setting is told in one line on stderr, with exit code 2.",
     );

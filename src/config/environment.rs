@@ -27,7 +27,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("OFFHOOK_STT_FORMAT", "audio to the recogniser: pcm16 (16 kHz) or mulaw (8 kHz); default pcm16"),
     ("OFFHOOK_GREETING", "what the agent says first; empty: the caller speaks first"),
     ("OFFHOOK_MODELS", "the folder of the local models; default: offhook in your cache folder"),
+    ("OFFHOOK_CALL_PASSWORD", "the password of offhook call, for a server that asks"),
     ("OFFHOOK_API_TOKEN", "the bearer token that the control API demands"),
+    ("OFFHOOK_TOOL_SECRET", "what requests to your own [[tools]] are signed with"),
     ("OFFHOOK_LOG", "error, warn, info or debug; default info"),
 ];
 

@@ -1,8 +1,10 @@
 //! `offhook.toml`: what it may hold, with the range of each number.
 
 use super::accounts::{self, FileAccount};
+use super::environment::Environment;
 use super::given::Given;
 use super::network::Network;
+use super::tools::{self, FileTool, FileTransfer};
 use super::{Answer, Config, Error, Latch, Srtp, words};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
@@ -25,6 +27,7 @@ pub struct File {
     log: Option<String>,
     agent: Agent,
     answers: Vec<Answer>,
+    tools: Vec<FileTool>,
     sip: Sip,
     media: Media,
     control: Control,
@@ -66,6 +69,8 @@ struct Agent {
     speculation_waste_max: Option<f64>,
     backchannels: Option<Vec<String>>,
     hard_words: Option<Vec<String>>,
+    transfers: Vec<FileTransfer>,
+    send_dtmf: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -258,6 +263,17 @@ impl File {
         Ok(())
     }
 
+    /// Puts in what the model may do.
+    pub fn apply_tools(&self, env: &Environment<'_>, to: &mut super::Agent) -> Result<(), Error> {
+        to.transfers = tools::transfers(&self.agent.transfers)?;
+        to.send_dtmf = self.agent.send_dtmf.unwrap_or(to.send_dtmf);
+        to.tools = tools::tools(&self.tools, env)?;
+        if let Some(secret) = env.get("OFFHOOK_TOOL_SECRET") {
+            to.tool_secret = secret.secret()?;
+        }
+        Ok(())
+    }
+
     pub fn log(&self) -> Option<Given> {
         given("log", self.log.as_ref())
     }
@@ -394,11 +410,16 @@ fn given(key: &str, value: Option<&String>) -> Option<Given> {
     value.map(|value| in_file(key, value))
 }
 
-fn in_file(key: &str, value: &str) -> Given {
+pub(super) fn in_file(key: &str, value: &str) -> Given {
     Given { name: format!("{key} in offhook.toml"), value: value.to_owned() }
 }
 
-fn number<T: TryFrom<i64>>(key: &str, value: Option<i64>, range: RangeInclusive<i64>, to: &mut T) -> Result<(), Error> {
+pub(super) fn number<T: TryFrom<i64>>(
+    key: &str,
+    value: Option<i64>,
+    range: RangeInclusive<i64>,
+    to: &mut T,
+) -> Result<(), Error> {
     let Some(value) = value else { return Ok(()) };
     match T::try_from(value) {
         Ok(fits) if range.contains(&value) => *to = fits,

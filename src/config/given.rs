@@ -78,6 +78,12 @@ impl Given {
         })
     }
 
+    /// Reads a whole number in `range`.
+    pub fn number(&self, range: RangeInclusive<u64>) -> Result<u64, Error> {
+        let number = self.value.trim().parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| self.wrong(&format!("a number from {} to {}", range.start(), range.end())))
+    }
+
     /// Reads one of `choices`.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Error> {
         let found = choices.iter().find(|(name, _)| *name == self.value);

@@ -30,6 +30,7 @@ impl Config {
             config.log = log.choice(LOG_LEVELS)?;
         }
         config.read_addresses(&cli, &env, &file)?;
+        file.apply_tools(&env, &mut config.agent)?;
         if let Some(greeting) = env.get_even_empty("OFFHOOK_GREETING") {
             config.agent.greeting = greeting.text(file::PHRASE_MAX)?;
         }
@@ -37,10 +38,13 @@ impl Config {
         let command = match cli.command {
             None => Command::Run,
             Some(cli::Subcommand::Models) => Command::Models,
+            Some(cli::Subcommand::Check { json }) => Command::Check { json },
             Some(cli::Subcommand::Ha1 { user }) => {
                 let user = accounts::name(&Given { name: "ha1 USER".into(), value: user })?;
                 Command::Ha1 { user, realm: config.sip.realm.clone() }
             }
+            Some(cli::Subcommand::Call(args)) => Command::Call(Box::new(args.read(&env, cwd)?)),
+            Some(cli::Subcommand::Demo(args)) => Command::Demo(Box::new(args.read(cwd)?)),
         };
         Ok((config, command))
     }

@@ -5,6 +5,7 @@
 //! `.env` only; passwords of SIP accounts stand in the file, best as hashes.
 
 mod accounts;
+mod call;
 mod cli;
 mod environment;
 mod file;
@@ -12,12 +13,15 @@ mod given;
 mod load;
 mod network;
 mod stages;
+mod tools;
 mod words;
 
 pub use accounts::{Account, DigestAlgorithm};
+pub use call::Call;
 pub use given::{host_of, is_loopback_name};
 pub use network::Network;
 pub use stages::{Llm, Stage, Stt, Tts};
+pub use tools::{Method, RESERVED_TOOLS, Tool, Transfer};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -63,8 +67,14 @@ pub enum Command {
     Run,
     /// `offhook models`: obtain the local models and end.
     Models,
+    /// `offhook check`: say whether everything that these settings name works from here, and what it costs in time.
+    Check { json: bool },
     /// `offhook ha1 USER`: read a password from standard input, print what `[[sip.accounts]]` keeps of it, and end.
     Ha1 { user: String, realm: String },
+    /// `offhook call`: call an agent, and say how long its replies took.
+    Call(Box<Call>),
+    /// `offhook demo`: start an agent and call it.
+    Demo(Box<Call>),
     /// `--help` or `--version`: print this and end with exit code 0.
     Print(String),
 }
@@ -247,6 +257,15 @@ pub struct Agent {
     pub backchannels: Vec<String>,
     /// Phrases at whose first word the agent stops.
     pub hard_words: Vec<String>,
+    /// Where the model may transfer callers to: `[[agent.transfers]]`; none: nowhere.
+    pub transfers: Vec<Transfer>,
+    /// Whether the model may press keys in the call. Only a call that some machine answers has a use for it, so it is off by
+    /// default: each tool costs tokens in every turn, and is one more that a model can call without need.
+    pub send_dtmf: bool,
+    /// The operator's own tools: `[[tools]]`.
+    pub tools: Vec<Tool>,
+    /// `OFFHOOK_TOOL_SECRET`: what requests to the tools are signed with; empty: they are not.
+    pub tool_secret: Secret,
 }
 
 /// One thing that the receptionist knows.
@@ -414,6 +433,10 @@ impl Default for Agent {
             business: "Offhook".into(),
             backchannels: words::BACKCHANNELS.iter().map(|&phrase| phrase.into()).collect(),
             hard_words: words::HARD_WORDS.iter().map(|&phrase| phrase.into()).collect(),
+            transfers: Vec::new(),
+            send_dtmf: false,
+            tools: Vec::new(),
+            tool_secret: Secret::default(),
         }
     }
 }

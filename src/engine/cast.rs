@@ -90,7 +90,7 @@ fn sets(wanted: &Providers) -> Vec<Set> {
 }
 
 /// What the local ears need.
-const EARS_SETS: [Set; 2] = [Set::Moonshine, Set::SmartTurn];
+pub(super) const EARS_SETS: [Set; 2] = [Set::Moonshine, Set::SmartTurn];
 
 /// Whether a local provider has its place in the line: where nobody named it, only if its models are there already.
 fn has_place<T: Copy + PartialEq>(stage: &Stage<T>, local: T, models: &Path, needs: &[Set]) -> bool {
@@ -108,7 +108,7 @@ fn hibari_fails(wanted: &Providers, hibari: &HibariVoice) -> Option<String> {
 }
 
 /// Returns who hears, first choice first.
-fn ears(config: &Config, notices: &mut Vec<String>) -> Vec<Arc<dyn Transcriber>> {
+pub(super) fn ears(config: &Config, notices: &mut Vec<String>) -> Vec<Arc<dyn Transcriber>> {
     let wanted = &config.providers;
     let mut line: Vec<Arc<dyn Transcriber>> = Vec::new();
     for stt in &wanted.stt.order {
@@ -133,7 +133,7 @@ fn ears(config: &Config, notices: &mut Vec<String>) -> Vec<Arc<dyn Transcriber>>
 }
 
 /// Returns who thinks, first choice first; nobody where that is the echo.
-fn minds(config: &Config) -> Vec<Mind> {
+pub(super) fn minds(config: &Config) -> Vec<Mind> {
     let wanted = &config.providers;
     let mut line = Vec::new();
     for llm in &wanted.llm.order {
@@ -152,7 +152,7 @@ fn minds(config: &Config) -> Vec<Mind> {
 }
 
 /// Returns who speaks, first choice first.
-fn voices(
+pub(super) fn voices(
     wanted: &Providers,
     clock: &Arc<dyn Clock>,
     hibari: &Arc<HibariVoice>,

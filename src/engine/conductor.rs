@@ -12,9 +12,11 @@ use crate::engine::clock::SystemClock;
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
+use crate::engine::tool_threads::ToolThreads;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::{Board, Counter, Journal, Speculation};
 use crate::providers::{Bell, EarsCommand, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
+use crate::rtp::keypad::Presses;
 use crate::sip::EndedBy;
 use crate::time::{Clock, Instant};
 use crate::turn::timeline::{Mark, Timeline};
@@ -78,6 +80,10 @@ pub enum Event {
     Digit(char),
     /// The caller holds, or is back.
     Held(bool),
+    /// A tool is done, with this result for the model.
+    Tool { job: u32, result: String },
+    /// How the transfer that was asked for goes: a SIP status.
+    Transfer(u16),
     /// A provider's thread panicked.
     Crashed(&'static str),
 }
@@ -131,6 +137,8 @@ pub struct Seat {
     pub board: Arc<Board>,
     /// Log lines.
     pub journal: Journal,
+    /// Where the operator's tools are asked.
+    pub tools: ToolThreads,
     /// To hang up.
     pub net: NetHandle,
     /// The clock.
@@ -244,6 +252,8 @@ impl Conductor {
             Event::Answered => self.tell(agent::Input::Answered, now),
             Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
             Event::Held(held) => self.tell(agent::Input::Held(held), now),
+            Event::Tool { job, result } => self.tell(agent::Input::Tool { job, result }, now),
+            Event::Transfer(status) => self.tell(agent::Input::Transfer { status }, now),
             Event::Crashed(role) => {
                 let text = format!("the thread of the {role} panicked");
                 self.warn(&text);
@@ -396,6 +406,7 @@ impl Conductor {
                 self.tell(agent::Input::Stalled { turn, heard: duration(samples) }, now);
             }
             CallEvent::Digit { digit, by, at } => self.digit(digit, by, at, now),
+            CallEvent::Pressed => self.tell(agent::Input::Pressed, now),
             CallEvent::Audio { audio, log } => self.audio(audio, log),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
         }
@@ -457,6 +468,18 @@ impl Conductor {
                 agent::Output::Turn(record) => self.turn(&record),
                 agent::Output::Aside { text, verdict } => self.aside(&text, verdict),
                 agent::Output::Draft { turn, news } => self.draft(turn, news),
+                agent::Output::RunTool { job, tool, arguments } => self.seat.tools.run(job, tool, &arguments),
+                agent::Output::Transfer { to } => {
+                    self.info(&format!("transfers the caller to {to}"));
+                    self.seat.net.send(NetCommand::Transfer { call: self.seat.call, target: to });
+                }
+                agent::Output::SendDtmf { digits } => match Presses::parse(&digits) {
+                    Some(keys) => {
+                        self.info(&format!("presses {digits}"));
+                        self.order(CallCommand::Press(keys));
+                    }
+                    None => self.tell(agent::Input::Pressed, now),
+                },
                 agent::Output::HangUp { reason } => self.hang_up(EndedBy::Agent, &reason),
             }
         }
@@ -495,6 +518,10 @@ impl Conductor {
             None if log => self.seat.journal.line(LogLevel::Info, Some(self.seat.call), "the audio flows"),
             _ => {}
         }
+    }
+
+    fn info(&self, text: &str) {
+        self.seat.journal.line(LogLevel::Info, Some(self.seat.call), text);
     }
 
     fn warn(&self, text: &str) {

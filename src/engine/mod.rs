@@ -5,15 +5,18 @@
 //! | `net` | SIP and RTP sockets and connections in, SIP out, calls begun and ended | its sockets, its bell |
 //! | `media-N` | the calls' packets and 20 ms slots | deadlines of its calls, its bell |
 //! | `conductor-C`, `ears-C`, `mind-C`, `voice-C` | one call's agent and its providers | their bells and sockets |
+//! | `tool-C-N` | asks one of the operator's tools | its socket; ends with its answer |
 //! | `phrases` | renders the greeting and the apologies ahead | once per start |
 //! | `stats` | empties the media workers' rings into the table of calls | every 50 ms |
 //! | `journal` | writes log lines | lines |
 //! | `control-N` | the HTTP API | requests |
 
 pub mod affinity;
+pub mod arrival;
 pub mod bridge;
 pub mod cast;
 pub mod certificate;
+pub mod check;
 pub mod clock;
 pub mod conductor;
 pub mod datagrams;
@@ -27,6 +30,7 @@ pub mod provider_threads;
 pub mod rings;
 pub mod stats;
 pub mod streams;
+pub mod tool_threads;
 
 use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{Granted, Role};
@@ -39,6 +43,7 @@ use crate::engine::net::{Net, NetCommand, NetHandle, Parts, WorkerLink};
 use crate::engine::phrases::Phrases;
 use crate::ids::CallId;
 use crate::metrics::{Board, Journal, ProviderNames};
+use crate::providers::webhook::Webhooks;
 use crate::providers::{Bell, Listener, Stop};
 use crate::sip::EndedBy;
 use crate::time::{Clock, Instant};
@@ -136,6 +141,7 @@ impl Engine {
             workers: started.links,
             cast: casting.cast.clone(),
             phrases: phrases.clone(),
+            webhooks: Arc::new(Webhooks::new(&self.config.agent)),
             board: self.board.clone(),
             journal: self.journal.clone(),
             registrations: Arc::clone(&registrations),

@@ -18,6 +18,7 @@ use crate::engine::rings::{DATAGRAM_MAX, Datagram};
 use crate::engine::streams::Streams;
 use crate::ids::CallId;
 use crate::metrics::{Board, Counter, Field, Journal};
+use crate::providers::webhook::Webhooks;
 use crate::providers::{Bell, Listener};
 use crate::sip::flow::Flow;
 use crate::sip::framing::{Frame, PONG};
@@ -143,6 +144,8 @@ pub struct Parts {
     pub cast: Cast,
     /// The kept phrases.
     pub phrases: Arc<Phrases>,
+    /// The operator's tools.
+    pub webhooks: Arc<Webhooks>,
     /// The table of calls.
     pub board: Arc<Board>,
     /// Log lines.
@@ -423,8 +426,16 @@ impl Net {
                 self.log(Some(call), &format!("no transfer to {target}: {why}"));
             }
             sip::Event::Replacing(replacement) => self.replacing(&replacement, now),
+            // The engine places no calls and registers nowhere; `phone` does.
+            sip::Event::Placed { .. }
+            | sip::Event::Progress { .. }
+            | sip::Event::Answered { .. }
+            | sip::Event::RegisterAnswered { .. } => {}
             sip::Event::TransferProgress { call, status } => {
                 self.log(Some(call), &format!("the transfer we asked for: {status}"));
+                if let Some(call) = self.calls.get(&call) {
+                    call.conductor.send(Event::Transfer(status));
+                }
             }
             sip::Event::Digit { call, digit, .. } => {
                 if let Some(call) = self.calls.get(&call) {

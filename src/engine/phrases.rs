@@ -38,7 +38,12 @@ impl Phrases {
             (Phrase::Apology, &agent.apology),
             (Phrase::FarewellOnFailure, &agent.farewell_on_failure),
         ];
-        let texts = texts.into_iter().filter(|(_, text)| !text.trim().is_empty()).map(|(p, text)| (p, text.clone()));
+        let fillers = (0..).zip(&agent.tools).map(|(n, tool)| (Phrase::ToolFiller(n), &tool.filler));
+        let texts = texts
+            .into_iter()
+            .chain(fillers)
+            .filter(|(_, text)| !text.trim().is_empty())
+            .map(|(p, text)| (p, text.clone()));
         Self { texts: texts.collect(), ready: Mutex::new(BTreeMap::new()), changed: Condvar::new(), cache }
     }
 

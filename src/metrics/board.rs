@@ -441,7 +441,13 @@ mod tests {
     }
 
     fn said(turn: u32, agent: &str, interrupted: bool) -> TurnRecord {
-        TurnRecord { turn: TurnId(turn), caller: "hello".into(), agent: agent.into(), interrupted, ..TurnRecord::default() }
+        TurnRecord {
+            turn: TurnId(turn),
+            caller: "hello".into(),
+            agent: agent.into(),
+            interrupted,
+            ..TurnRecord::default()
+        }
     }
 
     #[test]

@@ -10,10 +10,12 @@ pub mod feeder;
 pub mod groq;
 pub mod line;
 pub mod local;
+pub mod probe;
 mod redaction;
 pub mod scripted;
 pub mod socket;
 pub mod tls;
+pub mod webhook;
 
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
 use crate::call::{EarFrame, VoiceFrame};

@@ -5,6 +5,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whose certificates a provider's TLS connection is checked against.
 #[derive(Clone)]
@@ -34,6 +35,21 @@ impl Trust {
     #[must_use]
     pub fn own_roots(&self) -> Option<&[CertificateDer<'static>]> {
         self.only.as_deref()
+    }
+
+    /// Does a whole handshake with `host` over `tcp`, of which each read and write may take `patience`.
+    ///
+    /// # Errors
+    /// It fails, or the certificate is not believed.
+    pub fn handshake(&self, tcp: &mut std::net::TcpStream, host: &str, patience: Duration) -> io::Result<()> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let mut client = ClientConnection::new(self.config.clone(), name).map_err(io::Error::other)?;
+        tcp.set_read_timeout(Some(patience))?;
+        tcp.set_write_timeout(Some(patience))?;
+        while client.is_handshaking() {
+            client.complete_io(tcp)?;
+        }
+        Ok(())
     }
 
     /// Begins TLS to `host` over `tcp`; the handshake is done by the first reads and writes.

@@ -1,9 +1,10 @@
 //! Bytes on the media wire.
 //!
 //! A datagram is told apart and read by [`packet`], let in by [`latch`], placed by [`receiver`]; [`telephone_event`] reads
-//! keys. [`sender`] numbers what we send. [`rtcp`] is the report that both sides give each other. [`srtp`] keeps both from
+//! keys. [`sender`] numbers what we send, and [`keypad`] presses keys in it. [`rtcp`] is the report that both sides give each other. [`srtp`] keeps both from
 //! strangers. Everything is fixed in size and works on borrowed bytes; nothing from the wire can make it panic or grow.
 
+pub mod keypad;
 pub mod latch;
 pub mod packet;
 pub mod receiver;

@@ -58,6 +58,29 @@ impl Sender {
         header
     }
 
+    /// Returns the header of the next packet, which tells of a telephone event in `len` bytes and takes the place of `samples`
+    /// samples of audio. All packets of an event have the timestamp at which it began, and the `first` of them is marked
+    /// (RFC 4733 §2.5.1.2); the stream's own clock goes on.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub const fn next_event(
+        &mut self,
+        payload_type: PayloadType,
+        began: RtpTimestamp,
+        samples: u16,
+        len: u16,
+        first: bool,
+    ) -> Header {
+        let sequence = SequenceNumber(self.sequence);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(samples as u32);
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(len as u32);
+        self.talking = false;
+        Header { marker: first, payload_type, sequence, timestamp: began, ssrc: self.ssrc }
+    }
+
     /// Lets `samples` samples pass without a packet: the timestamp counts on, and the next packet is marked.
     ///
     /// # Real-time

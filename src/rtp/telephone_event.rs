@@ -25,6 +25,25 @@ impl Digit {
         self.0
     }
 
+    /// Returns the key that we can press, if it is one.
+    pub(super) const fn of_char(key: char) -> Option<Self> {
+        match key {
+            '0'..='9' | '*' | '#' | 'A'..='D' => Some(Self(key)),
+            _ => None,
+        }
+    }
+
+    /// Returns its event code (RFC 4733 table 3).
+    pub(super) const fn event(self) -> u8 {
+        match self.0 {
+            '0'..='9' => self.0 as u8 - b'0',
+            '*' => 10,
+            '#' => 11,
+            'A'..='D' => self.0 as u8 - b'A' + 12,
+            _ => 16,
+        }
+    }
+
     /// Returns the key of an event code (RFC 4733 table 3), if it is one.
     const fn of_event(code: u8) -> Option<Self> {
         match code {

@@ -28,6 +28,8 @@ pub struct Negotiation {
     last: Option<Description>,
     /// The codec in use, and the payload type of telephone events: a re-offer asks to go on with them.
     used: Option<(Encoding, Option<u8>)>,
+    /// What our own offers hold, best first.
+    offered: &'static [Encoding],
     keyring: Keyring,
 }
 
@@ -36,7 +38,14 @@ impl Negotiation {
     /// is random, below 2^62 (RFC 8866 §5.2).
     #[must_use]
     pub fn new(session_id: u64, local: SocketAddr) -> Self {
-        Self { session_id, version: session_id, local, last: None, used: None, keyring: Keyring::default() }
+        let offered = &Encoding::PREFERENCE;
+        Self { session_id, version: session_id, local, last: None, used: None, offered, keyring: Keyring::default() }
+    }
+
+    /// Offers these codecs only, best first.
+    #[must_use]
+    pub fn offering(self, offered: &'static [Encoding]) -> Self {
+        Self { offered, ..self }
     }
 
     /// Lets the call be encrypted, as `keyring` allows.
@@ -102,7 +111,7 @@ impl Negotiation {
     /// caller is in is worth more to the recogniser than its level.
     pub fn offer(&mut self) -> Vec<u8> {
         let (used, event) = self.used.map_or((None, None), |(used, event)| (Some(used), event));
-        let others = Encoding::PREFERENCE.into_iter().filter(|encoding| Some(*encoding) != used);
+        let others = self.offered.iter().copied().filter(|encoding| Some(*encoding) != used);
         let codecs: Vec<(Encoding, u8)> =
             used.into_iter().chain(others).map(|encoding| (encoding, encoding.payload_type())).collect();
         let transport = self.last.iter().flat_map(|last| &last.media).find(|media| media.port != 0);

@@ -1,9 +1,13 @@
-//! A call that we place, to the target of a REFER: INVITE, CANCEL, the ACK of each 2xx (RFC 3261 §9.1, §13.2).
+//! A call that we place: INVITE, CANCEL, the ACK of each 2xx (RFC 3261 §9.1, §13.2). To the target of a REFER here, and of our
+//! own accord by [`super::outbound`].
 //!
-//! Not here: redirection is not followed, and no challenge is ever answered: this server has no credentials for others.
+//! Not here: redirection is not followed, and the target of a REFER gets no answer to a challenge: this server has no
+//! credentials for others.
 
 use super::dialog::Dialog;
+use super::flow::Flow;
 use super::message::Method;
+use super::outbound::Authentication;
 use super::reason::{Cause, Reason};
 use super::reply::Reply;
 use super::response::ALLOW;
@@ -16,22 +20,25 @@ use crate::time::Instant;
 use std::time::Duration;
 
 /// How long the target of a transfer may ring: the caller waits that long, and most mailboxes answer before.
-const RINGING_MAX: Duration = Duration::from_secs(60);
+pub(super) const RINGING_MAX: Duration = Duration::from_secs(60);
 
 /// An INVITE of ours without its final answer.
 #[derive(Debug)]
 pub(super) struct Calling {
-    branch: String,
-    /// The call that it is for, which is itself where the transferor has left already; `None`: nobody waits for it.
+    pub(super) branch: String,
+    /// The call that it is for, which is itself where the transferor has left already and where it is of our own accord;
+    /// `None`: nobody waits for it.
     pub(super) of: Option<CallId>,
-    terms: Option<Terms>,
-    cancel: Cancel,
+    pub(super) terms: Option<Terms>,
+    pub(super) cancel: Cancel,
     pub(super) expires_at: Instant,
+    /// Set where it is of our own accord.
+    pub(super) authentication: Option<Authentication>,
 }
 
 /// How far a CANCEL is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cancel {
+pub(super) enum Cancel {
     No,
     /// It waits for a provisional response (RFC 3261 §9.1).
     Wanted(Cause),
@@ -48,17 +55,7 @@ impl UserAgent {
         let (call_id, tag, branch) = (self.tags.fresh(), self.tags.fresh(), self.tags.branch());
         let mut dialog = Dialog::calling(call_id, tag, &format!("<{from}>"), &target.uri, target.flow);
         let terms = Terms::for_call(self.settings.session_expires_s);
-        let mut headers = vec![
-            ("Contact", target.flow.contact(false)),
-            ("Allow", ALLOW.to_owned()),
-            // Not 100rel: a provisional response that is lost does no harm here.
-            ("Supported", options::SUPPORTED.replace("100rel, ", "")),
-            ("User-Agent", self.product.clone()),
-        ];
-        headers.extend(terms.into_iter().flat_map(Terms::headers).map(|(name, value)| {
-            // The target may choose who refreshes.
-            (name, value.replace(";refresher=uac", ""))
-        }));
+        let mut headers = self.invite_headers(target.flow, terms);
         headers.extend(referred_by.map(|value| ("Referred-By", value)));
         if let Some(replaces) = &target.replaces {
             headers.extend([("Replaces", replaces.to_string()), ("Require", "replaces".to_owned())]);
@@ -67,7 +64,14 @@ impl UserAgent {
             return self.fail_referral(call, 500, now);
         };
         let expires_at = now + RINGING_MAX;
-        let calling = Calling { branch: branch.clone(), of: Some(call), terms, cancel: Cancel::No, expires_at };
+        let calling = Calling {
+            branch: branch.clone(),
+            of: Some(call),
+            terms,
+            cancel: Cancel::No,
+            expires_at,
+            authentication: None,
+        };
         let mut leg = Session::new(dialog, State::Calling(Box::new(calling)), false);
         leg.description = sdp;
         let leg = self.sessions.insert(leg);
@@ -77,8 +81,24 @@ impl UserAgent {
             }
         });
         if !self.transactions.request(leg, invite, now, &mut self.out) {
-            self.call_failed(leg, 503, now);
+            self.call_failed(leg, 503, None, now);
         }
+    }
+
+    /// Returns what an INVITE of ours says of us.
+    pub(super) fn invite_headers(&self, flow: Flow, terms: Option<Terms>) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            ("Contact", flow.contact(false)),
+            ("Allow", ALLOW.to_owned()),
+            // Not 100rel: a provisional response that is lost does no harm here.
+            ("Supported", options::SUPPORTED.replace("100rel, ", "")),
+            ("User-Agent", self.product.clone()),
+        ];
+        headers.extend(terms.into_iter().flat_map(Terms::headers).map(|(name, value)| {
+            // The peer may choose who refreshes.
+            (name, value.replace(";refresher=uac", ""))
+        }));
+        headers
     }
 
     /// Takes a response to an INVITE that makes a dialog; returns whether it was one.
@@ -89,9 +109,15 @@ impl UserAgent {
             _ => return self.refuse_fork(leg, reply, now),
         }
         match reply.status {
-            ..200 => self.send_wanted_cancel(leg, now),
+            status @ ..200 => {
+                if self.is_ours(leg) && status > 100 {
+                    self.out.event(Event::Progress { call: leg, status });
+                }
+                self.send_wanted_cancel(leg, now);
+            }
             200..300 => self.call_answered(leg, reply, now),
-            status => self.call_failed(leg, status, now),
+            _ if self.call_again(leg, reply, now) => {}
+            status => self.call_failed(leg, status, Some(reply), now),
         }
         true
     }
@@ -101,15 +127,18 @@ impl UserAgent {
         let answered = self.sessions.with(leg, |session, _| {
             let State::Calling(calling) = &session.state else { return None };
             let (of, terms) = (calling.of.filter(|_| calling.cancel == Cancel::No), calling.terms);
+            let is_ours = calling.authentication.is_some();
             let dialog = session.dialog.established(reply);
             let ack = dialog.acknowledge(reply.cseq, &branch)?;
             session.acknowledged = Some((reply.cseq, ack.clone()));
             session.allows_update = allows_update(reply.values("Allow")).unwrap_or(false);
             session.timer = Terms::of_call(terms, reply).map(|terms| SessionTimer::start(terms, now));
             session.state = State::Established;
-            Some((of, dialog, ack))
+            Some((of, is_ours, dialog, ack))
         });
-        let Some((of, dialog, ack)) = answered.flatten() else { return self.call_failed(leg, 500, now) };
+        let Some((of, is_ours, dialog, ack)) = answered.flatten() else {
+            return self.call_failed(leg, 500, Some(reply), now);
+        };
         self.out.send(dialog.flow, ack);
         let (peer, source) = (dialog.peer(), dialog.flow.peer);
         self.sessions.set_dialog(leg, dialog);
@@ -120,27 +149,44 @@ impl UserAgent {
                 let reason =
                     Reason::new(Cause::Normal, if of.is_some() { "no answer to the offer" } else { "cancelled" });
                 self.sessions.with(leg, |session, _| session.state = State::Leaving { reason });
-                self.leg_failed(of, leg, 488, now);
+                self.leg_failed(of, leg, (488, None), is_ours, now);
                 return self.send_bye(leg, now);
             }
         };
+        if is_ours {
+            return self.out.event(Event::Answered { call: leg, answer });
+        }
         if of != leg {
             self.transferred(of, leg, now);
         }
         self.out.event(Event::Transferred { call: of, answer, peer, source });
     }
 
-    /// The INVITE of `leg` has failed with `status`.
-    pub(super) fn call_failed(&mut self, leg: CallId, status: u16, now: Instant) {
+    /// Whether a call without its final answer is of our own accord.
+    fn is_ours(&self, leg: CallId) -> bool {
+        let session = self.sessions.get(leg).map(|session| &session.state);
+        matches!(session, Some(State::Calling(calling)) if calling.authentication.is_some())
+    }
+
+    /// The INVITE of `leg` has failed with `status`; without `reply` nobody said so.
+    pub(super) fn call_failed(&mut self, leg: CallId, status: u16, reply: Option<&Reply>, now: Instant) {
         let Some(session) = self.sessions.get(leg) else { return };
         let State::Calling(calling) = &session.state else { return };
-        let of = calling.of;
-        self.leg_failed(of, leg, status, now);
+        let (of, is_ours) = (calling.of, calling.authentication.is_some());
+        self.leg_failed(of, leg, (status, reply), is_ours, now);
         self.sessions.remove(leg);
     }
 
-    fn leg_failed(&mut self, of: Option<CallId>, leg: CallId, status: u16, now: Instant) {
+    fn leg_failed(
+        &mut self,
+        of: Option<CallId>,
+        leg: CallId,
+        (status, reply): (u16, Option<&Reply>),
+        is_ours: bool,
+        now: Instant,
+    ) {
         match of {
+            Some(call) if is_ours => self.placing_failed(call, status, reply),
             Some(call) if call == leg => {
                 let reason = format!("transferred, but the target said {status}");
                 self.out.event(Event::Ended { call, by: EndedBy::Caller, reason });
@@ -195,7 +241,7 @@ impl UserAgent {
         }
         let branch = calling.branch.clone();
         self.transactions.forget(&branch, Method::Invite);
-        self.call_failed(leg, 487, now);
+        self.call_failed(leg, 487, None, now);
     }
 
     /// A 2xx of another branch of our INVITE: acknowledged, and ended by BYE (RFC 3261 §13.2.2.4); returns whether it was.

@@ -104,6 +104,17 @@ impl Dialog {
         }
     }
 
+    /// Begins to register `aor` at `registrar`, both SIP URIs: no dialog, but numbered like one (RFC 3261 §10.2).
+    pub(super) fn registering(call_id: String, tag: String, aor: &str, registrar: &str, flow: Flow) -> Self {
+        let address = format!("<{aor}>");
+        Self { remote: address.clone(), ..Self::calling(call_id, tag, &address, registrar, flow) }
+    }
+
+    /// Returns what the requests of the dialog are sent to.
+    pub(super) fn target(&self) -> &str {
+        &self.target
+    }
+
     /// Returns the dialog that a 2xx to our INVITE makes (RFC 3261 §12.1.2): the route set is Record-Route from its end, and
     /// where that or Contact cannot be used the peer is still reached by `flow`.
     pub(super) fn established(&self, reply: &Reply) -> Self {

@@ -65,38 +65,7 @@ pub(super) struct Credentials {
 impl Credentials {
     /// Reads the value of an Authorization header; `None` where it is of another scheme, or no whole digest.
     pub(super) fn parse(value: &str) -> Option<Self> {
-        let mut cursor = Cursor::new(value);
-        cursor.skip_space();
-        let scheme = cursor.take_until(&[' ', '\t', ',', '=']);
-        if !scheme.eq_ignore_ascii_case("Digest") {
-            return None;
-        }
-        let mut found: Vec<(String, String)> = Vec::with_capacity(12);
-        loop {
-            while cursor.take(',') {}
-            cursor.skip_space();
-            if cursor.rest.is_empty() {
-                break;
-            }
-            let name = cursor.take_until(&['=', ',', ' ', '\t', '"']).to_ascii_lowercase();
-            if name.is_empty() || !cursor.take('=') || found.len() == PARAMS_MAX {
-                return None;
-            }
-            let value = if cursor.rest.starts_with('"') {
-                unquoted(cursor.take_quoted()?)
-            } else {
-                cursor.take_until(&[',', ' ', '\t', '"']).to_owned()
-            };
-            // Of two values one might be checked and the other believed.
-            if found.iter().any(|(known, _)| *known == name) {
-                return None;
-            }
-            found.push((name, value));
-            cursor.skip_space();
-            if !cursor.rest.is_empty() && !cursor.rest.starts_with(',') {
-                return None;
-            }
-        }
+        let mut found = parameters(value)?;
         let mut take = |name: &str| {
             let at = found.iter().position(|(known, _)| known == name)?;
             Some(found.swap_remove(at).1)
@@ -112,6 +81,19 @@ impl Credentials {
             nc: take("nc"),
             qop: take("qop"),
         })
+    }
+
+    /// Returns the credentials that answer a challenge with `nonce`, but for who they are of; `protection` is cnonce and nc.
+    pub(super) fn for_challenge(nonce: &str, uri: &str, protection: Option<(&str, &str)>) -> Self {
+        let (cnonce, nc) = protection.unzip();
+        Self {
+            nonce: nonce.to_owned(),
+            uri: uri.to_owned(),
+            cnonce: cnonce.map(str::to_owned),
+            nc: nc.map(str::to_owned),
+            qop: protection.map(|_| "auth".to_owned()),
+            ..Self::default()
+        }
     }
 
     /// Returns the name that the answer claims.
@@ -136,12 +118,52 @@ impl Credentials {
     }
 
     /// Returns what `response` has to be (§3.4.1), with every value as it came.
-    fn expected(&self, algorithm: DigestAlgorithm, ha1: &str, method: &str) -> String {
+    pub(super) fn expected(&self, algorithm: DigestAlgorithm, ha1: &str, method: &str) -> String {
         let ha2 = algorithm.hash(&[method, &self.uri]);
+        if self.qop.is_none() {
+            // RFC 2069 §2.1.2, which older servers still speak; ours does not accept it.
+            return algorithm.hash(&[ha1, &self.nonce, &ha2]);
+        }
         let nc = self.nc.as_deref().unwrap_or_default();
         let cnonce = self.cnonce.as_deref().unwrap_or_default();
         let qop = self.qop.as_deref().unwrap_or_default();
         algorithm.hash(&[ha1, &self.nonce, nc, cnonce, qop, &ha2])
+    }
+}
+
+/// Takes the value of a header of the scheme Digest apart, names in small letters; `None` where it is of another scheme, or
+/// names something twice: of two values one might be checked and the other believed.
+pub(super) fn parameters(value: &str) -> Option<Vec<(String, String)>> {
+    let mut cursor = Cursor::new(value);
+    cursor.skip_space();
+    let scheme = cursor.take_until(&[' ', '\t', ',', '=']);
+    if !scheme.eq_ignore_ascii_case("Digest") {
+        return None;
+    }
+    let mut found: Vec<(String, String)> = Vec::with_capacity(12);
+    loop {
+        while cursor.take(',') {}
+        cursor.skip_space();
+        if cursor.rest.is_empty() {
+            return Some(found);
+        }
+        let name = cursor.take_until(&['=', ',', ' ', '\t', '"']).to_ascii_lowercase();
+        if name.is_empty() || !cursor.take('=') || found.len() == PARAMS_MAX {
+            return None;
+        }
+        let value = if cursor.rest.starts_with('"') {
+            unquoted(cursor.take_quoted()?)
+        } else {
+            cursor.take_until(&[',', ' ', '\t', '"']).to_owned()
+        };
+        if found.iter().any(|(known, _)| *known == name) {
+            return None;
+        }
+        found.push((name, value));
+        cursor.skip_space();
+        if !cursor.rest.is_empty() && !cursor.rest.starts_with(',') {
+            return None;
+        }
     }
 }
 

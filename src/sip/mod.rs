@@ -28,9 +28,11 @@ mod in_dialog;
 mod info;
 mod invite;
 pub mod lexer;
+mod login;
 pub mod message;
 pub mod name_addr;
 mod options;
+mod outbound;
 mod outbox;
 pub mod params;
 mod reason;
@@ -57,6 +59,8 @@ pub mod uri;
 pub mod via;
 
 pub use counters::{COUNTED_METHODS, Counters, Discard};
+pub use login::Login;
+pub use outbound::{Outbound, Registration};
 pub use refusals::FLOW_TIMER_S;
 pub use registrar::{Binding, CONTACTS_PER_USER_MAX};
 pub use session::{REOFFER_MAX, RING_MAX};
@@ -69,6 +73,7 @@ use digest::Digest;
 use flow::{Flow, Transport};
 use lexer::StartLine;
 use message::{Method, Request};
+use outbound::Registering;
 use outbox::Outbox;
 use reason::{Cause, Reason};
 use registrar::Registrar;
@@ -120,6 +125,10 @@ pub enum Command {
     RefuseReferral { call: CallId, status: u16 },
     /// Ask the peer to call `target`, an absolute URI, and to leave us (REFER); [`Event::TransferProgress`] says how it goes.
     Transfer { call: CallId, target: String },
+    /// Place a call: [`Event::Placed`] names it, [`Event::Answered`] or [`Event::Ended`] follow. [`Self::HangUp`] takes it back.
+    Place(Box<Outbound>),
+    /// Register somewhere; [`Event::RegisterAnswered`] follows.
+    Register(Box<Registration>),
     /// Refuse every new INVITE and REGISTER with 503 from here on: the bridge is stopping.
     Drain,
 }
@@ -173,6 +182,14 @@ pub enum Event {
     /// How a transfer goes that [`Command::Transfer`] asked for: below 200 it is under way, anything else is its end. The
     /// call ends by itself after a 2xx, and goes on after all others.
     TransferProgress { call: CallId, status: u16 },
+    /// A call of ours is on its way; `call_id` is its Call-ID.
+    Placed { call: CallId, call_id: String },
+    /// A provisional response to our INVITE, 101 to 199.
+    Progress { call: CallId, status: u16 },
+    /// A call of ours is answered, and acknowledged; `answer` is the peer's description.
+    Answered { call: CallId, answer: Vec<u8> },
+    /// Our REGISTER has its final answer; `reason` is that in words. 408 also where nobody answered, 503 where nobody is there.
+    RegisterAnswered { status: u16, reason: String },
     /// A digit came by INFO.
     Digit { call: CallId, digit: char, duration_ms: u32 },
     /// The call is over, whoever ended it; said exactly once per invited call that was not refused by the engine.
@@ -273,6 +290,8 @@ pub struct UserAgent {
     transactions: Transactions,
     sessions: Sessions,
     registrar: Registrar,
+    /// Our own registration elsewhere, under way.
+    registering: Option<Registering>,
     out: Outbox,
 }
 
@@ -293,6 +312,7 @@ impl UserAgent {
             transactions: Transactions::new(timers),
             sessions: Sessions::new(timers),
             registrar: Registrar::new(settings),
+            registering: None,
             out: Outbox::default(),
         }
     }
@@ -495,6 +515,8 @@ impl UserAgent {
             Command::FollowReferral { call, sdp } => self.follow_referral(call, sdp, now),
             Command::RefuseReferral { call, status } => self.fail_referral(call, status, now),
             Command::Transfer { call, target } => self.transfer(call, &target, now),
+            Command::Place(outbound) => self.place(*outbound, now),
+            Command::Register(registration) => self.register(*registration, now),
             Command::Drain => self.draining = true,
         }
     }

@@ -3,6 +3,7 @@
 use super::UserAgent;
 use super::dialog::Body;
 use super::message::Method;
+use super::outbound::REGISTRATION;
 use super::reply::Reply;
 use super::transaction::Unanswered;
 use super::transaction::non_invite_client::Outcome;
@@ -28,11 +29,20 @@ impl UserAgent {
     pub(super) fn handle_unanswered(&mut self, unanswered: &Unanswered, now: Instant) {
         let Unanswered { owner, method, branch, outcome } = unanswered;
         let status = if *outcome == Outcome::Unreachable { 503 } else { 408 };
+        if *owner == REGISTRATION {
+            return self.handle_register_reply(branch, status, None, now);
+        }
         self.handle_final(*owner, *method, branch, status, None, now);
     }
 
     /// Takes a response to a request of ours.
     pub(super) fn handle_reply(&mut self, call: CallId, reply: &Reply, now: Instant) {
+        if call == REGISTRATION {
+            if reply.status >= 200 {
+                self.handle_register_reply(&reply.branch, reply.status, Some(reply), now);
+            }
+            return;
+        }
         if reply.method == Method::Invite && self.handle_call_reply(call, reply, now) {
             return;
         }
@@ -75,7 +85,7 @@ impl UserAgent {
             // Whatever is said to a BYE, the dialog is over (RFC 3261 §15.1.1).
             Method::Bye => self.sessions.remove(call),
             Method::Invite | Method::Update if self.handle_refreshed(call, branch, status, reply, now) => {}
-            Method::Invite => self.call_failed(call, status, now),
+            Method::Invite => self.call_failed(call, status, reply, now),
             Method::Refer => self.handle_referred(call, branch, status),
             _ => {}
         }

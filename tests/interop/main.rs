@@ -5,10 +5,13 @@
 mod phone;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../standin/mod.rs"]
+mod standin;
 
 mod accounts;
 mod attackers;
 mod baresip;
+mod caller;
 mod captures;
 mod codecs;
 mod doctor;
@@ -20,6 +23,7 @@ mod sipp;
 mod softphone;
 mod sound;
 mod srtp;
+mod tools;
 mod transfer;
 mod transports;
 

@@ -3,7 +3,7 @@
 usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
 settings: user=NAME password=TEXT | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
           srtp=1 (offered) or 2 (insisted on) | suite=NAME (the only one) | transport=udp, tcp or tls
-          bind=ADDRESS | expires=SECONDS | timer=USE prack=USE (PJSIP's own numbers of uses)
+          bind=ADDRESS | answer=CODE (of calls that come; 200) | expires=SECONDS | timer=USE prack=USE (PJSIP's own numbers of uses)
 commands: register | unregister | call USER | call_late USER | call_uri URI | play FILE.wav | record FILE.wav
           stop_recording | dtmf DIGITS | info DIGIT | hold | unhold | update | reinvite | select NUMBER | stats
           transfer URI | transfer_to NUMBER | hangup
@@ -64,6 +64,9 @@ class Call(pj.Call):
             ours = transaction.role == pj.PJSIP_ROLE_UAC
             say("transaction", number=self.number, method=transaction.method, ours=ours, code=transaction.statusCode)
 
+    def onDtmfDigit(self, prm):
+        say("dtmf", number=self.number, digit=prm.digit)
+
     def onCallTransferStatus(self, prm):
         say("transfer", number=self.number, code=prm.statusCode, final=prm.finalNotify)
 
@@ -86,7 +89,7 @@ class Account(pj.Account):
         call = Call(self, prm.callId)
         say("incoming", number=call.number)
         parameters = pj.CallOpParam()
-        parameters.statusCode = 200
+        parameters.statusCode = int(SETTINGS.get("answer", "200"))
         call.answer(parameters)
 
 

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Calls of a run.
-const CALLS: u64 = 60;
+const CALLS: u64 = 40;
 /// How long a caller at most stays.
 const STAY_MAX: Duration = Duration::from_secs(60);
 /// How long a question may be without any word in answer: the agent's last net for a reply, its floor's longest pause, and a packet.
@@ -89,6 +89,8 @@ fn script(rng: &mut fastrand::Rng) -> Script {
         token_gap: ms(rng.u64(1..60)),
         first_token: ms(rng.u64(20..900)),
         first_audio: ms(rng.u64(20..300)),
+        hop: ms([0, 2, 40][rng.usize(0..3)]),
+        phrases: rng.u32(0..5) > 0,
         ..Script::default()
     }
 }
@@ -120,6 +122,7 @@ impl Life {
         world.add_caller();
         world.network.kept = Some(Vec::new());
         world.silence_max = Duration::from_secs(20);
+        world.lag_max = ms([0, 5, 40][rng.usize(0..3)]);
         world.network.to_agent = weather(&mut rng);
         world.network.to_caller = weather(&mut rng);
         world.callers[0].reports = (rng.u32(0..4) > 0).then_some(Instant::ZERO);

@@ -138,7 +138,8 @@ pub struct Plan {
     pub first_token: Duration,
     /// From each token to the next.
     pub token_every: Duration,
-    /// The replies, the last one again and again; `[hang_up]` at the end calls that tool.
+    /// The replies, the last one again and again; a last word such as `[hang_up]` or `[transfer:{"to":"sales"}]` calls that
+    /// tool. Arguments have no spaces.
     pub replies: Vec<String>,
     /// One per request for a completion.
     pub faults: Faults<Fault>,
@@ -298,8 +299,18 @@ impl Connection<'_> {
                 },
                 _ => {}
             }
-            called = token == "[hang_up]";
-            let deltas = if called { personality.calls() } else { vec![personality.token(token)] };
+            let call = token.trim().strip_prefix('[').and_then(|call| call.strip_suffix(']'));
+            called = call.is_some();
+            let deltas = match call {
+                Some("hang_up") => personality.calls(),
+                Some(call) => {
+                    let (name, arguments) = call.split_once(':').unwrap_or((call, "{}"));
+                    let function = json!({"name": name, "arguments": arguments});
+                    let id = format!("call_{n}");
+                    vec![json!({"tool_calls": [{"index": n, "id": id, "type": "function", "function": function}]})]
+                }
+                None => vec![personality.token(token)],
+            };
             for delta in deltas {
                 self.send(out, &json!({"choices": [choice(&delta, None)]}))?;
             }

@@ -10,6 +10,7 @@ use crate::engine::conductor::{self, Conductor, Event, Handle};
 use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::provider_threads::{Cast, Crew, Ends};
 use crate::engine::rings::{self, Datagram};
+use crate::engine::tool_threads::ToolThreads;
 use crate::ids::CallId;
 use crate::metrics::{Field, Invited, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
@@ -185,6 +186,14 @@ impl Net {
             listener,
             stop: handle.stop.clone(),
             phrases: self.parts.phrases.clone(),
+            tools: ToolThreads::new(
+                id,
+                self.parts.webhooks.clone(),
+                handle.clone(),
+                self.parts.clock.clone(),
+                self.parts.board.clone(),
+                self.parts.journal.clone(),
+            ),
             board: self.parts.board.clone(),
             journal: self.parts.journal.clone(),
             net: self.parts.handle.clone(),

@@ -100,6 +100,13 @@ pub fn status(dir: &Path) -> BTreeSet<Set> {
     Set::ALL.into_iter().filter(|set| set.packages().all(|package| is_complete(dir, package))).collect()
 }
 
+/// Returns how much is to be downloaded before `sets` are in `dir`, in bytes.
+#[must_use]
+pub fn missing_bytes(dir: &Path, sets: &[Set]) -> u64 {
+    let missing = PACKAGES.iter().filter(|package| sets.contains(&package.set) && !is_complete(dir, package));
+    missing.map(|package| package.download_bytes).sum()
+}
+
 /// Puts what is missing of `sets` into `dir`, and says line by line through `progress` what it does.
 ///
 /// Blocks until all is there; every child process has a time limit. Runs at once in several processes wait for each other.

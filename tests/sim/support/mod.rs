@@ -18,13 +18,14 @@ use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Ring
 use offhook::config;
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
+use offhook::rtp::keypad::Presses;
 use offhook::rtp::latch;
 use offhook::sdp::{Agreed, Negotiation};
 use offhook::sip::flow::Flow;
 use offhook::sip::{self, Command, EndedBy, Invitation, Refusal, UserAgent};
 use offhook::time::Instant;
 use rtrb::{Consumer, Producer};
-use script::Providers;
+use script::{Order, Providers};
 use std::collections::{BTreeMap, VecDeque};
 use std::f32::consts::TAU;
 use std::net::SocketAddr;
@@ -92,6 +93,8 @@ pub struct Line {
     /// Measured on the media path.
     pub pacing_max: Duration,
     pub ended: Option<(Instant, EndedBy, String)>,
+    /// When the conductor wakes for what has come.
+    wakes: Option<Instant>,
     hang_up: Option<(EndedBy, String)>,
 }
 
@@ -116,6 +119,9 @@ impl Line {
         let lifecycle = self.lifecycle.poll_timeout().map(|due| due.at);
         let agent = self.agent.poll_timeout().map(|due| due.at);
         let media = self.call.as_ref().map(|call| call.poll_timeout());
+        if let Some(wakes) = self.wakes {
+            return lifecycle.into_iter().chain(media).chain([wakes]).min();
+        }
         lifecycle.into_iter().chain(agent).chain(media).chain(self.providers.poll_timeout(now)).min()
     }
 }
@@ -151,6 +157,8 @@ pub struct World {
     settings: config::Agent,
     pub guard: latch::Settings,
     pub silence_max: Duration,
+    /// The longest that a conductor takes to wake.
+    pub lag_max: Duration,
     pub callers: Vec<Caller>,
     pub lines: BTreeMap<CallId, Line>,
     /// What the next call's providers do.
@@ -177,6 +185,7 @@ impl World {
             settings,
             guard: latch::Settings::default(),
             silence_max: config::Media::default().silence_max,
+            lag_max: Duration::ZERO,
             callers: Vec::new(),
             lines: BTreeMap::new(),
             scripts: VecDeque::new(),
@@ -411,6 +420,7 @@ impl World {
             turns: BTreeMap::new(),
             pacing_max: Duration::ZERO,
             ended: None,
+            wakes: None,
             hang_up: None,
         };
         self.lines.insert(id, line);
@@ -480,6 +490,9 @@ impl World {
             while let Ok(frame) = line.frames.pop() {
                 line.providers.hear(&frame, now);
             }
+            if !self.is_awake(id) {
+                return;
+            }
             let mut worked = false;
             while let Some(event) = self.lines.get_mut(&id).and_then(|line| line.media.pop().ok()) {
                 self.media_event(id, event);
@@ -502,6 +515,22 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// Whether the call's conductor is at work, for which it takes a while once there is some.
+    fn is_awake(&mut self, id: CallId) -> bool {
+        let (now, lag_max) = (self.now, self.lag_max.as_micros() as u64);
+        let lag = if lag_max == 0 { return true } else { Duration::from_micros(self.rng.u64(0..=lag_max)) };
+        let Some(line) = self.live(id) else { return false };
+        if line.wakes.is_some() {
+            return line.wakes.take_if(|at| *at <= now).is_some();
+        }
+        let agent = line.agent.poll_timeout().map(|due| due.at);
+        let due = agent.into_iter().chain(line.providers.poll_timeout(now)).min().is_some_and(|at| at <= now);
+        if due || !line.media.is_empty() || !line.waiting.is_empty() {
+            line.wakes = Some(now + lag);
+        }
+        false
     }
 
     fn live(&mut self, id: CallId) -> Option<&mut Line> {
@@ -529,7 +558,7 @@ impl World {
             }
             Event::Mind(turn, event) => self.tell(id, agent::Input::Mind { turn, event }),
             Event::Voice(turn, event) => self.tell(id, agent::Input::Voice { turn, event }),
-            Event::Audio(..) | Event::Whole(_) => unreachable!("the voice keeps its audio to itself"),
+            Event::Audio(..) | Event::Whole(_) | Event::Order(_) => unreachable!("the voice keeps its audio to itself"),
         }
     }
 
@@ -556,6 +585,7 @@ impl World {
                 let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
                 self.note(format!("audio is {}, log {log}: {finding}", audio.state.name()));
             }
+            CallEvent::Pressed => self.tell(id, agent::Input::Pressed),
             CallEvent::Silent => self.hang_up(id, EndedBy::Engine, "no RTP from the peer".into()),
         }
     }
@@ -580,20 +610,21 @@ impl World {
             line.orders.push((now, output.clone()));
             match output {
                 agent::Output::Ask { turn, messages, .. } => {
-                    line.providers.ask(turn, format!("{:?}", messages.last()), now);
+                    let last = format!("{:?}", messages.last());
+                    line.providers.order(Order::Ask { turn, last }, now);
                 }
-                agent::Output::CancelAsk { turn } => line.providers.cancel_ask(turn),
+                agent::Output::CancelAsk { turn } => line.providers.order(Order::CancelAsk(turn), now),
                 agent::Output::Floor { turn } => line.waiting.push_back(CallCommand::Grant(turn)),
                 agent::Output::Speak { turn, clause, text, last } => {
-                    line.providers.speak(turn, clause, text, last, now);
+                    line.providers.order(Order::Speak { turn, clause, text, last }, now);
                 }
                 agent::Output::Play { turn, phrase } => {
                     let text = text_of(&self.settings, phrase).to_owned();
-                    line.providers.play(turn, text, now);
+                    line.providers.order(Order::Play { turn, text }, now);
                 }
                 agent::Output::CancelSpeech { turn } => {
                     line.waiting.push_back(CallCommand::Withdraw(turn));
-                    line.providers.cancel_speech(turn);
+                    line.providers.order(Order::CancelSpeech(turn), now);
                 }
                 agent::Output::ForceEndTurn => line.providers.force_end_turn(now),
                 agent::Output::TurnEnded => {}
@@ -602,6 +633,11 @@ impl World {
                 }
                 agent::Output::Aside { text, verdict } => line.asides.push((text, verdict)),
                 agent::Output::Draft { turn, news } => line.drafts.push((now, turn, news)),
+                agent::Output::SendDtmf { digits } => {
+                    line.waiting.push_back(CallCommand::Press(Presses::parse(&digits).expect("keys")));
+                }
+                // There is no operator and no second telephone here: tests/interop.
+                agent::Output::RunTool { .. } | agent::Output::Transfer { .. } => {}
                 agent::Output::HangUp { reason } => self.hang_up(id, EndedBy::Agent, reason),
             }
         }
@@ -634,6 +670,7 @@ fn text_of(settings: &config::Agent, phrase: Phrase) -> &str {
         Phrase::Goodbye => &settings.goodbye,
         Phrase::Apology => &settings.apology,
         Phrase::FarewellOnFailure => &settings.farewell_on_failure,
+        Phrase::ToolFiller(tool) => &settings.tools[usize::from(tool)].filler,
     }
 }
 

@@ -70,6 +70,8 @@ pub struct Script {
     pub token_gap: Duration,
     pub first_token: Duration,
     pub first_audio: Duration,
+    /// How long an order takes to reach mind or voice, which go on meanwhile.
+    pub hop: Duration,
 }
 
 impl Default for Script {
@@ -86,6 +88,7 @@ impl Default for Script {
             token_gap: Duration::from_millis(5),
             first_token: Duration::from_millis(300),
             first_audio: Duration::from_millis(90),
+            hop: Duration::ZERO,
         }
     }
 }
@@ -99,6 +102,18 @@ pub enum Event {
     /// Samples of the turn's speech, from one to another.
     Audio(TurnId, usize, usize),
     Whole(TurnId),
+    /// An order that has reached mind or voice.
+    Order(Order),
+}
+
+/// What the agent wants of mind and voice.
+#[derive(Clone, Debug)]
+pub enum Order {
+    Ask { turn: TurnId, last: String },
+    CancelAsk(TurnId),
+    Speak { turn: TurnId, clause: u16, text: String, last: bool },
+    Play { turn: TurnId, text: String },
+    CancelSpeech(TurnId),
 }
 
 /// The ears' copy of the caller.
@@ -175,6 +190,7 @@ impl Providers {
                 },
                 Event::Whole(turn) if self.feeder.turn() == turn => self.feeder.finish(now),
                 Event::Audio(..) | Event::Whole(_) => {}
+                Event::Order(order) => self.obey(order, now),
                 event => return Some(event),
             }
         }
@@ -203,6 +219,13 @@ impl Providers {
         if self.open {
             self.end_turn(now + END_AFTER);
         }
+        // An end that a test has foreseen comes at once, and nothing that was to come before it.
+        let is_end = |event: &Event| matches!(event, Event::Ears(EarsEvent::EndOfTurn { .. }));
+        if let Some(end) = self.due.iter().find(|(_, event)| is_end(event)).map(|(due, _)| *due) {
+            let event = self.due.remove(&end).expect("it is there");
+            self.due.retain(|due, event| *due > end || !matches!(event, Event::Ears(_)));
+            self.schedule(now, event);
+        }
     }
 
     fn end_turn(&mut self, now: Instant) {
@@ -215,7 +238,26 @@ impl Providers {
         }
     }
 
-    pub fn ask(&mut self, turn: TurnId, last: String, now: Instant) {
+    /// Takes an order, at once or after its way.
+    pub fn order(&mut self, order: Order, now: Instant) {
+        if self.script.hop.is_zero() {
+            self.obey(order, now);
+        } else {
+            self.schedule(now + self.script.hop, Event::Order(order));
+        }
+    }
+
+    fn obey(&mut self, order: Order, now: Instant) {
+        match order {
+            Order::Ask { turn, last } => self.ask(turn, last, now),
+            Order::CancelAsk(turn) => self.cancel_ask(turn),
+            Order::Speak { turn, clause, text, last } => self.speak(turn, clause, text, last, now),
+            Order::Play { turn, text } => self.play(turn, text, now),
+            Order::CancelSpeech(turn) => self.cancel_speech(turn),
+        }
+    }
+
+    fn ask(&mut self, turn: TurnId, last: String, now: Instant) {
         self.asked.push(last);
         let reply = self.script.replies.pop_front().unwrap_or_else(|| Reply::Text("I see. Tell me more.".into()));
         self.schedule(now, Event::Mind(turn, MindEvent::Sent));
@@ -253,11 +295,11 @@ impl Providers {
         self.schedule(at, Event::Mind(turn, MindEvent::Done));
     }
 
-    pub fn cancel_ask(&mut self, turn: TurnId) {
+    fn cancel_ask(&mut self, turn: TurnId) {
         self.due.retain(|_, event| !matches!(event, Event::Mind(of, _) if *of == turn));
     }
 
-    pub fn speak(&mut self, turn: TurnId, clause: u16, text: String, last: bool, now: Instant) {
+    fn speak(&mut self, turn: TurnId, clause: u16, text: String, last: bool, now: Instant) {
         self.schedule(now, Event::Voice(turn, VoiceEvent::Sent { clause }));
         if self.script.voice_fails {
             let failed = VoiceEvent::Failed(failure(FailureKind::Dropped));
@@ -278,7 +320,7 @@ impl Providers {
     }
 
     /// Plays a kept phrase: its audio is there at once.
-    pub fn play(&mut self, turn: TurnId, text: String, now: Instant) {
+    fn play(&mut self, turn: TurnId, text: String, now: Instant) {
         self.utter(turn, text, true, now);
     }
 
@@ -313,10 +355,10 @@ impl Providers {
         }
     }
 
-    pub fn cancel_speech(&mut self, turn: TurnId) {
+    fn cancel_speech(&mut self, turn: TurnId) {
         let of = |event: &Event| match event {
             Event::Voice(of, _) | Event::Audio(of, ..) | Event::Whole(of) => *of == turn,
-            Event::Ears(_) | Event::Mind(..) => false,
+            Event::Ears(_) | Event::Mind(..) | Event::Order(_) => false,
         };
         self.due.retain(|_, event| !of(event));
         if self.feeder.turn() == turn {

@@ -1,0 +1,41 @@
+//! A telephone in the box: it calls an agent, ours or any other, talks with it, and says how long each reply took.
+//!
+//! Everything that is measured follows draft-nygate-ippm-mrl (mouth-to-ear response latency, MRL): both times are taken at
+//! the RTP reference point of this telephone, by one clock. What is sent and received is kept raw ([`capture`]); where speech ends
+//! and a reply begins is found afterwards, in the samples ([`stimulus`], [`onset`]), never by a detector that runs along.
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | `talk.rs` | when to speak, to wait, to hang up |
+//! | `line.rs` | RTP out every 20 ms, RTP in with the kernel's times |
+//! | `dialler.rs` | REGISTER, INVITE, BYE |
+//! | `mrl.rs`, `report.rs` | the figures, and `mrl-report/1` |
+//! | `responder.rs` | a peer with a programmed delay, which the figures are calibrated against |
+
+pub mod calibrate;
+pub mod call;
+pub mod capture;
+pub mod command;
+pub mod demo;
+pub mod level;
+pub mod line;
+pub mod mrl;
+pub mod onset;
+pub mod record;
+pub mod report;
+pub mod responder;
+pub mod stimulus;
+pub mod talk;
+pub mod wav;
+pub mod weather;
+
+/// Samples a second of the telephone's audio.
+pub const RATE: u64 = 8000;
+/// Samples of a 20 ms packet.
+pub const FRAME: usize = 160;
+
+/// Returns how long `samples` last.
+#[must_use]
+pub const fn length(samples: u64) -> std::time::Duration {
+    std::time::Duration::from_nanos(samples * (1_000_000_000 / RATE))
+}
