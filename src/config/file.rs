@@ -5,7 +5,7 @@ use super::environment::Environment;
 use super::given::Given;
 use super::network::Network;
 use super::tools::{self, FileTool, FileTransfer};
-use super::{Answer, Config, Error, Latch, Srtp};
+use super::{Answer, Config, Error, Latch, Srtp, words};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -67,6 +67,8 @@ struct Agent {
     call_max_s: Option<i64>,
     speculation: Option<bool>,
     speculation_waste_max: Option<f64>,
+    backchannels: Option<Vec<String>>,
+    hard_words: Option<Vec<String>>,
     transfers: Vec<FileTransfer>,
     send_dtmf: Option<bool>,
 }
@@ -264,6 +266,8 @@ impl File {
         duration("agent.call_max_s", agent.call_max_s, 10..=86_400, seconds, &mut to.call_max)?;
         to.speculation = agent.speculation.unwrap_or(to.speculation);
         share("agent.speculation_waste_max", agent.speculation_waste_max, &mut to.speculation_waste_max)?;
+        phrases("agent.backchannels", agent.backchannels.as_ref(), &mut to.backchannels)?;
+        phrases("agent.hard_words", agent.hard_words.as_ref(), &mut to.hard_words)?;
         to.answers = checked(&self.answers)?;
         Ok(())
     }
@@ -452,6 +456,23 @@ fn share(key: &str, value: Option<f64>, to: &mut f64) -> Result<(), Error> {
         Some(value) if (0.0..=1.0).contains(&value) => *to = value,
         Some(value) => return Err(Error(format!("{key} in offhook.toml: {value} is not a number from 0.0 to 1.0"))),
     }
+    Ok(())
+}
+
+/// Takes a list of short phrases in the place of the usual one; none is a list, too.
+fn phrases(key: &str, value: Option<&Vec<String>>, to: &mut Vec<String>) -> Result<(), Error> {
+    let Some(value) = value else { return Ok(()) };
+    if value.len() > words::PHRASES_MAX {
+        let most = words::PHRASES_MAX;
+        return Err(Error(format!("{key} in offhook.toml: {} phrases are not at most {most}", value.len())));
+    }
+    for phrase in value {
+        if phrase.trim().is_empty() || phrase.chars().count() > words::CHARACTERS_MAX {
+            let most = words::CHARACTERS_MAX;
+            return Err(Error(format!("{key} in offhook.toml: {phrase:?} is not a phrase of 1 to {most} characters")));
+        }
+    }
+    value.clone_into(to);
     Ok(())
 }
 

@@ -521,6 +521,17 @@ mod tests {
     }
 
     #[test]
+    fn the_phrases_of_a_listening_caller_are_those_of_the_file() {
+        let agent = |toml: &str| setup(&[("offhook.toml", toml)]).config("").agent;
+        let usual = agent("");
+        assert!(usual.backchannels.contains(&"uh huh".to_owned()) && usual.hard_words.contains(&"stop".to_owned()));
+        let hindi = agent("[agent]\nbackchannels = [\"haan\", \"accha\"]\nhard_words = []\n");
+        assert_eq!((hindi.backchannels, hindi.hard_words), (vec!["haan".to_owned(), "accha".to_owned()], Vec::new()));
+        let error = setup(&[("offhook.toml", "[agent]\nbackchannels = [\" \"]\n")]).error("");
+        assert!(error.contains("agent.backchannels") && error.contains("is not a phrase of 1 to 60"), "{error}");
+    }
+
+    #[test]
     fn speculation_can_be_switched_off_and_its_waste_bounded() {
         let agent = |text: &str| setup(&[("offhook.toml", text)]).config("").agent;
         let usual = agent("");

@@ -14,6 +14,7 @@ mod load;
 mod network;
 mod stages;
 mod tools;
+mod words;
 
 pub use accounts::{Account, DigestAlgorithm};
 pub use call::Call;
@@ -252,6 +253,10 @@ pub struct Agent {
     pub answers: Vec<Answer>,
     /// The name of the place that the receptionist speaks for.
     pub business: String,
+    /// Phrases of a listening caller, at which the agent goes on speaking.
+    pub backchannels: Vec<String>,
+    /// Phrases at whose first word the agent stops.
+    pub hard_words: Vec<String>,
     /// Where the model may transfer callers to: `[[agent.transfers]]`; none: nowhere.
     pub transfers: Vec<Transfer>,
     /// Whether the model may press keys in the call. Only a call that some machine answers has a use for it, so it is off by
@@ -432,6 +437,8 @@ impl Default for Agent {
             speculation_waste_max: 0.35,
             answers: Vec::new(),
             business: "Offhook".into(),
+            backchannels: words::BACKCHANNELS.iter().map(|&phrase| phrase.into()).collect(),
+            hard_words: words::HARD_WORDS.iter().map(|&phrase| phrase.into()).collect(),
             transfers: Vec::new(),
             send_dtmf: false,
             tools: Vec::new(),

@@ -60,6 +60,8 @@ pub struct Plan {
     pub first_audio: Duration,
     /// How long after its last audio an unfinished context is over.
     pub expiry: Duration,
+    /// What its voice sounds like, over and over, at 8 kHz; a hum where it is empty.
+    pub speech: Vec<i16>,
     pub faults: Faults<Fault>,
     pub seen: Mutex<Seen>,
 }
@@ -75,7 +77,13 @@ pub struct Seen {
 impl Default for Plan {
     fn default() -> Self {
         let (faults, seen) = (Faults::default(), Mutex::default());
-        Self { first_audio: Duration::from_millis(90), expiry: Duration::from_secs(1), faults, seen }
+        Self {
+            first_audio: Duration::from_millis(90),
+            expiry: Duration::from_secs(1),
+            speech: Vec::new(),
+            faults,
+            seen,
+        }
     }
 }
 
@@ -238,7 +246,7 @@ impl Session<'_> {
             }
             let left = context.left.unwrap_or_default();
             let piece = left.min(CHUNK);
-            let data = STANDARD.encode(hum(context, piece));
+            let data = STANDARD.encode(hum(context, piece, &self.plan.speech));
             let mut message =
                 json!({"type": "chunk", "data": data, "step_time": 12.5, "flush_id": context.flushed + 1});
             message["context_id"] = id.as_str().into();
@@ -282,12 +290,19 @@ fn times(text: &str, from: Duration) -> Value {
     json!({"words": words, "start": starts, "end": ends})
 }
 
-/// A 200 Hz hum of `length`, in the encoding asked for.
-fn hum(context: &Context, length: Duration) -> Vec<u8> {
+/// A 200 Hz hum of `length`, or as much of `speech`, in the encoding asked for.
+fn hum(context: &Context, length: Duration, speech: &[i16]) -> Vec<u8> {
     let samples = (length.as_micros() * u128::from(context.rate) / 1_000_000) as usize;
     let start = (context.audio.as_micros() * u128::from(context.rate) / 1_000_000) as usize;
     let period = context.rate as usize / 200;
-    let sample = |n: usize| (8000.0 * (TAU * ((start + n) % period) as f32 / period as f32).sin()) as i16;
+    let sample = |n: usize| match speech.len() {
+        0 => hum_at(start + n, period),
+        len => speech[(start + n) * 8000 / context.rate as usize % len],
+    };
     let pcm = (0..samples).map(sample);
     if context.mulaw { pcm.map(ulaw_of).collect() } else { pcm.flat_map(i16::to_le_bytes).collect() }
+}
+
+fn hum_at(n: usize, period: usize) -> i16 {
+    (8000.0 * (TAU * (n % period) as f32 / period as f32).sin()) as i16
 }

@@ -66,6 +66,8 @@ pub struct Plan {
     pub seed: u64,
     /// What is said in each turn, the last one again and again.
     pub turns: Vec<String>,
+    /// What is being said at this moment, in the place of `turns`; an empty text is a noise without words.
+    pub said: Mutex<Option<String>>,
     pub faults: Faults<Fault>,
     pub seen: Mutex<Seen>,
 }
@@ -93,6 +95,7 @@ impl Default for Plan {
             misses: 0.0,
             seed: 0,
             turns: turns.map(String::from).to_vec(),
+            said: Mutex::default(),
             faults,
             seen,
         }
@@ -306,7 +309,8 @@ impl Session<'_> {
             samples.iter().map(|sample| u32::from(sample.unsigned_abs())).sum::<u32>() / samples.len().max(1) as u32;
         let length = Duration::from_secs(samples.len() as u64) / self.rate;
         self.audio += length;
-        if level >= SPEECH_LEVEL {
+        let wordless = self.plan.said.lock().as_ref().is_some_and(String::is_empty);
+        if level >= SPEECH_LEVEL && (self.open || !wordless) {
             if std::mem::replace(&mut self.ending, Ending::Awaited).is_told() {
                 self.tell("TurnResumed", usize::MAX);
             }
@@ -406,7 +410,9 @@ impl Session<'_> {
     /// A TurnInfo with the first `words` words of the script's line.
     fn turn_info(&self, event: &str, words: usize) -> Value {
         let line = *self.line.lock();
+        let said = self.plan.said.lock().clone().filter(|said| !said.is_empty());
         let text = self.plan.turns.get(line).or(self.plan.turns.last()).map_or("", String::as_str);
+        let text = said.as_deref().unwrap_or(text);
         let words: Vec<&str> = text.split_whitespace().take(words).collect();
         let end = self.audio.as_secs_f64();
         let timed: Vec<Value> =
