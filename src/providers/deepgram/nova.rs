@@ -176,6 +176,7 @@ impl<'a> Session<'a> {
                     (self.ready, self.sent) = (now, now);
                     self.io.events.send_at(now, EarsEvent::Connected);
                 }
+                Some(Incoming::Binary(_)) => {}
                 Some(Incoming::Text(text)) => match self.results.handle_message(&text) {
                     Said::Words { settled } => {
                         self.awaited = None;
