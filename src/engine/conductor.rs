@@ -78,6 +78,8 @@ pub enum Event {
     Answered,
     /// A digit by INFO.
     Digit(char),
+    /// The operator wants this said.
+    Say(String),
     /// The caller holds, or is back.
     Held(bool),
     /// A tool is done, with this result for the model.
@@ -252,6 +254,7 @@ impl Conductor {
             Event::Answered => self.tell(agent::Input::Answered, now),
             Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
             Event::Held(held) => self.tell(agent::Input::Held(held), now),
+            Event::Say(text) => self.tell(agent::Input::Say(text), now),
             Event::Tool { job, result } => self.tell(agent::Input::Tool { job, result }, now),
             Event::Transfer(status) => self.tell(agent::Input::Transfer { status }, now),
             Event::Crashed(role) => {
@@ -270,6 +273,7 @@ impl Conductor {
                     }
                 }
                 if let MindEvent::Failed(failure) = &event {
+                    self.seat.board.provider_failed(self.seat.call, "llm", &failure.text);
                     self.warn(&format!("mind: {}", failure.text));
                 }
                 self.tell(agent::Input::Mind { turn, event }, now);
@@ -284,6 +288,7 @@ impl Conductor {
                 }
                 self.close_budget(turn);
                 if let VoiceEvent::Failed(failure) = &event {
+                    self.seat.board.provider_failed(self.seat.call, "tts", &failure.text);
                     self.warn(&format!("voice: {}", failure.text));
                 }
                 self.tell(agent::Input::Voice { turn, event }, now);
@@ -361,6 +366,9 @@ impl Conductor {
 
     fn ears(&mut self, at: Instant, event: EarsEvent, now: Instant) {
         self.heard_at = at;
+        if let Some(transcript) = event.partial() {
+            self.seat.board.partial(self.seat.call, transcript);
+        }
         let verdict = self.seat.agent.verdict(&event, now);
         match &event {
             // What is nothing to answer is not what the next reply answers.
@@ -371,7 +379,10 @@ impl Conductor {
                 timeline.mark(Mark::EndOfTurn, at);
                 self.ended_turn = Some(timeline);
             }
-            EarsEvent::Failed(failure) => self.warn(&format!("ears: {}", failure.text)),
+            EarsEvent::Failed(failure) => {
+                self.seat.board.provider_failed(self.seat.call, "stt", &failure.text);
+                self.warn(&format!("ears: {}", failure.text));
+            }
             EarsEvent::Reconnecting(failure) => {
                 self.warn(&format!("ears: {}; connecting again", failure.text));
                 self.seat.board.count(EARS_RECONNECTS, 1);
@@ -386,7 +397,10 @@ impl Conductor {
 
     fn media_event(&mut self, event: CallEvent, now: Instant) {
         match event {
-            CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
+            CallEvent::CallerSpeech { speaking, .. } => {
+                self.seat.board.speaking(self.seat.call, speaking);
+                self.tell(agent::Input::CallerSpeech { speaking }, now);
+            }
             CallEvent::FirstPacket { turn, at } => {
                 if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
                     timeline.mark(Mark::FirstPacket, at);
