@@ -6,6 +6,7 @@
 //! the tools that the model calls. What was heard is found by [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make
 //! text fit for a voice.
 
+pub mod backchannel;
 mod caller;
 pub mod clauses;
 pub mod conversation;
@@ -26,6 +27,7 @@ pub mod tools;
 pub mod wording;
 mod work;
 
+pub use backchannel::Verdict;
 pub use conversation::Message;
 pub use events::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
 pub use speculation::{DraftNews, Waste};
@@ -35,6 +37,7 @@ pub use tools::Tool;
 use crate::config;
 use crate::ids::TurnId;
 use crate::time::{Deadline, Instant};
+use backchannel::Listener;
 use caller::Caller;
 use conversation::Conversation;
 use dead_air::DeadAir;
@@ -134,6 +137,8 @@ pub enum Output {
     ForceEndTurn,
     /// The caller's turn, whose end the recogniser told before, was held open in case that more came, and is over with this.
     TurnEnded,
+    /// The caller said this while the agent had the floor, and it is nothing to answer: a backchannel, or an echo.
+    Aside { text: String, verdict: Verdict },
     /// What becomes of the draft of `turn`, which nobody may hear or read of before its `Floor`.
     Draft { turn: TurnId, news: DraftNews },
     /// Ask the operator's tool number `tool`; an [`Input::Tool`] says what came of it.
@@ -196,6 +201,8 @@ pub struct Agent {
     conversation: Conversation,
     caller: Caller,
     dead_air: DeadAir,
+    /// What the caller's words are while the agent speaks.
+    listener: Listener,
     /// The reply that has the floor, or the draft behind the gate; without one the agent listens.
     reply: Option<Reply>,
     /// Whether a draft is worth it.
@@ -227,6 +234,7 @@ impl Agent {
             conversation: Conversation::new(&settings.prompt),
             caller: Caller::default(),
             dead_air: DeadAir::new(settings),
+            listener: Listener::new(settings),
             reply: None,
             budget: Budget::new(settings),
             toolbox: Toolbox::new(settings),

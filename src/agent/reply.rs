@@ -347,11 +347,13 @@ impl Agent {
         if let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.id == turn) {
             reply.on_air = true;
             self.dead_air.reply_heard();
+            self.listener.on_air(now);
             self.progress(now);
         }
     }
 
     pub(super) fn played(&mut self, turn: TurnId, heard: Duration, now: Instant) {
+        self.listener.off_air(now);
         let Some(mut reply) = self.reply.take_if(|reply| reply.turn.id == turn) else {
             self.amend(turn, |turn| {
                 turn.heard = Some(heard);
@@ -375,6 +377,7 @@ impl Agent {
     }
 
     pub(super) fn cut(&mut self, turn: TurnId, heard: Duration, now: Instant) {
+        self.listener.off_air(now);
         let Some(mut reply) = self.reply.take_if(|reply| reply.turn.id == turn) else {
             self.amend(turn, |turn| turn.heard = turn.heard.max(Some(heard)));
             return;

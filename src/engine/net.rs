@@ -6,6 +6,7 @@ mod calls;
 use crate::call::TapFrame;
 use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{self, Role};
+use crate::engine::arrival::Arrivals;
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
 use crate::engine::datagrams::Datagrams;
@@ -168,6 +169,8 @@ pub struct Net {
     agent: UserAgent,
     ports: Ports,
     calls: BTreeMap<CallId, NetCall>,
+    /// Reads the calls' datagrams.
+    arrivals: Arrivals,
     routes: BTreeMap<IpAddr, IpAddr>,
     unread: BTreeSet<Token>,
     orders: Vec<VecDeque<WorkerOrder>>,
@@ -199,6 +202,7 @@ impl Net {
             agent,
             ports,
             calls: BTreeMap::new(),
+            arrivals: Arrivals::default(),
             routes: BTreeMap::new(),
             unread: BTreeSet::new(),
             orders,
@@ -338,13 +342,12 @@ impl Net {
         let mut more = true;
         for _ in 0..READS_PER_TURN {
             let mut bytes = [0; DATAGRAM_MAX];
-            match call.sockets[usize::from(rtcp)].recv_from(&mut bytes) {
+            match self.arrivals.receive(&call.sockets[usize::from(rtcp)], &mut bytes, &*self.parts.clock) {
                 // One that fills the buffer was longer: what is left of it is no packet.
-                Ok((DATAGRAM_MAX, _)) => self.parts.board.count(RTP_TOO_LONG, 1),
-                Ok((len, source)) => {
+                Ok((DATAGRAM_MAX, ..)) => self.parts.board.count(RTP_TOO_LONG, 1),
+                Ok((len, source, arrived)) => {
                     caller_is_there |= source.ip() == call.source.ip();
                     let len = u16::try_from(len).unwrap_or(0);
-                    let arrived = self.parts.clock.now();
                     // A flood of strangers leaves room for the peer.
                     if call.packets.slots() <= STRANGERS_LEAVE && !call.is_plausible(source.ip()) {
                         self.parts.board.count(RTP_STRANGERS, 1);

@@ -7,6 +7,7 @@ use crate::call::meter::Meter;
 use crate::call::{Call, Rings, Setup};
 use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
+use crate::engine::arrival;
 use crate::engine::conductor::{self, Conductor, Event, Handle};
 use crate::engine::kept::Kept;
 use crate::engine::media::{Line, WorkerOrder};
@@ -275,6 +276,8 @@ impl Net {
         };
         let socket = UdpSocket::bind(SocketAddr::new(address, port))?;
         socket.set_nonblocking(true)?;
+        // Without the kernel's times, arrival is when it is read.
+        let _ = arrival::ask(&socket);
         Ok(socket)
     }
 
