@@ -23,10 +23,15 @@ const SILENCE_MAX: Duration = Duration::from_millis(1850);
 /// How long the recogniser may take to say anything about a caller whose voice has stopped. Recognisers on this machine let a
 /// sentence that seems unfinished wait for 1.2 s, and need a moment; Flux tells words four times a second.
 const EARS_MAX: Duration = Duration::from_millis(1800);
+/// How long ago a recogniser that is at work has said something of a turn that is open: twice Flux's 0.25 s.
+const EARS_BEAT: Duration = Duration::from_millis(500);
 /// The local detector's hang-over: it tells the end of a voice so much later.
 const HANGOVER: Duration = Duration::from_millis(200);
 /// Fillers in one wait. Whoever has heard two of them is told what is wrong.
 const FILLERS_MAX: u32 = 2;
+/// How long ago a voice may have stopped of which a recogniser that turns out to be away has said nothing: it is found out within
+/// two seconds.
+const UNTOLD_MAX: Duration = Duration::from_secs(3);
 /// Times in a row that a caller is asked to say it again because nothing was recognised; then the agent gives up.
 const UNHEARD_MAX: u32 = 2;
 
@@ -49,9 +54,12 @@ pub(super) struct DeadAir {
     quiet_since: Instant,
     /// Whether the detector has heard the caller's voice stop, and the recogniser has not ended a turn since.
     voice_stopped: bool,
-    /// When the recogniser said something last, and whether that was that it is away.
+    /// When the recogniser said something last.
     ears_at: Instant,
+    /// Whether it is away.
     ears_away: bool,
+    /// Whether the caller's voice was heard while it was away, and nothing was said of it since.
+    voice_untold: bool,
     /// The turn that is waited for, and since when.
     owed: Option<(TurnId, Instant)>,
     /// Fillers said in this wait.
@@ -75,6 +83,7 @@ impl DeadAir {
             voice_stopped: false,
             ears_at: Instant::ZERO,
             ears_away: false,
+            voice_untold: false,
             owed: None,
             said: 0,
             acted_at: Instant::ZERO,
@@ -100,6 +109,7 @@ impl DeadAir {
             let sound = if speaking { now } else { now - HANGOVER };
             self.quiet_since = self.quiet_since.max(sound);
             self.voice_stopped = !speaking;
+            self.voice_untold |= self.ears_away;
         }
     }
 
@@ -119,8 +129,18 @@ impl DeadAir {
 
     /// The recogniser says something, if only that it is away.
     pub fn ears(&mut self, event: &EarsEvent, now: Instant) {
-        self.ears_at = now;
-        self.ears_away = matches!(event, EarsEvent::Reconnecting(_));
+        match event {
+            EarsEvent::Reconnecting(_) => {
+                self.ears_away = true;
+                let spoken = self.voice_stopped && now.since(self.quiet_since) < UNTOLD_MAX;
+                self.voice_untold |= self.caller_speaks || spoken;
+            }
+            EarsEvent::Connected => self.ears_away = false,
+            _ => {
+                self.ears_at = now;
+                (self.ears_away, self.voice_untold) = (false, false);
+            }
+        }
     }
 
     /// The reply itself is heard: what comes after is another wait.
@@ -156,7 +176,7 @@ impl DeadAir {
     /// Returns when the recogniser has said nothing for too long about a caller whose voice has stopped.
     fn ears_due(&self) -> Option<Instant> {
         let silent = self.voice_stopped && self.fillers > 0 && !self.agent_speaks;
-        silent.then(|| (self.quiet_since + EARS_MAX).max(self.ears_at + self.after))
+        silent.then(|| (self.quiet_since + EARS_MAX).max(self.ears_at + EARS_BEAT))
     }
 
     /// Returns the next filler, if another one may be said; `more`: as many as it takes.
@@ -186,7 +206,7 @@ impl Agent {
             _ if self.held => None,
             Some(_) => self.dead_air.due(),
             None if self.caller.is_in_turn() => self.dead_air.ears_due(),
-            None if self.dead_air.ears_away && self.reply.is_none() && !self.caller.has_turn() => {
+            None if self.dead_air.voice_untold && self.reply.is_none() && !self.caller.has_turn() => {
                 self.dead_air.ears_due()
             }
             None => None,
@@ -235,6 +255,7 @@ impl Agent {
     fn ask_again(&mut self, now: Instant) {
         self.dead_air.voice_stopped = false;
         self.timers.clear(Timer::CallerTurn);
+        self.dead_air.voice_untold = false;
         self.dead_air.unheard += 1;
         if self.dead_air.unheard >= UNHEARD_MAX {
             let reason = "the recogniser failed: it says nothing".into();
