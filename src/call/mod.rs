@@ -18,6 +18,7 @@ pub mod ingress;
 pub mod lifecycle;
 pub mod playout;
 pub mod protection;
+pub mod recording;
 pub mod tap;
 
 use crate::ids::{CallId, TurnId};
@@ -25,6 +26,7 @@ use crate::jitter::Stats;
 use crate::rtp::keypad::Presses;
 use crate::rtp::latch::Source;
 use crate::rtp::packet::{self, Kind, Packet};
+use crate::rtp::sequence::TimestampExtender;
 use crate::rtp::srtp::TRAILER_LEN_MAX;
 use crate::rtp::{Discard, Discards, latch, rtcp};
 use crate::sdp::{Agreed, Keys};
@@ -37,6 +39,7 @@ use finding::Audio;
 use ingress::Ingress;
 use playout::Playout;
 use protection::{PLAIN_LEN, Protection, Unprotected};
+use recording::{Recording, Side, Sound};
 use rtrb::{Consumer, Producer};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -256,6 +259,9 @@ pub struct Call {
     floor: Floor,
     links: Links,
     tap: Tap,
+    recording: Recording,
+    /// RTP time of the agent's packets.
+    agent_ticks: Option<TimestampExtender>,
     doctor: Doctor,
     silence_max: Duration,
     started: Instant,
@@ -314,6 +320,8 @@ impl Call {
             floor: Floor::new(turn::barge_in::Settings::default()),
             links: Links { rings: setup.rings, wakes: Wakes::default(), ear_frames_dropped: 0, events_dropped: 0 },
             tap: Tap::new(setup.agreed.encoding),
+            recording: Recording::default(),
+            agent_ticks: None,
             doctor: Doctor::new(setup.agreed, setup.port, now),
             silence_max: setup.silence_max,
             started: now,
@@ -450,6 +458,11 @@ impl Call {
         self.tap.add(listener)
     }
 
+    /// Records the call from here on. Told before its media begin.
+    pub fn record(&mut self, recording: Recording) {
+        self.recording = recording;
+    }
+
     /// The call is over: says what was heard of the speech under way, and goodbye to the peer's RTCP.
     pub fn close(&mut self, now: Instant, wire: &mut impl Wire) {
         self.drop_speech(|_| true, now);
@@ -520,7 +533,7 @@ impl Call {
 
     /// Runs the ingress, and lets the floor, the ears, the tap and the conductor have what comes out of it.
     fn hear<T>(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>)) -> T) -> T {
-        let Self { ingress, links, floor, tap, onset, doctor, .. } = self;
+        let Self { ingress, links, floor, tap, onset, doctor, recording, .. } = self;
         let outcome = run(ingress, &mut |output| match output {
             ingress::Output::Frame(frame) => {
                 onset.frame(frame);
@@ -531,6 +544,7 @@ impl Call {
                 tap.caller(&frame.pcm);
                 links.ears(frame);
             }
+            ingress::Output::Sound(sound) => recording.take(Side::Caller, sound),
             ingress::Output::CallerSpeech { speaking, at } => {
                 onset.speaking(speaking);
                 floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
@@ -632,6 +646,7 @@ impl Call {
                 0 => self.tap.agent(self.packet.get(..sent.len).unwrap_or_default()),
                 samples => self.tap.keys(usize::from(samples)),
             }
+            self.record_agent(sent.keys.samples == 0, now);
             let protected = self.protection.protect(false, &mut self.packet, sent.len);
             let bytes = protected.and_then(|len| self.packet.get(..len));
             let to = self.ingress.destination();
@@ -660,6 +675,18 @@ impl Call {
             if let Some(len) = self.egress.poll_rtcp(now, report, &mut bytes) {
                 self.send_rtcp(&mut bytes, len, wire);
             }
+        }
+    }
+
+    /// Records the packet at hand, before it is protected; keys that are pressed as events have no sound.
+    fn record_agent(&mut self, is_audio: bool, now: Instant) {
+        let Ok(Packet { header, .. }) = Packet::parse(&self.packet) else { return };
+        let extender = self.agent_ticks.get_or_insert_with(|| TimestampExtender::new(header.timestamp));
+        if is_audio {
+            let ticks = extender.extend(header.timestamp);
+            let pcm = self.egress.sound();
+            let sound = Sound { ticks, at: now, wide: false, made_up: false, restart: false, pcm };
+            self.recording.take(Side::Agent, &sound);
         }
     }
 
