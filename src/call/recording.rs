@@ -3,6 +3,7 @@
 use super::{FRAME_8K, FRAME_16K};
 use crate::time::Instant;
 use rtrb::Producer;
+use std::time::Duration;
 
 /// Whose sound it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct RecordFrame {
     pub side: Side,
     /// RTP time of its first sample, extended beyond 32 bits, in ticks of 125 µs.
     pub ticks: u64,
-    /// When its packet came, or went.
+    /// When its packet came, or went, and later by what stands before it in the packet.
     pub at: Instant,
     /// Whether it is 16 kHz, two samples a tick, and not 8 kHz.
     pub wide: bool,
@@ -41,7 +42,7 @@ pub struct RecordFrame {
 pub struct Sound<'a> {
     /// See [`RecordFrame::ticks`].
     pub ticks: u64,
-    /// See [`RecordFrame::at`].
+    /// When its packet came, or went.
     pub at: Instant,
     /// See [`RecordFrame::wide`].
     pub wide: bool,
@@ -81,7 +82,7 @@ impl Recording {
                 number: self.number,
                 side,
                 ticks,
-                at: sound.at,
+                at: sound.at + Duration::from_micros(125) * (ticks - sound.ticks) as u32,
                 wide: sound.wide,
                 made_up: sound.made_up,
                 restart,

@@ -4,6 +4,7 @@ use super::accounts::{self, FileAccount};
 use super::environment::Environment;
 use super::given::Given;
 use super::network::Network;
+use super::records::FileRecords;
 use super::tools::{self, FileTool, FileTransfer};
 use super::{Answer, Config, Error, Latch, Srtp};
 use serde::Deserialize;
@@ -31,6 +32,7 @@ pub struct File {
     sip: Sip,
     media: Media,
     control: Control,
+    records: FileRecords,
     providers: Providers,
     stt: Stage,
     llm: Thinking,
@@ -268,6 +270,11 @@ impl File {
             to.tool_secret = secret.secret()?;
         }
         Ok(())
+    }
+
+    /// Returns what is to be kept of calls.
+    pub(super) const fn records(&self) -> &FileRecords {
+        &self.records
     }
 
     pub fn log(&self) -> Option<Given> {

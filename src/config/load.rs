@@ -34,6 +34,7 @@ impl Config {
         if let Some(greeting) = env.get_even_empty("OFFHOOK_GREETING") {
             config.agent.greeting = greeting.text(file::PHRASE_MAX)?;
         }
+        file.records().apply(env.get("OFFHOOK_RECORDS"), cwd, &mut config)?;
         config.read_providers(&env, &file, cwd)?;
         let command = match cli.command {
             None => Command::Run,

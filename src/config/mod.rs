@@ -12,6 +12,7 @@ mod file;
 mod given;
 mod load;
 mod network;
+mod records;
 mod stages;
 mod tools;
 
@@ -19,6 +20,7 @@ pub use accounts::{Account, DigestAlgorithm};
 pub use call::Call;
 pub use given::{host_of, is_loopback_name};
 pub use network::Network;
+pub use records::Records;
 pub use stages::{Llm, Stage, Stt, Tts};
 pub use tools::{Method, RESERVED_TOOLS, Tool, Transfer};
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub agent: Agent,
     /// Who hears, thinks and speaks.
     pub providers: Providers,
+    /// What is kept of calls.
+    pub records: Records,
     /// `OFFHOOK_LOG`: the least grave lines that are written to stderr.
     pub log: LogLevel,
 }
@@ -480,6 +484,7 @@ impl Default for Config {
             media: Media::default(),
             agent: Agent::default(),
             providers: Providers::default(),
+            records: Records::default(),
             log: LogLevel::Info,
         }
     }

@@ -12,6 +12,7 @@ use crate::engine::clock::SystemClock;
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
+use crate::engine::recorder::Recorder;
 use crate::engine::tool_threads::ToolThreads;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::{Board, Counter, Journal, Speculation};
@@ -131,6 +132,8 @@ pub struct Seat {
     pub board: Arc<Board>,
     /// Log lines.
     pub journal: Journal,
+    /// What is kept of the call.
+    pub recorder: Recorder,
     /// Where the operator's tools are asked.
     pub tools: ToolThreads,
     /// To hang up.
@@ -242,6 +245,7 @@ impl Conductor {
     }
 
     fn event(&mut self, event: Event, now: Instant) {
+        self.seat.recorder.event(self.seat.call, &event, now);
         match event {
             Event::Answered => self.tell(agent::Input::Answered, now),
             Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
@@ -384,6 +388,7 @@ impl Conductor {
     }
 
     fn media_event(&mut self, event: CallEvent, now: Instant) {
+        self.seat.recorder.media(self.seat.call, &event, now);
         match event {
             CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
             CallEvent::FirstPacket { turn, at } => {

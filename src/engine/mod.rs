@@ -8,6 +8,7 @@
 //! | `tool-C-N` | asks one of the operator's tools | its socket; ends with its answer |
 //! | `phrases` | renders the greeting and the apologies ahead | once per start |
 //! | `stats` | empties the media workers' rings into the table of calls | every 50 ms |
+//! | `recorder` | recordings, transcripts and records of calls, if asked for | notes, and every 100 ms |
 //! | `journal` | writes log lines | lines |
 //! | `control-N` | the HTTP API | requests |
 
@@ -27,6 +28,7 @@ pub mod net;
 pub mod phrases;
 pub mod ports;
 pub mod provider_threads;
+pub mod recorder;
 pub mod rings;
 pub mod stats;
 pub mod streams;
@@ -41,6 +43,7 @@ use crate::engine::listeners::Served;
 use crate::engine::media::{Worker, WorkerCounters};
 use crate::engine::net::{Net, NetCommand, NetHandle, Parts, WorkerLink};
 use crate::engine::phrases::Phrases;
+use crate::engine::recorder::RecorderThread;
 use crate::ids::CallId;
 use crate::metrics::{Board, Journal, ProviderNames};
 use crate::providers::webhook::Webhooks;
@@ -81,6 +84,7 @@ struct Started {
     worker_bells: Vec<Bell>,
     workers: Vec<JoinHandle<()>>,
     stats: JoinHandle<()>,
+    recorder: RecorderThread,
     phrases: Arc<Phrases>,
     stop_phrases: Stop,
     phrases_thread: JoinHandle<()>,
@@ -125,6 +129,9 @@ impl Engine {
         let mut started = Workers::start(self, &net, &stop_workers).map_err(other)?;
         let stats =
             stats::start(std::mem::take(&mut started.ends), self.board.clone(), stop_workers.clone()).map_err(other)?;
+        let (recorder, recorder_thread) =
+            recorder::start(&self.config.records, self.clock.clone(), self.board.clone(), self.journal.clone())
+                .map_err(other)?;
         let phrases = Arc::new(Phrases::new(&self.config.agent, casting.phrase_cache.clone()));
         let stop_phrases = Stop::default();
         let phrases_thread = self.render_phrases(casting, &phrases, &stop_phrases, net.bell()).map_err(other)?;
@@ -144,6 +151,7 @@ impl Engine {
             webhooks: Arc::new(Webhooks::new(&self.config.agent)),
             board: self.board.clone(),
             journal: self.journal.clone(),
+            recorder,
             registrations: Arc::clone(&registrations),
             rng: fastrand::Rng::new(),
         };
@@ -161,6 +169,7 @@ impl Engine {
             worker_bells: started.bells,
             workers: started.threads,
             stats,
+            recorder: recorder_thread,
             phrases,
             stop_phrases,
             phrases_thread,
@@ -218,6 +227,7 @@ impl Started {
             // A thread that panicked is gone, which is what a stop wants.
             let _ = thread.join();
         }
+        self.recorder.end();
     }
 }
 

@@ -14,6 +14,7 @@ use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::phrases::Phrases;
 use crate::engine::ports::Ports;
 use crate::engine::provider_threads::Cast;
+use crate::engine::recorder::Recorder;
 use crate::engine::rings::{DATAGRAM_MAX, Datagram};
 use crate::engine::streams::Streams;
 use crate::ids::CallId;
@@ -150,6 +151,8 @@ pub struct Parts {
     pub board: Arc<Board>,
     /// Log lines.
     pub journal: Journal,
+    /// What is kept of calls.
+    pub recorder: Recorder,
     /// Registrations that are valid, for the status.
     pub registrations: Arc<AtomicUsize>,
     /// Seeded from the system: tags, ports and SSRCs must not be guessed.

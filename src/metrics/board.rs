@@ -275,6 +275,15 @@ impl Board {
         row.map(|row| row.detail(now)).or_else(|| ended.iter().rev().find(|view| view.call_id == call_id).cloned())
     }
 
+    /// Returns the call of this number: live, or among the last that ended.
+    #[must_use]
+    pub fn view(&self, call: CallId, now: Instant) -> Option<CallView> {
+        let mut state = self.state.lock();
+        let State { live, ended, .. } = &mut *state;
+        let row = live.get_mut(&call).map(|row| row.detail(now));
+        row.or_else(|| ended.iter().rev().find(|view| view.call == call).cloned())
+    }
+
     /// Returns the live call with this Call-ID.
     #[must_use]
     pub fn find_live(&self, call_id: &str) -> Option<CallId> {

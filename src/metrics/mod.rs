@@ -9,6 +9,8 @@
 //! The media path only ever copies a [`Sample`] or a [`Quality`] into a ring; whoever drains the ring may lock and allocate.
 
 pub mod board;
+pub mod cdr;
+pub mod emodel;
 pub mod health;
 pub mod histogram;
 pub mod journal;

@@ -15,7 +15,7 @@ use crate::ids::CallId;
 use crate::metrics::{Field, Invited, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
 use crate::rtp::latch;
-use crate::sdp::{Agreed, Keyring, Negotiation};
+use crate::sdp::{Agreed, Encoding, Keyring, Negotiation};
 use crate::sip::flow::Transport;
 use crate::sip::{Command, EndedBy, Invitation, Refusal, Replacement};
 use crate::time::Instant;
@@ -176,6 +176,7 @@ impl Net {
             clock: self.parts.clock.clone(),
         };
         self.board_row(invitation, port);
+        self.parts.recorder.invited(id, now);
         let conductor = conductor::Seat {
             call: id,
             agent: Agent::new(&self.parts.config.agent),
@@ -196,6 +197,7 @@ impl Net {
             ),
             board: self.parts.board.clone(),
             journal: self.parts.journal.clone(),
+            recorder: self.parts.recorder.clone(),
             net: self.parts.handle.clone(),
             clock: self.parts.clock.clone(),
         };
@@ -326,6 +328,7 @@ impl Net {
         let [rtp, rtcp] = idle.sockets;
         let mut media = Call::new(setup, now, &mut self.parts.rng);
         media.set_keys(call.negotiation.keys(), now);
+        media.record(self.parts.recorder.answered(id, agreed.encoding == Encoding::G722, now));
         let line = Line {
             call: media,
             packets: idle.packets,
@@ -508,6 +511,7 @@ impl Net {
         }
         call.conductor.end();
         self.parts.board.ended(id, by, &reason, now);
+        self.parts.recorder.ended(id, now);
         self.log(Some(id), &format!("ended by {}: {}", by.name(), Field(&reason)));
     }
 }
