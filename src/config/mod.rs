@@ -15,6 +15,8 @@ mod network;
 mod records;
 mod stages;
 mod tools;
+mod webhooks;
+mod words;
 
 pub use accounts::{Account, DigestAlgorithm};
 pub use call::Call;
@@ -23,6 +25,7 @@ pub use network::Network;
 pub use records::Records;
 pub use stages::{Llm, Stage, Stt, Tts};
 pub use tools::{Method, RESERVED_TOOLS, Tool, Transfer};
+pub use webhooks::{EVENTS, Webhook};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -48,6 +51,20 @@ pub struct Config {
     pub records: Records,
     /// `OFFHOOK_LOG`: the least grave lines that are written to stderr.
     pub log: LogLevel,
+    /// `OFFHOOK_LOG_FORMAT`: how they are written.
+    pub log_format: LogFormat,
+    /// `[[webhooks]]`: who is told of events.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: a JSON object a line.
+    Json,
 }
 
 /// How much a log line matters, gravest first.
@@ -256,6 +273,10 @@ pub struct Agent {
     pub answers: Vec<Answer>,
     /// The name of the place that the receptionist speaks for.
     pub business: String,
+    /// Phrases of a listening caller, at which the agent goes on speaking.
+    pub backchannels: Vec<String>,
+    /// Phrases at whose first word the agent stops.
+    pub hard_words: Vec<String>,
     /// Where the model may transfer callers to: `[[agent.transfers]]`; none: nowhere.
     pub transfers: Vec<Transfer>,
     /// Whether the model may press keys in the call. Only a call that some machine answers has a use for it, so it is off by
@@ -341,6 +362,12 @@ pub struct Providers {
     pub cartesia: Endpoint,
     /// `CARTESIA_VOICE`, a voice's id.
     pub cartesia_voice: String,
+    /// `AURA_MODEL`, a voice of Deepgram Aura; key and address are those of [`Self::deepgram`].
+    pub aura_model: String,
+    /// ElevenLabs: `ELEVENLABS_API_KEY`, `ELEVENLABS_BASE_URL`, `ELEVENLABS_MODEL`.
+    pub elevenlabs: Endpoint,
+    /// `ELEVENLABS_VOICE`, a voice's id.
+    pub elevenlabs_voice: String,
     /// Where the local models are kept: `OFFHOOK_MODELS`, or the user's cache folder.
     pub models: PathBuf,
 }
@@ -430,6 +457,8 @@ impl Default for Agent {
             speculation_waste_max: 0.35,
             answers: Vec::new(),
             business: "Offhook".into(),
+            backchannels: words::BACKCHANNELS.iter().map(|&phrase| phrase.into()).collect(),
+            hard_words: words::HARD_WORDS.iter().map(|&phrase| phrase.into()).collect(),
             transfers: Vec::new(),
             send_dtmf: false,
             tools: Vec::new(),
@@ -467,6 +496,10 @@ impl Default for Providers {
             openai: endpoint(OPENAI_BASE_URL, ""),
             cartesia: endpoint("wss://api.cartesia.ai", "sonic-3.5"),
             cartesia_voice: "f786b574-daa5-4673-aa0c-cbe3e8534c02".into(),
+            aura_model: "aura-2-thalia-en".into(),
+            // The quickest of its models.
+            elevenlabs: endpoint("wss://api.elevenlabs.io", "eleven_flash_v2_5"),
+            elevenlabs_voice: "EXAVITQu4vr4xnSDxMaL".into(),
             models: dirs::cache_dir().unwrap_or_default().join("offhook"),
         }
     }
@@ -486,6 +519,8 @@ impl Default for Config {
             providers: Providers::default(),
             records: Records::default(),
             log: LogLevel::Info,
+            log_format: LogFormat::Text,
+            webhooks: Vec::new(),
         }
     }
 }

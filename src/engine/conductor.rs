@@ -61,6 +61,12 @@ const EARS_RECONNECTS: Counter = Counter {
 const WASTED: Counter =
     Counter { name: "speculation_wasted_characters", help: "Characters of drafts that were thrown away" };
 
+/// What callers say while they listen.
+const BACKCHANNELS: Counter =
+    Counter { name: "backchannels", help: "Caller's turns that let the agent go on speaking" };
+/// What the agent hears of itself.
+const ECHOES: Counter = Counter { name: "echoes", help: "Turns that were the agent's own words, come back" };
+
 /// What reaches the conductor by its channel; the media path's events come by ring.
 pub enum Event {
     /// The recogniser.
@@ -73,6 +79,8 @@ pub enum Event {
     Answered,
     /// A digit by INFO.
     Digit(char),
+    /// The operator wants this said.
+    Say(String),
     /// The caller holds, or is back.
     Held(bool),
     /// A tool is done, with this result for the model.
@@ -250,6 +258,7 @@ impl Conductor {
             Event::Answered => self.tell(agent::Input::Answered, now),
             Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
             Event::Held(held) => self.tell(agent::Input::Held(held), now),
+            Event::Say(text) => self.tell(agent::Input::Say(text), now),
             Event::Tool { job, result } => self.tell(agent::Input::Tool { job, result }, now),
             Event::Transfer(status) => self.tell(agent::Input::Transfer { status }, now),
             Event::Crashed(role) => {
@@ -268,6 +277,7 @@ impl Conductor {
                     }
                 }
                 if let MindEvent::Failed(failure) = &event {
+                    self.seat.board.provider_failed(self.seat.call, "llm", &failure.text);
                     self.warn(&format!("mind: {}", failure.text));
                 }
                 self.tell(agent::Input::Mind { turn, event }, now);
@@ -282,6 +292,7 @@ impl Conductor {
                 }
                 self.close_budget(turn);
                 if let VoiceEvent::Failed(failure) = &event {
+                    self.seat.board.provider_failed(self.seat.call, "tts", &failure.text);
                     self.warn(&format!("voice: {}", failure.text));
                 }
                 self.tell(agent::Input::Voice { turn, event }, now);
@@ -340,6 +351,7 @@ impl Conductor {
                 if !self.early {
                     self.crew.learn(true);
                 }
+                board.speculation_threshold(self.crew.eager_threshold());
             }
             DraftNews::ThrownAway { why, characters } => {
                 board.count(if why == Waste::Resumed { RESUMED } else { MISSES }, 1);
@@ -351,37 +363,37 @@ impl Conductor {
                 if why != Waste::Failed && !self.early {
                     self.crew.learn(false);
                 }
+                board.speculation_threshold(self.crew.eager_threshold());
             }
         }
     }
 
     fn ears(&mut self, at: Instant, event: EarsEvent, now: Instant) {
         self.heard_at = at;
-        let heard = match &event {
-            EarsEvent::StartOfTurn { .. } => Some(Heard::StartOfTurn),
-            EarsEvent::Update { transcript } | EarsEvent::TurnResumed { transcript } => {
-                (!transcript.trim().is_empty()).then_some(Heard::Words)
-            }
-            EarsEvent::EndOfTurn { transcript, speech } => {
+        if let Some(transcript) = event.partial() {
+            self.seat.board.partial(self.seat.call, transcript);
+        }
+        let verdict = self.seat.agent.verdict(&event, now);
+        match &event {
+            // What is nothing to answer is not what the next reply answers.
+            EarsEvent::EndOfTurn { speech, .. } if !verdict.is_some_and(agent::Verdict::is_aside) => {
                 let mut timeline = Timeline::default();
                 timeline.mark(Mark::SpeechArrived, speech.arrived);
                 timeline.mark(Mark::SpeechHanded, speech.handed);
                 timeline.mark(Mark::EndOfTurn, at);
                 self.ended_turn = Some(timeline);
-                (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
             }
             EarsEvent::Failed(failure) => {
+                self.seat.board.provider_failed(self.seat.call, "stt", &failure.text);
                 self.warn(&format!("ears: {}", failure.text));
-                None
             }
             EarsEvent::Reconnecting(failure) => {
                 self.warn(&format!("ears: {}; connecting again", failure.text));
                 self.seat.board.count(EARS_RECONNECTS, 1);
-                None
             }
-            EarsEvent::Connected | EarsEvent::EagerEndOfTurn { .. } => None,
-        };
-        if let Some(heard) = heard {
+            _ => {}
+        }
+        if let Some(heard) = Heard::of(&event, verdict) {
             self.order(CallCommand::Ears(heard));
         }
         self.tell(agent::Input::Ears(event), now);
@@ -390,7 +402,10 @@ impl Conductor {
     fn media_event(&mut self, event: CallEvent, now: Instant) {
         self.seat.recorder.media(self.seat.call, &event, now);
         match event {
-            CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
+            CallEvent::CallerSpeech { speaking, .. } => {
+                self.seat.board.speaking(self.seat.call, speaking);
+                self.tell(agent::Input::CallerSpeech { speaking }, now);
+            }
             CallEvent::FirstPacket { turn, at } => {
                 if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
                     timeline.mark(Mark::FirstPacket, at);
@@ -472,6 +487,7 @@ impl Conductor {
                     }
                 }
                 agent::Output::Turn(record) => self.turn(&record),
+                agent::Output::Aside { text, verdict } => self.aside(&text, verdict),
                 agent::Output::Draft { turn, news } => self.draft(turn, news),
                 agent::Output::RunTool { job, tool, arguments } => self.seat.tools.run(job, tool, &arguments),
                 agent::Output::Transfer { to } => {
@@ -500,6 +516,16 @@ impl Conductor {
             let cut = if record.interrupted { " (cut)" } else { "" };
             line(format!("{}: agent: {}{cut}", record.turn, record.agent));
         }
+    }
+
+    /// Counts and logs what the caller said to no purpose.
+    fn aside(&self, text: &str, verdict: agent::Verdict) {
+        let (counter, what) = match verdict {
+            agent::Verdict::Echo => (ECHOES, "the agent's own echo"),
+            _ => (BACKCHANNELS, "caller, meanwhile"),
+        };
+        self.seat.board.count(counter, 1);
+        self.seat.journal.line(LogLevel::Info, Some(self.seat.call), format_args!("{what}: {text}"));
     }
 
     /// Shows how the call's audio is, and logs what is wrong with it, and that nothing is any more.

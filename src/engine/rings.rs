@@ -34,7 +34,7 @@ pub struct Datagram {
     pub rtcp: bool,
     /// Where it came from.
     pub source: SocketAddr,
-    /// When it was read from its socket.
+    /// When it came in, by the kernel where it tells.
     pub arrived: Instant,
     /// How many of `bytes` count.
     pub len: u16,

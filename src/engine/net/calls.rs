@@ -3,9 +3,11 @@
 use super::Net;
 use crate::agent::{Agent, Phrase};
 use crate::call::lifecycle::{self, Lifecycle};
+use crate::call::meter::Meter;
 use crate::call::{Call, Rings, Setup};
 use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
+use crate::engine::arrival;
 use crate::engine::conductor::{self, Conductor, Event, Handle};
 use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::provider_threads::{Cast, Crew, Ends};
@@ -273,6 +275,8 @@ impl Net {
         };
         let socket = UdpSocket::bind(SocketAddr::new(address, port))?;
         socket.set_nonblocking(true)?;
+        // Without the kernel's times, arrival is when it is read.
+        let _ = arrival::ask(&socket);
         Ok(socket)
     }
 
@@ -329,6 +333,9 @@ impl Net {
         let mut media = Call::new(setup, now, &mut self.parts.rng);
         media.set_keys(call.negotiation.keys(), now);
         media.record(self.parts.recorder.answered(id, agreed.encoding == Encoding::G722, now));
+        let meter = Arc::<Meter>::default();
+        media.set_meter(meter.clone());
+        self.parts.board.metered(id, meter);
         let line = Line {
             call: media,
             packets: idle.packets,
