@@ -4,6 +4,7 @@
 
 use offhook::audio::g711::Codec;
 use offhook::audio::g722;
+use offhook::call::recording::{RecordFrame, Recording, Side};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Rings, Setup, TapFrame, VoiceFrame};
 use offhook::engine::clock::SystemClock;
 use offhook::engine::media::{Line, Worker, WorkerCounters, WorkerOrder};
@@ -94,6 +95,7 @@ struct Seen {
     cuts: u64,
     played: u64,
     first_packets: u64,
+    recorded: [u64; 2],
 }
 
 /// The far end of one call: a caller on a bad line, and the threads at the other ends of the rings.
@@ -108,6 +110,7 @@ struct Peer {
     voice: Producer<VoiceFrame>,
     commands: Producer<CallCommand>,
     events: Consumer<CallEvent>,
+    recorded: Consumer<RecordFrame>,
     sequence: u16,
     timestamp: u32,
     ssrc: u32,
@@ -146,6 +149,8 @@ impl Peer {
         let mut call = Call::new(setup, now, &mut rng);
         let keys = (id == ENCRYPTED).then(|| keys(1));
         call.set_keys(keys.as_ref(), now);
+        let (frames, recorded) = rings::record_frames();
+        call.record(Recording::new(frames));
         let line = Line {
             call,
             packets: packets_out,
@@ -169,6 +174,7 @@ impl Peer {
             voice,
             commands,
             events,
+            recorded,
             slot: 0,
             turn: TurnId::GREETING,
             seen: Seen::default(),
@@ -270,6 +276,12 @@ impl Peer {
             let pcm = voice(self.slot * 160, 5000.0);
             let len = if last { 40 } else { FRAME_8K as u16 };
             let _ = self.voice.push(VoiceFrame { turn: self.turn, pcm, len, last, made: Instant::ZERO });
+        }
+        // A recorder that stalls as long: its ring runs full, too.
+        if self.slot % 1000 > 300 {
+            while let Ok(frame) = self.recorded.pop() {
+                self.seen.recorded[usize::from(frame.side == Side::Agent)] += 1;
+            }
         }
         // Ears that stall for 6 s: their ring runs full.
         if self.slot % 1000 > 300 {
@@ -490,7 +502,8 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
 
     // It was all there: nothing was left out that could have asked.
     for peer in &peers[..CALLS as usize] {
-        let Seen { frames, concealed, speech, digits, pressed, cuts, played, first_packets } = peer.seen;
+        let Seen { frames, concealed, speech, digits, pressed, cuts, played, first_packets, recorded } = peer.seen;
+        assert!(recorded.iter().all(|frames| *frames > 1000), "{}: {recorded:?}", peer.id);
         assert!(frames > 1500 && concealed > 20 && speech > 100, "{}: {:?}", peer.id, peer.seen);
         assert!(pressed >= 5, "{}: {:?}", peer.id, peer.seen);
         assert!(digits >= 9 && cuts >= 2 && played >= 1 && first_packets >= 5, "{}: {:?}", peer.id, peer.seen);

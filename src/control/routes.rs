@@ -9,6 +9,7 @@ use crate::metrics::prometheus::{self, Gauges};
 use serde::Serialize;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// Longest request target that is looked at: a percent-encoded Call-ID of the longest kind that is kept, and room.
 pub const TARGET_MAX: usize = 8_192;
@@ -48,6 +49,13 @@ pub enum Answer {
     Listen {
         /// The Call-ID.
         call_id: String,
+    },
+    /// It is answered with this file.
+    Download {
+        /// Where it is.
+        path: PathBuf,
+        /// The Content-Type header.
+        content_type: &'static str,
     },
     /// It becomes a stream of events.
     Follow {
@@ -116,6 +124,10 @@ pub fn answer(request: &Request<'_>, token: Option<&Secret>, bridge: &dyn Bridge
         (method, _) if !row.takes(method) => Reply::detail(405, "Method Not Allowed").with("Allow", methods),
         (_, Route::Audio) if request.handshake => return Answer::Listen { call_id: taken },
         (_, Route::Audio) => Reply::detail(400, "a WebSocket handshake (version 13) is expected here"),
+        (_, Route::Recording) => match bridge.recording(call_id) {
+            Some(path) => return Answer::Download { path, content_type: "audio/wav" },
+            None => Reply::detail(404, "there is no recording of this call"),
+        },
         (_, Route::Events) => return follow(query, request.last_event_id, bridge),
         ("DELETE", Route::Call) => hang_up(call_id, bridge),
         (_, Route::Call) => call(call_id, bridge),
@@ -145,6 +157,11 @@ pub fn reads_body(method: &str, target: &str) -> bool {
 #[must_use]
 pub fn too_many_followers() -> Reply {
     Reply::detail(503, "as many readers of events as are served are there already").with("Retry-After", "5")
+}
+
+/// Says that enough files are on their way.
+pub fn too_many_downloads() -> Reply {
+    Reply::detail(503, "as many recordings as are served at once are on their way already").with("Retry-After", "5")
 }
 
 /// Returns the WebSocket close code and reason for a call that cannot be heard (RFC 6455 §7.4.1).

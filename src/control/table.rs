@@ -13,6 +13,7 @@ pub enum Route {
     Status,
     Calls,
     Say,
+    Recording,
     Transfer,
     Call,
     Audio,
@@ -36,7 +37,7 @@ const fn row(path: &'static str, route: Route, methods: &'static str, what: &'st
 }
 
 /// Every route. A Call-ID may hold a slash, so that what follows one in a path comes before what does not.
-pub const ROUTES: [Row; 13] = [
+pub const ROUTES: [Row; 14] = [
     row("/", Route::Index, "GET, HEAD, OPTIONS", "the page for browsers; this list for others"),
     row("/page/{asset}", Route::Page, "GET, HEAD, OPTIONS", "what the page is made of"),
     row("/openapi.json", Route::OpenApi, "GET, HEAD, OPTIONS", "this API, as OpenAPI 3.1 describes it"),
@@ -50,6 +51,12 @@ pub const ROUTES: [Row; 13] = [
         Route::Calls,
         "GET, HEAD, OPTIONS",
         "the live calls; query: state=ended for the last hundred",
+    ),
+    row(
+        "/api/v1/sip/calls/{call_id}/recording.wav",
+        Route::Recording,
+        "GET, HEAD, OPTIONS",
+        "both sides of a call, stereo, while it lasts and afterwards",
     ),
     row("/api/v1/sip/calls/{call_id}/say", Route::Say, "POST, OPTIONS", "has the agent say a text"),
     row(

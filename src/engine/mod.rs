@@ -54,6 +54,7 @@ use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -365,6 +366,10 @@ impl Bridge for Engine {
 
     fn unix_time(&self, at: Instant) -> Duration {
         self.clock.unix_time(at)
+    }
+
+    fn recording(&self, call_id: &str) -> Option<PathBuf> {
+        recorder::recording(&self.config.records, call_id)
     }
 
     fn listen(&self, call_id: &str) -> Result<Receiver<ListenFrame>, ListenError> {
