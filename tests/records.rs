@@ -87,7 +87,7 @@ fn a_call_is_recorded_written_down_and_put_on_record() {
     let wav = kept.join(record["audio"].as_str().expect("a recording"));
     let (caller, agent) = channels(&wav);
     assert!((2.7..3.2).contains(&loud(&caller)), "{} s of 3 s, for loss is concealed", loud(&caller));
-    assert!(loud(&agent) > 1.5, "the echo answers on the right: {}", loud(&agent));
+    assert!(loud(&agent) > 0.1, "the greeting is on the right: {}", loud(&agent));
     let seconds = caller.len() as f64 / 8000.0;
     assert!((seconds - record["duration_s"].as_f64().expect("a number")).abs() < 0.2, "{seconds}: {record:#}");
     let transcript = kept.join(record["transcript"].as_str().expect("a transcript"));
