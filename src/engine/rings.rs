@@ -7,6 +7,7 @@
 //! | call events | [`CallEvent`] | 256: a DTMF storm of 5 s | media | conductor | newest dropped, counted |
 //! | ear frames | [`EarFrame`] | 256: 5 s of a recogniser that stalls | media | ears | newest dropped, counted |
 //! | voice frames | [`VoiceFrame`] | 256: 5 s ahead of the clock; the feeder holds the rest | voice | media | feeder waits |
+//! | kept frames | [`KeptFrame`] | 64: 1.3 s; the conductor holds the rest | conductor | media | conductor tries again each 100 ms |
 //! | tap | [`TapFrame`] | 50: 1 s of a listener that lags | media | control | newest dropped |
 //! | record frames | [`RecordFrame`] | 128: 1.3 s of a disk that stalls | media | recorder | newest dropped, counted |
 //! | worker orders | [`WorkerOrder`] | 1024: every call at once, a few times over | net | media | net tries again at its next wake-up |
@@ -15,7 +16,7 @@
 //! | samples | [`Sample`] | 32768: 1 s of 200 calls | media | stats | newest dropped, counted |
 
 use crate::call::recording::RecordFrame;
-use crate::call::{CallCommand, CallEvent, EarFrame, TapFrame, VoiceFrame};
+use crate::call::{CallCommand, CallEvent, EarFrame, KeptFrame, TapFrame, VoiceFrame};
 use crate::engine::media::{Line, WorkerOrder};
 use crate::ids::CallId;
 use crate::metrics::{Quality, Sample};
@@ -63,6 +64,8 @@ rings! {
     ear_frames: EarFrame, 256;
     /// Agent speech, voice to media.
     voice_frames: VoiceFrame, 256;
+    /// What is rendered ahead, conductor to media.
+    kept_frames: KeptFrame, 64;
     /// Both sides of the call, media to a listener.
     tap: TapFrame, 50;
     /// Both sides of the call with their RTP times, media to recorder.

@@ -267,6 +267,7 @@ mod tests {
             agent: "Yes.".into(),
             heard: WordSpan { min: 1, max: 2 },
             interrupted: true,
+            ..TurnRecord::default()
         };
         let lines = timeline.lines(&[TurnView { record, ..TurnView::default() }]);
         let [caller, agent] = &lines[..] else { panic!("{lines:?}") };
