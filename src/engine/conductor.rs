@@ -8,6 +8,7 @@ use crate::call::digits::{Digits, Way};
 use crate::call::finding::Audio;
 use crate::call::{CallCommand, CallEvent, Heard};
 use crate::config::LogLevel;
+use crate::engine::capture::AgentLog;
 use crate::engine::clock::SystemClock;
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
@@ -137,6 +138,8 @@ pub struct Seat {
     pub net: NetHandle,
     /// The clock.
     pub clock: Arc<SystemClock>,
+    /// What the agent is told and wants done is captured by it.
+    pub capture: AgentLog,
 }
 
 impl Seat {
@@ -168,6 +171,8 @@ pub struct Conductor {
     ended_turn: Option<Timeline>,
     /// When the recogniser's latest event came in.
     heard_at: Instant,
+    /// When that happened which the agent is told next, where a provider has said so.
+    told_at: Option<Instant>,
     /// The draft that waits behind the gate.
     draft: Option<TurnId>,
     /// Whether it was begun before any eager end of turn.
@@ -191,6 +196,7 @@ impl Conductor {
             timelines: BTreeMap::new(),
             ended_turn: None,
             heard_at: Instant::ZERO,
+            told_at: None,
             draft: None,
             early: false,
             missed: false,
@@ -210,6 +216,7 @@ impl Conductor {
             self.seat.listener.wait(due.into_iter().chain(retry).min());
         }
         self.last_words();
+        self.seat.capture.end();
         if self.draft.take().is_some() {
             self.seat.board.count(MISSES, 1);
         }
@@ -235,6 +242,9 @@ impl Conductor {
             while let Ok(event) = self.seat.media.pop() {
                 self.media_event(event, now);
             }
+        }
+        if self.seat.agent.poll_timeout().is_some_and(|due| due.at <= now) {
+            self.seat.capture.tick(now);
         }
         self.seat.agent.handle_timeout(now);
         self.carry_out(now);
@@ -266,6 +276,7 @@ impl Conductor {
                 if let MindEvent::Failed(failure) = &event {
                     self.warn(&format!("mind: {}", failure.text));
                 }
+                self.told_at = Some(at);
                 self.tell(agent::Input::Mind { turn, event }, now);
             }
             Event::Voice(Stamped { at, event: (turn, event) }) => {
@@ -280,6 +291,7 @@ impl Conductor {
                 if let VoiceEvent::Failed(failure) = &event {
                     self.warn(&format!("voice: {}", failure.text));
                 }
+                self.told_at = Some(at);
                 self.tell(agent::Input::Voice { turn, event }, now);
             }
         }
@@ -380,6 +392,7 @@ impl Conductor {
         if let Some(heard) = heard {
             self.order(CallCommand::Ears(heard));
         }
+        self.told_at = Some(at);
         self.tell(agent::Input::Ears(event), now);
     }
 
@@ -421,12 +434,15 @@ impl Conductor {
     }
 
     fn tell(&mut self, input: agent::Input, now: Instant) {
+        let at = self.told_at.take();
+        self.seat.capture.input(&input, at, now);
         self.seat.agent.handle_input(input, now);
         self.carry_out(now);
     }
 
     fn carry_out(&mut self, now: Instant) {
         while let Some(output) = self.seat.agent.poll_output() {
+            self.seat.capture.output(&output);
             match output {
                 agent::Output::Ask { turn, messages, tools } => {
                     // A draft has its marks already, and the end of its turn is still to come.

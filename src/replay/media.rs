@@ -1,0 +1,232 @@
+//! The media path of a captured call, run again: the same machines, told the same at the same times, must make the same packets.
+
+use super::{Captured, Error, Outcome};
+use crate::call::capture::{Capture, Record};
+use crate::call::{Call, CallCommand, CallEvent, EarFrame, Measure, Rings, Setup, VoiceFrame, Wire};
+use crate::capture::MEDIA_FILE;
+use crate::capture::media::{Blob, Entry, Fate, voice};
+use crate::engine::rings;
+use crate::ids::CallId;
+use crate::rtp::latch::Source;
+use crate::time::Instant;
+use rtrb::{Consumer, Producer};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Bytes of a packet that are shown where two differ.
+const SHOWN: usize = 12;
+
+/// A packet, as it was before it was protected.
+type Made<'a> = (bool, Option<SocketAddr>, &'a [u8]);
+
+/// Runs the media path again and compares every packet.
+///
+/// # Errors
+/// A log without a beginning.
+pub fn replay(captured: &Captured) -> Result<Outcome, Error> {
+    let (entries, ending) = &captured.media;
+    let mut line = Line::new(captured.about.call, entries)?;
+    let (mut same, mut difference) = (0, None);
+    let steps: Vec<&[Entry]> = steps(entries.get(1..).unwrap_or_default()).collect();
+    for (n, step) in steps.iter().enumerate() {
+        line.feed(step);
+        // What was cut off may have taken the packets of the last step with it.
+        let is_cut = n + 1 == steps.len() && *ending != crate::capture::Ending::Whole;
+        match compare(step, line.made(), is_cut) {
+            Ok(packets) => same += packets,
+            Err(why) => {
+                difference = Some(format!("{why}, at {} of the call, when {}", line.at(), cause(step)));
+                break;
+            }
+        }
+    }
+    Ok(Outcome { same, what: "packets", difference, ending: *ending })
+}
+
+/// Splits a log into what was told at once, each with all that came of it.
+fn steps(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
+    entries.chunk_by(|_, next| {
+        matches!(next, Entry::Command(_) | Entry::Voice { .. } | Entry::Packet { .. } | Entry::Gone { .. })
+    })
+}
+
+fn cause(step: &[Entry]) -> String {
+    match step.first() {
+        Some(Entry::Datagram { source, bytes, .. }) => format!("{} bytes came from {source}", bytes.0.len()),
+        Some(Entry::Change { .. }) => "the session changed".into(),
+        Some(Entry::Signalling { .. }) => "the signalling moved".into(),
+        Some(Entry::Close { .. }) => "the call was closed".into(),
+        _ => "time passed".into(),
+    }
+}
+
+/// Compares what was made in one step with what is made of it; returns how many packets are the same.
+fn compare(step: &[Entry], made: Vec<Record>, is_cut: bool) -> Result<usize, String> {
+    let packet = |entry: &'_ Entry| match entry {
+        Entry::Packet { rtcp, to, bytes: Blob(bytes) } => Some((*rtcp, *to, bytes.clone())),
+        _ => None,
+    };
+    let mut before = step.iter().filter_map(packet);
+    let mut same = 0;
+    for record in &made {
+        let Record::Packet { rtcp, to, bytes } = record else { continue };
+        match before.next() {
+            Some((was_rtcp, was_to, was)) => {
+                differ((was_rtcp, was_to, &was), (*rtcp, *to, bytes.as_slice())).map_or(Ok(()), Err)?;
+            }
+            None if is_cut => return Ok(same),
+            None => return Err("a packet is made that was not".into()),
+        }
+        same += 1;
+    }
+    match before.next() {
+        None => Ok(same),
+        Some(_) => Err("a packet is not made that was".into()),
+    }
+}
+
+/// Returns in which way two packets are not the same.
+fn differ(was: Made<'_>, is: Made<'_>) -> Option<String> {
+    let kind = |rtcp| if rtcp { "RTCP" } else { "RTP" };
+    if was.0 != is.0 {
+        return Some(format!("a packet was {} and is {}", kind(was.0), kind(is.0)));
+    }
+    if was.1 != is.1 {
+        return Some(format!("a packet went to {:?} and goes to {:?}", was.1, is.1));
+    }
+    let at = was.2.iter().zip(is.2).position(|(a, b)| a != b);
+    match at {
+        None if was.2.len() == is.2.len() => None,
+        None => Some(format!("a packet was {} bytes long and is {}", was.2.len(), is.2.len())),
+        Some(at) => {
+            let shown = |bytes: &[u8]| {
+                let bytes = bytes.get(at..).unwrap_or_default().iter().take(SHOWN);
+                bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
+            };
+            let kind = kind(was.0);
+            Some(format!("an {kind} packet differs from byte {at} on: it was {} and is {}", shown(was.2), shown(is.2)))
+        }
+    }
+}
+
+/// A call and the far ends of its rings.
+pub(super) struct Line {
+    call: Call,
+    began: Instant,
+    now: Instant,
+    commands: Producer<CallCommand>,
+    voice: Producer<VoiceFrame>,
+    records: Consumer<Record>,
+    /// What came of each step on the side of the agent.
+    pub ears: Consumer<EarFrame>,
+    pub events: Consumer<CallEvent>,
+}
+
+impl Line {
+    /// Makes the call anew that a log begins with.
+    pub fn new(id: CallId, entries: &[Entry]) -> Result<Self, Error> {
+        let Some(Entry::Begin { now, agreed, signalling, guard, port, ntp_at_zero, cname, silence_max, seed }) =
+            entries.first()
+        else {
+            return Err(Error::NoBeginning(MEDIA_FILE));
+        };
+        let (commands, commands_out) = rings::call_commands();
+        let (voice, voice_out) = rings::voice_frames();
+        let (ears_in, ears) = rings::ear_frames();
+        let (events_in, events) = rings::call_events();
+        let (record, records) = rings::capture();
+        let setup = Setup {
+            id,
+            agreed,
+            signalling: *signalling,
+            guard: *guard,
+            port: *port,
+            ntp_at_zero: *ntp_at_zero,
+            cname,
+            silence_max: *silence_max,
+            rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
+        };
+        let mut call = Call::new(setup, *now, &mut fastrand::Rng::with_seed(*seed));
+        call.set_capture(Capture::new(record));
+        Ok(Self { call, began: *now, now: *now, commands, voice, records, ears, events })
+    }
+
+    /// Tells the call what it was told in one step.
+    pub fn feed(&mut self, step: &[Entry]) {
+        let mut wire = Sent::of(step);
+        for entry in step {
+            match entry {
+                // More than the rings hold was never taken at once.
+                Entry::Command(command) => {
+                    let _ = self.commands.push(*command);
+                }
+                Entry::Voice { turn, pcm, last, made } => {
+                    if let Some(frame) = voice(*turn, &pcm.0, *last, *made) {
+                        let _ = self.voice.push(frame);
+                    }
+                }
+                _ => {}
+            }
+        }
+        match step.first() {
+            Some(Entry::Datagram { rtcp, source, arrived, edge, bytes }) => {
+                self.now = self.now.max(*arrived);
+                let authenticated = *edge == Fate::Authenticated;
+                match edge {
+                    Fate::Refused(reason) => self.call.refuse(*rtcp, *source, &bytes.0, *reason, *arrived),
+                    Fate::Plain | Fate::Authenticated => {
+                        let from = Source { address: *source, authenticated };
+                        self.call.readable(*rtcp, from, &bytes.0, *arrived, &mut wire);
+                    }
+                }
+            }
+            Some(Entry::Tick { now }) => {
+                self.now = self.now.max(*now);
+                self.call.handle_timeout(*now, &mut wire);
+            }
+            Some(Entry::Change { agreed, now }) => self.call.change(agreed, *now),
+            Some(Entry::Signalling { from }) => self.call.set_signalling(*from),
+            Some(Entry::Close { now }) => self.call.close(*now, &mut wire),
+            _ => {}
+        }
+        let _ = self.call.take_wakes();
+    }
+
+    /// Takes out what the call has recorded of itself since.
+    pub fn made(&mut self) -> Vec<Record> {
+        std::iter::from_fn(|| self.records.pop().ok()).collect()
+    }
+
+    /// How far into the call it is.
+    fn at(&self) -> String {
+        format!("{:.3} s", self.now.since(self.began).as_secs_f64())
+    }
+}
+
+/// A wire that tells of each RTP packet what the kernel said of it.
+struct Sent(VecDeque<Option<Instant>>);
+
+impl Sent {
+    fn of(step: &[Entry]) -> Self {
+        let mut had_address = false;
+        let gone = step.iter().filter_map(|entry| match entry {
+            Entry::Packet { rtcp: false, to, .. } => {
+                had_address = to.is_some();
+                None
+            }
+            // Without an address nothing was asked of the kernel.
+            Entry::Gone { at } => had_address.then_some(*at),
+            _ => None,
+        });
+        Self(gone.collect())
+    }
+}
+
+impl Wire for Sent {
+    fn send(&mut self, rtcp: bool, _to: SocketAddr, _bytes: &[u8]) -> Option<Instant> {
+        if rtcp { None } else { self.0.pop_front().flatten() }
+    }
+
+    fn measure(&mut self, _what: Measure, _value: Duration) {}
+}
