@@ -80,7 +80,7 @@ impl Captures {
             to: to.to_owned(),
             began_unix_ms: self.clock.unix_time(self.clock.now()).as_millis().try_into().unwrap_or(u64::MAX),
         };
-        let mut agent = AgentLog { entries: Some(sender) };
+        let mut agent = AgentLog { entries: Some(sender), lost: false };
         agent.push(agent::Entry::Begin(Box::new(self.settings.agent.clone())));
         Ends {
             media: Capture::new(ring),
@@ -94,6 +94,8 @@ impl Captures {
 #[derive(Default)]
 pub struct AgentLog {
     entries: Option<Sender<agent::Entry>>,
+    /// Whether an entry found no room, which is the next thing to be told.
+    lost: bool,
 }
 
 impl AgentLog {
@@ -123,8 +125,11 @@ impl AgentLog {
 
     /// Hands an entry over; where there is no room the log ends there, and the call goes on.
     fn push(&mut self, entry: agent::Entry) {
-        if self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_err()) {
-            self.entries = None;
+        let Some(entries) = &self.entries else { return };
+        if self.lost {
+            let _ = entries.try_send(agent::Entry::Broken);
+        } else {
+            self.lost = entries.try_send(entry).is_err();
         }
     }
 }
@@ -178,8 +183,9 @@ impl Pending {
         }
         let why = match (&media, &agent) {
             _ if media.full || agent.full => Some("a log has grown to its longest"),
+            _ if media.broken || agent.broken => Some("a ring ran full"),
             _ if media.ended && agent.ended => None,
-            _ => Some("its ring ran full, or the call broke off"),
+            _ => Some("the call broke off"),
         };
         Ok((path, why))
     }
@@ -202,13 +208,14 @@ struct Log {
     check: Check,
     written: u64,
     ended: bool,
+    broken: bool,
     full: bool,
 }
 
 impl Log {
     fn create(path: &Path) -> io::Result<Self> {
         let file = BufWriter::new(create(path)?);
-        Ok(Self { file, check: Check::default(), written: 0, ended: false, full: false })
+        Ok(Self { file, check: Check::default(), written: 0, ended: false, broken: false, full: false })
     }
 
     fn push(&mut self, entry: &impl Entry) -> io::Result<()> {
@@ -216,7 +223,8 @@ impl Log {
         if self.full || self.ended {
             return Ok(());
         }
-        self.ended = entry.is_end();
+        self.ended = entry.is_end() || entry.is_broken();
+        self.broken |= entry.is_broken();
         let line = self.check.line(entry).ok_or_else(|| io::Error::other("an entry that JSON cannot hold"))?;
         self.written += line.len() as u64;
         self.file.write_all(line.as_bytes())

@@ -1,9 +1,9 @@
 //! The media path of a captured call, run again: the same machines, told the same at the same times, must make the same packets.
 
-use super::{Captured, Error, Outcome};
+use super::{Error, Outcome};
 use crate::call::capture::{Capture, Record};
 use crate::call::{Call, CallCommand, CallEvent, EarFrame, Measure, Rings, Setup, VoiceFrame, Wire};
-use crate::capture::MEDIA_FILE;
+use crate::capture::{Ending, MEDIA_FILE};
 use crate::capture::media::{Blob, Entry, Fate, voice};
 use crate::engine::rings;
 use crate::ids::CallId;
@@ -24,15 +24,18 @@ type Made<'a> = (bool, Option<SocketAddr>, &'a [u8]);
 ///
 /// # Errors
 /// A log without a beginning.
-pub fn replay(captured: &Captured) -> Result<Outcome, Error> {
-    let (entries, ending) = &captured.media;
-    let mut line = Line::new(captured.about.call, entries)?;
+pub fn replay(call: CallId, log: &(Vec<Entry>, Ending)) -> Result<Outcome, Error> {
+    let (entries, ending) = log;
+    if entries.is_empty() {
+        return Ok(Outcome { same: 0, what: "packets", difference: None, ending: *ending });
+    }
+    let mut line = Line::new(call, entries)?;
     let (mut same, mut difference) = (0, None);
     let steps: Vec<&[Entry]> = steps(entries.get(1..).unwrap_or_default()).collect();
     for (n, step) in steps.iter().enumerate() {
         line.feed(step);
         // What was cut off may have taken the packets of the last step with it.
-        let is_cut = n + 1 == steps.len() && *ending != crate::capture::Ending::Whole;
+        let is_cut = n + 1 == steps.len() && *ending != Ending::Whole;
         match compare(step, line.made(), is_cut) {
             Ok(packets) => same += packets,
             Err(why) => {

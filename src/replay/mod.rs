@@ -127,9 +127,9 @@ pub fn run(wanted: &Replay, say: &mut dyn FnMut(&str)) -> Result<bool, Error> {
     if let Some(note) = captured.version_note() {
         say(&note);
     }
-    let media = media::replay(&captured)?;
+    let media = media::replay(captured.about.call, &captured.media)?;
     say(&format!("media: {media}"));
-    let agent = agent::replay(&captured)?;
+    let agent = agent::replay(&captured.agent)?;
     say(&format!("agent: {agent}"));
     Ok(media.is_identical() && agent.is_identical())
 }
