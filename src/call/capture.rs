@@ -3,7 +3,7 @@
 //! The log stands behind the edge that [`super::protection`] is: datagrams as they are read, packets as they are before they are
 //! protected. So it holds no key, and needs none to be run again.
 
-use super::{CallCommand, VoiceFrame};
+use super::{CallCommand, KeptFrame, VoiceFrame};
 use crate::rtp::packet::DATAGRAM_LEN_MAX;
 use crate::rtp::{Discard, latch};
 use crate::sdp::Agreed;
@@ -89,6 +89,8 @@ pub enum Record {
     Command(CallCommand),
     /// Speech was taken.
     Voice(VoiceFrame),
+    /// Speech that was rendered ahead was taken.
+    Kept(KeptFrame),
     /// A re-offer changed the session.
     Change { agreed: Agreed, now: Instant },
     /// Its signalling comes from elsewhere.

@@ -1,6 +1,7 @@
 //! Agent to caller, by the clock: one packet in each slot, silence too, and never two at once.
 
 use super::codec::Encoder;
+use super::meter::Meter;
 use super::playout::{Playout, Taken};
 use crate::audio::dual_tone::DualTone;
 use crate::rtp::keypad::{EVENT_LEN, Keypad, Presses, Step};
@@ -9,6 +10,7 @@ use crate::rtp::sender::Sender;
 use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, SequenceNumber, Ssrc, packet};
 use crate::sdp::Agreed;
 use crate::time::Instant;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The least time between two packets: enough to be two packets to every receiver and not a burst, and little enough to be
@@ -89,6 +91,9 @@ pub struct Egress {
     payload_type: PayloadType,
     sending: bool,
     packet_samples: usize,
+    /// What the last packet holds.
+    pcm: [i16; PACKET_SAMPLES_MAX],
+    pcm_len: usize,
     next_slot: Instant,
     last_sent: Option<Instant>,
     talking: bool,
@@ -110,6 +115,7 @@ pub struct Egress {
     key_began: RtpTimestamp,
     tone: DualTone,
     counts: Counts,
+    meter: Option<Arc<Meter>>,
     rng: fastrand::Rng,
 }
 
@@ -126,6 +132,8 @@ impl Egress {
             payload_type: PayloadType(start.agreed.payload_type_sent),
             sending: false,
             packet_samples: 0,
+            pcm: [0; PACKET_SAMPLES_MAX],
+            pcm_len: 0,
             next_slot: start.at,
             last_sent: None,
             talking: false,
@@ -144,6 +152,7 @@ impl Egress {
             key_began: RtpTimestamp(0),
             tone: DualTone::new(),
             counts: Counts::default(),
+            meter: None,
             rng: rng.fork(),
         };
         egress.set_agreed(start.agreed);
@@ -161,6 +170,11 @@ impl Egress {
         self.sending = agreed.direction.sends();
         let samples = usize::from(agreed.ptime_ms) * SAMPLES_PER_MS as usize;
         self.packet_samples = samples.clamp(10 * SAMPLES_PER_MS as usize, PACKET_SAMPLES_MAX);
+    }
+
+    /// Lets it be seen how loud what is sent is.
+    pub fn set_meter(&mut self, meter: Arc<Meter>) {
+        self.meter = Some(meter);
     }
 
     /// Presses `keys` from the next slot on, in place of those that are still to be pressed. Speech waits meanwhile.
@@ -230,19 +244,30 @@ impl Egress {
             self.skip_slots(1);
             return None;
         }
-        let mut pcm = [0; PACKET_SAMPLES_MAX];
-        let pcm = pcm.get_mut(..self.packet_samples)?;
+        let mut frame = [0; PACKET_SAMPLES_MAX];
+        let samples = self.packet_samples.min(frame.len());
+        let pcm = frame.get_mut(..samples)?;
         let (len, sequence, taken, keys) = if let Some(step) = self.keypad.step(self.packet_samples as u16) {
-            let (len, sequence, samples) = self.write_key(step, pcm, out)?;
-            (len, sequence, Taken::default(), Pressing { samples, done: !self.keypad.is_pressing() })
+            let (len, sequence, pressed) = self.write_key(step, pcm, out)?;
+            (len, sequence, Taken::default(), Pressing { samples: pressed, done: !self.keypad.is_pressing() })
         } else {
             let taken = playout.take(pcm);
+            if let Some(meter) = &self.meter {
+                meter.agent(pcm);
+            }
             let (len, sequence) = self.write(pcm, taken.samples > 0, out)?;
             (len, sequence, taken, Pressing::default())
         };
+        (self.pcm, self.pcm_len) = (frame, samples);
         self.counts.slots_late += u64::from(late > slot / 2);
         self.advance(now, slot);
         Some(Sent { len, sequence, taken, late, keys })
+    }
+
+    /// Returns what the last packet holds: mono PCM at 8 kHz.
+    #[must_use]
+    pub fn pcm(&self) -> &[i16] {
+        self.pcm.get(..self.pcm_len).unwrap_or_default()
     }
 
     /// Whether a report is due.

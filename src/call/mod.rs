@@ -13,14 +13,19 @@ mod codec;
 pub mod digits;
 pub mod doctor;
 mod ear;
+pub mod echo;
 pub mod egress;
+pub mod filler;
 pub mod finding;
 pub mod ingress;
 pub mod lifecycle;
+pub mod meter;
+mod onset;
 pub mod playout;
 pub mod protection;
 pub mod tap;
 
+use crate::agent::{EarsEvent, Verdict};
 use crate::ids::{CallId, TurnId};
 use crate::jitter::Stats;
 use crate::rtp::keypad::Presses;
@@ -34,13 +39,17 @@ use crate::turn::{self, Floor};
 use arrival::Arrivals;
 use capture::{Capture, Edge, Record};
 use doctor::Doctor;
+use echo::Echo;
 use egress::Egress;
 use finding::Audio;
 use ingress::Ingress;
+use meter::Meter;
+use onset::{Change, Onset};
 use playout::Playout;
 use protection::{PLAIN_LEN, Protection, Unprotected};
 use rtrb::{Consumer, Producer};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tap::Tap;
 
@@ -83,6 +92,15 @@ pub struct VoiceFrame {
     pub made: Instant,
 }
 
+/// Up to 20 ms of what is rendered ahead and needs no voice.
+#[derive(Clone, Copy)]
+pub struct KeptFrame {
+    /// The frame.
+    pub frame: VoiceFrame,
+    /// Whether it only bridges the wait for its turn's speech.
+    pub filler: bool,
+}
+
 /// What the conductor wants of the media path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum CallCommand {
@@ -96,15 +114,51 @@ pub enum CallCommand {
     Press(Presses),
 }
 
-/// What the floor learns from the recogniser: that there are words, never which.
+/// What the floor learns from the recogniser: that there are words, and of which kind, never which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Heard {
     /// The caller has begun a turn.
     StartOfTurn,
     /// There are (more) words.
     Words,
+    /// There are words that leave no doubt.
+    Hard,
     /// The caller's turn has ended.
     EndOfTurn,
+    /// The words so far are a listener's; `whole`: nothing seems to follow.
+    Backchannel { whole: bool },
+    /// The words are the agent's own.
+    Echo,
+}
+
+impl Heard {
+    /// Returns what the floor is to learn from `event`, whose words are what `verdict` says.
+    #[must_use]
+    pub const fn of(event: &EarsEvent, verdict: Option<Verdict>) -> Option<Self> {
+        let Some(verdict) = verdict else { return None };
+        let ends = matches!(event, EarsEvent::EagerEndOfTurn { .. } | EarsEvent::EndOfTurn { .. });
+        match (verdict, event) {
+            (Verdict::Backchannel, _) => Some(Self::Backchannel { whole: ends }),
+            (Verdict::Echo, _) => Some(Self::Echo),
+            (Verdict::Hard, _) => Some(Self::Hard),
+            (Verdict::Words, EarsEvent::StartOfTurn { .. }) => Some(Self::StartOfTurn),
+            (Verdict::Words, EarsEvent::Update { .. } | EarsEvent::TurnResumed { .. }) => Some(Self::Words),
+            (Verdict::Words, EarsEvent::EndOfTurn { .. }) => Some(Self::EndOfTurn),
+            // Its words have been told by an update.
+            (Verdict::Words, _) => None,
+        }
+    }
+
+    const fn input(self) -> turn::Input {
+        match self {
+            Self::StartOfTurn => turn::Input::StartOfTurn,
+            Self::Words => turn::Input::Words,
+            Self::Hard => turn::Input::Hard,
+            Self::EndOfTurn => turn::Input::EndOfTurn,
+            Self::Backchannel { whole } => turn::Input::Backchannel { whole },
+            Self::Echo => turn::Input::Echo,
+        }
+    }
 }
 
 /// What happened on the media path, told to the conductor.
@@ -118,6 +172,8 @@ pub enum CallEvent {
     Played { turn: TurnId, samples: u64 },
     /// The caller took the floor after `samples` of `turn`, at 8 kHz.
     Cut { turn: TurnId, samples: u64, at: Instant },
+    /// Packets with agent speech leave, or do not any more: whatever the agent means to say, this is what the caller can hear.
+    AgentSpeech { speaking: bool, at: Instant },
     /// At most `samples` of `turn`, which is over, can have been heard: the rest never left, or never arrived.
     Arrived { turn: TurnId, samples: u64 },
     /// Speech of `turn` is under way and not paused, and none of it has left for [`STALL_MAX`], after `samples` of it.
@@ -169,40 +225,6 @@ pub enum Measure {
     RoundTrip,
 }
 
-/// When the caller began to speak into the agent's speech.
-#[derive(Clone, Copy, Debug, Default)]
-struct Onset {
-    since: Option<Instant>,
-    speaking: bool,
-    told: bool,
-}
-
-impl Onset {
-    /// Takes a frame: a sound that does not become speech is forgotten.
-    fn frame(&mut self, frame: &EarFrame) {
-        if frame.speech {
-            self.since.get_or_insert(frame.arrived);
-        } else if !self.speaking {
-            self.since = None;
-        }
-    }
-
-    /// The local detector has heard the caller begin or stop.
-    fn speaking(&mut self, speaking: bool) {
-        self.speaking = speaking;
-        if !speaking {
-            *self = Self::default();
-        }
-    }
-
-    /// The agent is silent from `now` on; returns how long the caller has been speaking, once per onset.
-    fn silenced(&mut self, now: Instant) -> Option<Duration> {
-        let since = self.since.filter(|_| !self.told)?;
-        self.told = true;
-        Some(now.since(since))
-    }
-}
-
 /// Which threads have something to look at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wakes {
@@ -218,6 +240,8 @@ pub struct Rings {
     pub ears: Producer<EarFrame>,
     /// Agent speech, from the voice.
     pub voice: Consumer<VoiceFrame>,
+    /// Kept phrases and fillers, from the conductor.
+    pub kept: Consumer<KeptFrame>,
     /// Orders, from the conductor.
     pub commands: Consumer<CallCommand>,
     /// Events, to the conductor.
@@ -259,15 +283,19 @@ pub struct Call {
     links: Links,
     tap: Tap,
     doctor: Doctor,
+    meter: Option<Arc<Meter>>,
     silence_max: Duration,
     started: Instant,
     /// Whether the peer is to send: it neither holds nor only listens.
     expects_media: bool,
     given_up: bool,
     gap_wait: Duration,
+    echo: Echo,
     onset: Onset,
     /// A barge-in that is to be measured.
     barge_in: Option<Duration>,
+    /// Whether the last packet held agent speech.
+    agent_speaks: bool,
     protection: Protection,
     packet: [u8; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
 }
@@ -325,13 +353,16 @@ impl Call {
             },
             tap: Tap::new(setup.agreed.encoding),
             doctor: Doctor::new(setup.agreed, setup.port, now),
+            meter: None,
             silence_max: setup.silence_max,
             started: now,
             expects_media: expects_media(setup.agreed),
             given_up: false,
             gap_wait: Duration::ZERO,
+            echo: Echo::new(),
             onset: Onset::default(),
             barge_in: None,
+            agent_speaks: false,
             protection: Protection::default(),
             packet: [0; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
         }
@@ -408,6 +439,14 @@ impl Call {
             self.links.capture.push(Record::Command(command));
             self.command(command, now);
         }
+        while let Ok(KeptFrame { frame, filler }) = self.links.rings.kept.peek() {
+            if !(if *filler { self.playout.fill(frame) } else { self.playout.push(frame) }) {
+                break;
+            }
+            if let Ok(kept) = self.links.rings.kept.pop() {
+                self.links.capture.push(Record::Kept(kept));
+            }
+        }
         while self.playout.room() > 0 {
             let Ok(frame) = self.links.rings.voice.pop() else { break };
             self.links.capture.push(Record::Voice(frame));
@@ -482,6 +521,12 @@ impl Call {
         self.tap.add(listener)
     }
 
+    /// Lets both sides' loudness be seen; said before the call is handed to its worker.
+    pub fn set_meter(&mut self, meter: Arc<Meter>) {
+        self.egress.set_meter(meter.clone());
+        self.meter = Some(meter);
+    }
+
     /// The call is over: says what was heard of the speech under way, and goodbye to the peer's RTCP.
     pub fn close(&mut self, now: Instant, wire: &mut impl Wire) {
         self.links.capture.push(Record::Close { now });
@@ -534,6 +579,12 @@ impl Call {
         self.egress.remote()
     }
 
+    /// Returns what is known of the agent's echo on this call, once something is.
+    #[must_use]
+    pub fn echo(&self) -> Option<echo::Estimate> {
+        self.echo.estimate()
+    }
+
     /// Returns how the audio is, and what is wrong with it.
     #[must_use]
     pub const fn audio(&self) -> Audio {
@@ -554,21 +605,32 @@ impl Call {
 
     /// Runs the ingress, and lets the floor, the ears, the tap and the conductor have what comes out of it.
     fn hear<T>(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>)) -> T) -> T {
-        let Self { ingress, links, floor, tap, onset, doctor, .. } = self;
+        let Self { ingress, links, floor, tap, echo, onset, doctor, meter, .. } = self;
+        let mut change = |change: Change, at: Instant, links: &mut Links| match change {
+            Change::Speaking(speaking) => {
+                floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
+                links.event(CallEvent::CallerSpeech { speaking, at });
+            }
+            Change::Masked(masked) => floor.handle_input(turn::Input::Masked { masked }, at),
+        };
         let outcome = run(ingress, &mut |output| match output {
             ingress::Output::Frame(frame) => {
-                onset.frame(frame);
+                let explained = echo.heard(&frame.pcm, frame.concealed);
+                if let Some(told) = onset.frame(frame, explained) {
+                    change(told, frame.arrived, links);
+                }
                 if !frame.concealed {
                     let peak = frame.pcm.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);
                     doctor.handle_input(doctor::Input::Sound { peak }, frame.arrived);
+                    if let Some(meter) = meter {
+                        meter.caller(peak);
+                    }
                 }
                 tap.caller(&frame.pcm);
                 links.ears(frame);
             }
             ingress::Output::CallerSpeech { speaking, at } => {
-                onset.speaking(speaking);
-                floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
-                links.event(CallEvent::CallerSpeech { speaking, at });
+                change(onset.detected(speaking), at, links);
             }
             ingress::Output::Digit { digit, by, at } => links.event(CallEvent::Digit { digit, by, at }),
         });
@@ -620,9 +682,7 @@ impl Call {
                 turn::Input::Withdrawn { turn }
             }
             CallCommand::Press(keys) => return self.egress.press(&keys),
-            CallCommand::Ears(Heard::StartOfTurn) => turn::Input::StartOfTurn,
-            CallCommand::Ears(Heard::Words) => turn::Input::Words,
-            CallCommand::Ears(Heard::EndOfTurn) => turn::Input::EndOfTurn,
+            CallCommand::Ears(heard) => heard.input(),
         };
         self.floor.handle_input(input, now);
         self.obey_floor(now);
@@ -651,7 +711,7 @@ impl Call {
 
     fn obey_floor(&mut self, now: Instant) {
         while let Some(output) = self.floor.poll_output() {
-            if output != turn::Output::Resume && self.playout.under_way().is_some() {
+            if output != turn::Output::Resume && (self.playout.under_way().is_some() || self.playout.filling()) {
                 self.barge_in = self.barge_in.or(self.onset.silenced(now));
             }
             match output {
@@ -665,6 +725,7 @@ impl Call {
     /// Sends what is due: at most one RTP packet, and RTCP where its interval has passed.
     fn send(&mut self, now: Instant, wire: &mut impl Wire) {
         if let Some(sent) = self.egress.poll_packet(now, &mut self.playout, &mut self.packet) {
+            self.echo.sent(self.egress.pcm());
             // Who listens hears what the caller can read, so that it is taken before it is protected.
             match sent.keys.samples {
                 0 => self.tap.agent(self.packet.get(..sent.len).unwrap_or_default()),
@@ -680,6 +741,10 @@ impl Call {
             let at = gone.unwrap_or(now);
             self.watch_speech(&sent, gone, now);
             wire.measure(Measure::PacingError, sent.late);
+            let speaking = sent.taken.samples > 0 && gone.is_some();
+            if std::mem::replace(&mut self.agent_speaks, speaking) != speaking {
+                self.links.event(CallEvent::AgentSpeech { speaking, at });
+            }
             if let (true, Some(turn)) = (sent.taken.first, sent.taken.turn) {
                 self.floor.handle_input(turn::Input::Playing { turn }, now);
                 self.links.event(CallEvent::FirstPacket { turn, at });
@@ -760,31 +825,4 @@ impl Call {
 /// Whether the peer is to send packets all the time: it neither holds, nor only listens.
 const fn expects_media(agreed: &Agreed) -> bool {
     !agreed.held && agreed.direction.receives()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(speech: bool, at: u64) -> EarFrame {
-        let arrived = Instant::from_millis(at);
-        EarFrame { pcm: [0; FRAME_16K], ulaw: [0; FRAME_8K], arrived, speech, concealed: false }
-    }
-
-    #[test]
-    fn an_onset_is_dated_by_its_first_packet_and_told_once() {
-        let mut onset = Onset::default();
-        onset.frame(&frame(true, 20));
-        onset.frame(&frame(false, 40));
-        assert_eq!(onset.silenced(Instant::from_millis(50)), None, "a click");
-        onset.frame(&frame(true, 100));
-        onset.frame(&frame(true, 120));
-        onset.speaking(true);
-        onset.frame(&frame(false, 140));
-        assert_eq!(onset.silenced(Instant::from_millis(175)), Some(Duration::from_millis(75)));
-        assert_eq!(onset.silenced(Instant::from_millis(400)), None);
-        onset.speaking(false);
-        onset.frame(&frame(true, 900));
-        assert_eq!(onset.silenced(Instant::from_millis(980)), Some(Duration::from_millis(80)));
-    }
 }

@@ -1,7 +1,7 @@
 //! What the media path was told, and what it sent: the records of `call/capture.rs`, as they stand in a file.
 
 use crate::call::capture::{Begin, Bytes, CNAME_MAX, Edge, Record};
-use crate::call::{CallCommand, FRAME_8K, VoiceFrame};
+use crate::call::{CallCommand, FRAME_8K, KeptFrame, VoiceFrame};
 use crate::ids::TurnId;
 use crate::rtp::{Discard, latch};
 use crate::sdp::Agreed;
@@ -40,6 +40,38 @@ pub enum Fate {
     Refused(Discard),
 }
 
+/// Agent speech.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speech {
+    /// The turn whose reply it is.
+    pub turn: TurnId,
+    /// 16 bits, mono, 8 kHz, little-endian; at most 20 ms.
+    pub pcm: Blob,
+    /// Whether the turn's speech ends with it.
+    pub last: bool,
+    /// When it was made.
+    pub made: Instant,
+}
+
+impl Speech {
+    fn of(frame: &VoiceFrame) -> Self {
+        let pcm = frame.pcm.iter().take(usize::from(frame.len)).flat_map(|sample| sample.to_le_bytes());
+        Self { turn: frame.turn, pcm: Blob(pcm.collect()), last: frame.last, made: frame.made }
+    }
+
+    /// Returns it as it came from its ring; `None` where it is more than a frame.
+    #[must_use]
+    pub fn frame(&self) -> Option<VoiceFrame> {
+        let Blob(pcm) = &self.pcm;
+        let len = u16::try_from(pcm.len() / 2).ok().filter(|len| usize::from(*len) <= FRAME_8K)?;
+        let mut frame = VoiceFrame { turn: self.turn, pcm: [0; FRAME_8K], len, last: self.last, made: self.made };
+        for (to, from) in frame.pcm.iter_mut().zip(pcm.chunks_exact(2)) {
+            *to = i16::from_le_bytes([from[0], from[1]]);
+        }
+        Some(frame)
+    }
+}
+
 /// One line of `media.log`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
@@ -61,8 +93,10 @@ pub enum Entry {
     Tick { now: Instant },
     /// An order was taken.
     Command(CallCommand),
-    /// Speech was taken: `pcm` is 16 bits, mono, 8 kHz, little-endian.
-    Voice { turn: TurnId, pcm: Blob, last: bool, made: Instant },
+    /// Speech was taken.
+    Voice(Speech),
+    /// Speech that was rendered ahead was taken.
+    Kept { speech: Speech, filler: bool },
     /// A re-offer changed the session.
     Change { agreed: Agreed, now: Instant },
     /// The signalling comes from elsewhere.
@@ -104,10 +138,8 @@ impl From<&Record> for Entry {
             }
             Record::Tick { now } => Self::Tick { now: *now },
             Record::Command(command) => Self::Command(*command),
-            Record::Voice(frame) => {
-                let pcm = frame.pcm.iter().take(usize::from(frame.len)).flat_map(|sample| sample.to_le_bytes());
-                Self::Voice { turn: frame.turn, pcm: Blob(pcm.collect()), last: frame.last, made: frame.made }
-            }
+            Record::Voice(frame) => Self::Voice(Speech::of(frame)),
+            Record::Kept(KeptFrame { frame, filler }) => Self::Kept { speech: Speech::of(frame), filler: *filler },
             Record::Change { agreed, now } => Self::Change { agreed: *agreed, now: *now },
             Record::Signalling { from } => Self::Signalling { from: *from },
             Record::Close { now } => Self::Close { now: *now },
@@ -146,13 +178,3 @@ pub fn cname(name: &str) -> [u8; CNAME_MAX] {
     bytes
 }
 
-/// Returns speech as it came from its ring; `None` where it is more than a frame.
-#[must_use]
-pub fn voice(turn: TurnId, pcm: &[u8], last: bool, made: Instant) -> Option<VoiceFrame> {
-    let mut frame = VoiceFrame { turn, pcm: [0; FRAME_8K], len: 0, last, made };
-    frame.len = u16::try_from(pcm.len() / 2).ok().filter(|len| usize::from(*len) <= FRAME_8K)?;
-    for (to, from) in frame.pcm.iter_mut().zip(pcm.chunks_exact(2)) {
-        *to = i16::from_le_bytes([from[0], from[1]]);
-    }
-    Some(frame)
-}

@@ -18,12 +18,20 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("CARTESIA_BASE_URL", "default wss://api.cartesia.ai"),
     ("CARTESIA_MODEL", "default sonic-3.5"),
     ("CARTESIA_VOICE", "the id of the voice"),
+    ("AURA_MODEL", "the voice of Deepgram Aura, on Deepgram's key, for OFFHOOK_TTS=aura; default aura-2-thalia-en"),
+    ("ELEVENLABS_API_KEY", "speak through ElevenLabs, for OFFHOOK_TTS=elevenlabs"),
+    ("ELEVENLABS_BASE_URL", "default wss://api.elevenlabs.io"),
+    ("ELEVENLABS_MODEL", "default eleven_flash_v2_5"),
+    ("ELEVENLABS_VOICE", "the id of the voice"),
     ("OPENAI_BASE_URL", "any OpenAI-compatible server, for OFFHOOK_LLM=openai; default https://api.openai.com/v1"),
     ("OPENAI_API_KEY", "its key; may be empty"),
     ("OPENAI_MODEL", "its model"),
-    ("OFFHOOK_STT", "who hears: flux, local or echo; default: flux where Deepgram's key is set, else local"),
+    ("OFFHOOK_STT", "who hears: flux, nova, local or echo; default: flux where Deepgram's key is set, else local"),
     ("OFFHOOK_LLM", "who thinks: groq, openai, local or echo; default: groq where its key is set, else local"),
-    ("OFFHOOK_TTS", "who speaks: cartesia, local or echo; default: cartesia where its key is set, else local"),
+    (
+        "OFFHOOK_TTS",
+        "who speaks: cartesia, aura, elevenlabs, local or echo; default: cartesia where its key is set, else local",
+    ),
     ("OFFHOOK_STT_FORMAT", "audio to the recogniser: pcm16 (16 kHz) or mulaw (8 kHz); default pcm16"),
     ("OFFHOOK_GREETING", "what the agent says first; empty: the caller speaks first"),
     ("OFFHOOK_MODELS", "the folder of the local models; default: offhook in your cache folder"),
@@ -31,6 +39,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("OFFHOOK_API_TOKEN", "the bearer token that the control API demands"),
     ("OFFHOOK_TOOL_SECRET", "what requests to your own [[tools]] are signed with"),
     ("OFFHOOK_LOG", "error, warn, info or debug; default info"),
+    ("OFFHOOK_LOG_FORMAT", "text or json; default text"),
 ];
 
 /// Both environments.

@@ -5,7 +5,8 @@ use super::environment::Environment;
 use super::given::Given;
 use super::network::Network;
 use super::tools::{self, FileTool, FileTransfer};
-use super::{Answer, Config, Error, Latch, Srtp};
+use super::webhooks::{self, FileWebhook};
+use super::{Answer, Config, Error, Latch, Srtp, Webhook, words};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -13,6 +14,10 @@ use std::time::Duration;
 
 /// Characters of a phrase that the agent speaks as a whole: about a minute and a half.
 pub const PHRASE_MAX: usize = 1_500;
+/// Fillers: each is rendered ahead, and the second one is heard by few.
+const FILLERS_MAX: usize = 16;
+/// Characters of one of them, three seconds of speech: a reply that is ready waits behind it.
+const FILLER_MAX: usize = 60;
 /// Characters of the system prompt: well within every model's context, and sent anew with each turn.
 const PROMPT_MAX: usize = 32_000;
 /// Things the receptionist may know; each is compared with what the caller says.
@@ -25,6 +30,7 @@ const QUESTIONS_MAX: usize = 50;
 #[serde(deny_unknown_fields, default)]
 pub struct File {
     log: Option<String>,
+    log_format: Option<String>,
     agent: Agent,
     answers: Vec<Answer>,
     tools: Vec<FileTool>,
@@ -36,6 +42,7 @@ pub struct File {
     stt: Stage,
     llm: Thinking,
     tts: Stage,
+    webhooks: Vec<FileWebhook>,
 }
 
 /// Who serves a stage, first choice first.
@@ -62,12 +69,17 @@ struct Agent {
     goodbye: Option<String>,
     apology: Option<String>,
     farewell_on_failure: Option<String>,
+    not_heard: Option<String>,
+    fillers: Option<Vec<String>>,
+    filler_after_ms: Option<i64>,
     business: Option<String>,
     reprompt_after_s: Option<i64>,
     reprompts_max: Option<i64>,
     call_max_s: Option<i64>,
     speculation: Option<bool>,
     speculation_waste_max: Option<f64>,
+    backchannels: Option<Vec<String>>,
+    hard_words: Option<Vec<String>>,
     transfers: Vec<FileTransfer>,
     send_dtmf: Option<bool>,
 }
@@ -147,6 +159,15 @@ struct Providers {
     groq: Endpoint,
     openai: Endpoint,
     cartesia: Voice,
+    aura: Aura,
+    elevenlabs: Voice,
+}
+
+/// Aura's voices are models; key and address are Deepgram's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Aura {
+    model: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -250,18 +271,26 @@ impl File {
             ("agent.goodbye", &agent.goodbye, PHRASE_MAX, &mut to.goodbye),
             ("agent.apology", &agent.apology, PHRASE_MAX, &mut to.apology),
             ("agent.farewell_on_failure", &agent.farewell_on_failure, PHRASE_MAX, &mut to.farewell_on_failure),
+            ("agent.not_heard", &agent.not_heard, PHRASE_MAX, &mut to.not_heard),
             ("agent.business", &agent.business, PHRASE_MAX, &mut to.business),
         ] {
             if let Some(text) = text {
                 *to = in_file(name, text).text(characters_max)?;
             }
         }
+        if let Some(fillers) = &agent.fillers {
+            to.fillers = fillers_of(fillers)?;
+        }
+        let millis = Duration::from_millis;
+        duration("agent.filler_after_ms", agent.filler_after_ms, 300..=10_000, millis, &mut to.filler_after)?;
         number("agent.reprompts_max", agent.reprompts_max, 0..=10, &mut to.reprompts_max)?;
         let seconds = Duration::from_secs;
         duration("agent.reprompt_after_s", agent.reprompt_after_s, 3..=600, seconds, &mut to.reprompt_after)?;
         duration("agent.call_max_s", agent.call_max_s, 10..=86_400, seconds, &mut to.call_max)?;
         to.speculation = agent.speculation.unwrap_or(to.speculation);
         share("agent.speculation_waste_max", agent.speculation_waste_max, &mut to.speculation_waste_max)?;
+        phrases("agent.backchannels", agent.backchannels.as_ref(), &mut to.backchannels)?;
+        phrases("agent.hard_words", agent.hard_words.as_ref(), &mut to.hard_words)?;
         to.answers = checked(&self.answers)?;
         Ok(())
     }
@@ -279,6 +308,14 @@ impl File {
 
     pub fn log(&self) -> Option<Given> {
         given("log", self.log.as_ref())
+    }
+
+    pub fn log_format(&self) -> Option<Given> {
+        given("log_format", self.log_format.as_ref())
+    }
+
+    pub fn webhooks(&self, env: &Environment<'_>) -> Result<Vec<Webhook>, Error> {
+        webhooks::read(&self.webhooks, env)
     }
 
     pub fn api(&self) -> Option<Given> {
@@ -303,6 +340,14 @@ impl File {
 
     pub fn cartesia_voice(&self) -> Option<Given> {
         given("providers.cartesia.voice", self.providers.cartesia.voice.as_ref())
+    }
+
+    pub fn aura_model(&self) -> Option<Given> {
+        given("providers.aura.model", self.providers.aura.model.as_ref())
+    }
+
+    pub fn elevenlabs_voice(&self) -> Option<Given> {
+        given("providers.elevenlabs.voice", self.providers.elevenlabs.voice.as_ref())
     }
 
     pub fn stt_format(&self) -> Option<Given> {
@@ -351,6 +396,7 @@ impl File {
             "DEEPGRAM" => &providers.deepgram,
             "GROQ" => &providers.groq,
             "OPENAI" => &providers.openai,
+            "ELEVENLABS" => return (providers.elevenlabs.base_url.as_ref(), providers.elevenlabs.model.as_ref()),
             _ => return (providers.cartesia.base_url.as_ref(), providers.cartesia.model.as_ref()),
         };
         (endpoint.base_url.as_ref(), endpoint.model.as_ref())
@@ -421,6 +467,20 @@ pub(super) fn in_file(key: &str, value: &str) -> Given {
     Given { name: format!("{key} in offhook.toml"), value: value.to_owned() }
 }
 
+/// Takes the words that bridge a wait.
+fn fillers_of(fillers: &[String]) -> Result<Vec<String>, Error> {
+    let key = "agent.fillers";
+    if fillers.len() > FILLERS_MAX {
+        let count = fillers.len();
+        return Err(Error(format!("{key} in offhook.toml: {count} fillers are more than {FILLERS_MAX}")));
+    }
+    let filler = |text: &String| match text.trim() {
+        "" => Err(Error(format!("{key} in offhook.toml: one is empty, and says nothing"))),
+        _ => in_file(key, text).text(FILLER_MAX),
+    };
+    fillers.iter().map(filler).collect()
+}
+
 pub(super) fn number<T: TryFrom<i64>>(
     key: &str,
     value: Option<i64>,
@@ -445,6 +505,23 @@ fn share(key: &str, value: Option<f64>, to: &mut f64) -> Result<(), Error> {
         Some(value) if (0.0..=1.0).contains(&value) => *to = value,
         Some(value) => return Err(Error(format!("{key} in offhook.toml: {value} is not a number from 0.0 to 1.0"))),
     }
+    Ok(())
+}
+
+/// Takes a list of short phrases in the place of the usual one; none is a list, too.
+fn phrases(key: &str, value: Option<&Vec<String>>, to: &mut Vec<String>) -> Result<(), Error> {
+    let Some(value) = value else { return Ok(()) };
+    if value.len() > words::PHRASES_MAX {
+        let most = words::PHRASES_MAX;
+        return Err(Error(format!("{key} in offhook.toml: {} phrases are not at most {most}", value.len())));
+    }
+    for phrase in value {
+        if phrase.trim().is_empty() || phrase.chars().count() > words::CHARACTERS_MAX {
+            let most = words::CHARACTERS_MAX;
+            return Err(Error(format!("{key} in offhook.toml: {phrase:?} is not a phrase of 1 to {most} characters")));
+        }
+    }
+    value.clone_into(to);
     Ok(())
 }
 

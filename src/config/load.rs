@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::file::{self, File};
 use super::given::{Given, Scheme};
-use super::{Command, Config, Endpoint, Error, LogLevel, SttFormat, accounts, cli, stages};
+use super::{Command, Config, Endpoint, Error, LogFormat, LogLevel, SttFormat, accounts, cli, stages};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -29,6 +29,10 @@ impl Config {
         if let Some(log) = env.get("OFFHOOK_LOG").or(file.log()) {
             config.log = log.choice(LOG_LEVELS)?;
         }
+        if let Some(format) = env.get("OFFHOOK_LOG_FORMAT").or(file.log_format()) {
+            config.log_format = format.choice(LOG_FORMATS)?;
+        }
+        config.webhooks = file.webhooks(&env)?;
         config.read_addresses(&cli, &env, &file)?;
         let folder = cli.capture.clone().or(file.capture_folder().map(|folder| folder.value.into()));
         config.capture.folder = folder.map(|folder| cwd.join(folder));
@@ -83,6 +87,13 @@ impl Config {
         if let Some(voice) = env.get("CARTESIA_VOICE").or(file.cartesia_voice()) {
             p.cartesia_voice = voice.word()?;
         }
+        if let Some(model) = env.get("AURA_MODEL").or(file.aura_model()) {
+            p.aura_model = model.word()?;
+        }
+        p.elevenlabs.read(env, file, "ELEVENLABS", Scheme::WebSocket)?;
+        if let Some(voice) = env.get("ELEVENLABS_VOICE").or(file.elevenlabs_voice()) {
+            p.elevenlabs_voice = voice.word()?;
+        }
         if let Some(format) = env.get("OFFHOOK_STT_FORMAT").or(file.stt_format()) {
             p.stt_format = format.choice(STT_FORMATS)?;
         }
@@ -117,6 +128,7 @@ impl Endpoint {
 }
 
 const STT_FORMATS: &[(&str, SttFormat)] = &[("pcm16", SttFormat::Pcm16), ("mulaw", SttFormat::Mulaw)];
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 const LOG_LEVELS: &[(&str, LogLevel)] =
     &[("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 
@@ -166,6 +178,32 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
             error
         }
+    }
+
+    #[test]
+    fn a_webhook_is_told_what_it_asks_for_and_shown_by_its_secret() {
+        let toml = "[[webhooks]]\nurl = \"https://crm.example/calls\"\nsecret_env = \"CRM_SECRET\"\n";
+        let mine = "[[webhooks]]\nurl = \"http://127.0.0.1:9/x\"\nsecret_env = \"CRM_SECRET\"\nevents = [\"turn\"]\n";
+        let both = format!("{toml}{mine}");
+        let config = setup(&[("offhook.toml", &both)]).env(&[("CRM_SECRET", "s3cret")]).config("");
+        assert_eq!((config.webhooks.len(), config.webhooks[1].events[..].join(",")), (2, "turn".to_owned()));
+        assert_eq!((config.webhooks[0].events.len(), config.webhooks[0].secret.expose()), (8, "s3cret"));
+        assert!(setup(&[("offhook.toml", toml)]).error("").starts_with("CRM_SECRET: not set"));
+        for (wrong, named) in [
+            (mine.replace("127.0.0.1", "10.0.0.1"), "webhooks.url"),
+            (mine.replace("turn", "turns"), "webhooks.events"),
+            (mine.replace("\"turn\"", ""), "webhooks.events"),
+        ] {
+            let error = setup(&[("offhook.toml", &wrong)]).env(&[("CRM_SECRET", "s")]).error("");
+            assert!(error.starts_with(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn log_lines_are_for_people_unless_a_program_reads_them() {
+        assert_eq!(setup(&[]).config("").log_format, LogFormat::Text);
+        assert_eq!(setup(&[("offhook.toml", "log_format = \"json\"")]).config("").log_format, LogFormat::Json);
+        assert_eq!(setup(&[]).env(&[("OFFHOOK_LOG_FORMAT", "json")]).config("").log_format, LogFormat::Json);
     }
 
     #[test]
@@ -328,9 +366,9 @@ mod tests {
             ("--api", "", "", "a value is required for '--api <ADDR:PORT>'"),
             ("--config none.toml", "", "", "--config: "),
             ("--env-file none.env", "", "", "--env-file: "),
-            ("", "OFFHOOK_STT", "whisper", "OFFHOOK_STT: \"whisper\" is not one of: flux, local, echo, deepgram"),
+            ("", "OFFHOOK_STT", "whisper", "OFFHOOK_STT: \"whisper\" is not one of: flux, nova, local, echo, deepgram"),
             ("", "OFFHOOK_LLM", "Groq", "OFFHOOK_LLM: \"Groq\" is not one of: groq, openai, local, echo"),
-            ("", "OFFHOOK_TTS", "x", "OFFHOOK_TTS: \"x\" is not one of: cartesia, local, echo"),
+            ("", "OFFHOOK_TTS", "x", "OFFHOOK_TTS: \"x\" is not one of: cartesia, aura, elevenlabs, local, echo"),
             ("", "OFFHOOK_STT_FORMAT", "opus", "OFFHOOK_STT_FORMAT: \"opus\" is not one of: pcm16, mulaw"),
             ("", "OFFHOOK_LOG", "loud", "OFFHOOK_LOG: \"loud\" is not one of: error, warn, info, debug"),
             ("", "DEEPGRAM_BASE_URL", "ws://api.deepgram.com", "DEEPGRAM_BASE_URL: \"ws://api.deepgram.com\" is not"),
@@ -505,12 +543,26 @@ mod tests {
             ("GROQ_MODEL", p.groq.model),
             ("CARTESIA_BASE_URL", p.cartesia.base_url),
             ("CARTESIA_MODEL", p.cartesia.model),
+            ("AURA_MODEL", p.aura_model),
+            ("ELEVENLABS_BASE_URL", p.elevenlabs.base_url),
+            ("ELEVENLABS_MODEL", p.elevenlabs.model),
             ("OPENAI_BASE_URL", p.openai.base_url),
         ];
         for (name, value) in defaults {
             let (_, line) = super::super::environment::VARIABLES.iter().find(|(n, _)| *n == name).expect(name);
             assert!(line.ends_with(&format!("default {value}")), "{name}: {line}");
         }
+    }
+
+    #[test]
+    fn the_phrases_of_a_listening_caller_are_those_of_the_file() {
+        let agent = |toml: &str| setup(&[("offhook.toml", toml)]).config("").agent;
+        let usual = agent("");
+        assert!(usual.backchannels.contains(&"uh huh".to_owned()) && usual.hard_words.contains(&"stop".to_owned()));
+        let hindi = agent("[agent]\nbackchannels = [\"haan\", \"accha\"]\nhard_words = []\n");
+        assert_eq!((hindi.backchannels, hindi.hard_words), (vec!["haan".to_owned(), "accha".to_owned()], Vec::new()));
+        let error = setup(&[("offhook.toml", "[agent]\nbackchannels = [\" \"]\n")]).error("");
+        assert!(error.contains("agent.backchannels") && error.contains("is not a phrase of 1 to 60"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod load;
 mod network;
 mod stages;
 mod tools;
+mod webhooks;
+mod words;
 
 pub use accounts::{Account, DigestAlgorithm};
 pub use call::Call;
@@ -23,6 +25,7 @@ pub use given::{host_of, is_loopback_name};
 pub use network::Network;
 pub use stages::{Llm, Stage, Stt, Tts};
 pub use tools::{Method, RESERVED_TOOLS, Tool, Transfer};
+pub use webhooks::{EVENTS, Webhook};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -48,6 +51,20 @@ pub struct Config {
     pub capture: Capture,
     /// `OFFHOOK_LOG`: the least grave lines that are written to stderr.
     pub log: LogLevel,
+    /// `OFFHOOK_LOG_FORMAT`: how they are written.
+    pub log_format: LogFormat,
+    /// `[[webhooks]]`: who is told of events.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: a JSON object a line.
+    Json,
 }
 
 /// How much a log line matters, gravest first.
@@ -251,6 +268,12 @@ pub struct Agent {
     pub apology: String,
     /// What it says before it hangs up because a provider stayed away.
     pub farewell_on_failure: String,
+    /// What it says when nothing was recognised of what the caller said.
+    pub not_heard: String,
+    /// Kept words that bridge the wait for a reply, one after the other; none: such a wait is silent.
+    pub fillers: Vec<String>,
+    /// How long the caller hears nothing before a filler, counted from the last sound of either side.
+    pub filler_after: Duration,
     /// Silence of the caller after which it asks again.
     pub reprompt_after: Duration,
     /// Re-prompts without an answer after which it says goodbye.
@@ -265,6 +288,10 @@ pub struct Agent {
     pub answers: Vec<Answer>,
     /// The name of the place that the receptionist speaks for.
     pub business: String,
+    /// Phrases of a listening caller, at which the agent goes on speaking.
+    pub backchannels: Vec<String>,
+    /// Phrases at whose first word the agent stops.
+    pub hard_words: Vec<String>,
     /// Where the model may transfer callers to: `[[agent.transfers]]`; none: nowhere.
     pub transfers: Vec<Transfer>,
     /// Whether the model may press keys in the call. Only a call that some machine answers has a use for it, so it is off by
@@ -351,6 +378,12 @@ pub struct Providers {
     pub cartesia: Endpoint,
     /// `CARTESIA_VOICE`, a voice's id.
     pub cartesia_voice: String,
+    /// `AURA_MODEL`, a voice of Deepgram Aura; key and address are those of [`Self::deepgram`].
+    pub aura_model: String,
+    /// ElevenLabs: `ELEVENLABS_API_KEY`, `ELEVENLABS_BASE_URL`, `ELEVENLABS_MODEL`.
+    pub elevenlabs: Endpoint,
+    /// `ELEVENLABS_VOICE`, a voice's id.
+    pub elevenlabs_voice: String,
     /// Where the local models are kept: `OFFHOOK_MODELS`, or the user's cache folder.
     pub models: PathBuf,
 }
@@ -432,6 +465,13 @@ impl Default for Agent {
             goodbye: "I'll let you go now. Goodbye!".into(),
             apology: "I'm sorry, something went wrong on my side. Could you say that again?".into(),
             farewell_on_failure: "I'm sorry, I have a technical problem. Please call again later. Goodbye.".into(),
+            not_heard: "I'm sorry, I have trouble hearing you. Could you say that again?".into(),
+            fillers: ["One moment, please.", "Let me think.", "Just a second.", "Bear with me."]
+                .map(String::from)
+                .to_vec(),
+            // Between the slowest good replies (the local agent's p90 is 1 s) and the 2 s after which people ask whether
+            // anybody is there.
+            filler_after: Duration::from_millis(1400),
             reprompt_after: Duration::from_secs(12),
             reprompts_max: 2,
             call_max: Duration::from_secs(30 * 60),
@@ -440,6 +480,8 @@ impl Default for Agent {
             speculation_waste_max: 0.35,
             answers: Vec::new(),
             business: "Offhook".into(),
+            backchannels: words::BACKCHANNELS.iter().map(|&phrase| phrase.into()).collect(),
+            hard_words: words::HARD_WORDS.iter().map(|&phrase| phrase.into()).collect(),
             transfers: Vec::new(),
             send_dtmf: false,
             tools: Vec::new(),
@@ -477,6 +519,10 @@ impl Default for Providers {
             openai: endpoint(OPENAI_BASE_URL, ""),
             cartesia: endpoint("wss://api.cartesia.ai", "sonic-3.5"),
             cartesia_voice: "f786b574-daa5-4673-aa0c-cbe3e8534c02".into(),
+            aura_model: "aura-2-thalia-en".into(),
+            // The quickest of its models.
+            elevenlabs: endpoint("wss://api.elevenlabs.io", "eleven_flash_v2_5"),
+            elevenlabs_voice: "EXAVITQu4vr4xnSDxMaL".into(),
             models: dirs::cache_dir().unwrap_or_default().join("offhook"),
         }
     }
@@ -496,6 +542,8 @@ impl Default for Config {
             providers: Providers::default(),
             capture: Capture::default(),
             log: LogLevel::Info,
+            log_format: LogFormat::Text,
+            webhooks: Vec::new(),
         }
     }
 }

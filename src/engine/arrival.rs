@@ -14,69 +14,132 @@ const AGE_MAX: Duration = Duration::from_secs(1);
 /// A datagram: its length, where it came from, and when it came.
 pub type Arrival = (usize, SocketAddr, Instant);
 
+/// A UDP socket that can be read, blocking or not.
+pub trait Socket: stamp::Handle {
+    /// Reads a datagram as [`UdpSocket::recv_from`] does.
+    ///
+    /// # Errors
+    /// As there.
+    fn read(&self, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+}
+
+impl Socket for UdpSocket {
+    fn read(&self, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.recv_from(bytes)
+    }
+}
+
+impl Socket for mio::net::UdpSocket {
+    fn read(&self, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.recv_from(bytes)
+    }
+}
+
 /// Asks the kernel to note each datagram's arrival; returns whether it will.
-pub fn ask(socket: &UdpSocket) -> bool {
+pub fn ask(socket: &impl Socket) -> bool {
     stamp::ask(socket)
 }
 
-/// Reads a datagram, waiting as the socket is set to.
-///
-/// # Errors
-/// As [`UdpSocket::recv_from`].
-pub fn receive(socket: &UdpSocket, bytes: &mut [u8], clock: &dyn Clock) -> io::Result<Arrival> {
-    let (len, source, age) = stamp::receive(socket, bytes)?;
-    let now = clock.now();
-    let age = age.filter(|age| *age <= AGE_MAX).unwrap_or_default();
-    Ok((len, source, Instant::from_nanos(now.as_nanos().saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(0)))))
+/// Reads datagrams with their times; keeps the buffer that those come in.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    stamps: stamp::Stamps,
+}
+
+impl Arrivals {
+    /// Reads a datagram, waiting as the socket is set to.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::recv_from`].
+    pub fn receive(&mut self, socket: &impl Socket, bytes: &mut [u8], clock: &dyn Clock) -> io::Result<Arrival> {
+        let (len, source, age) = self.stamps.receive(socket, bytes)?;
+        let age = age.filter(|age| *age <= AGE_MAX).unwrap_or_default();
+        Ok((len, source, clock.now() - age))
+    }
 }
 
 #[cfg(target_os = "linux")]
 mod stamp {
+    use super::Socket;
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
     use nix::sys::time::TimeSpec;
     use std::io::{self, IoSliceMut};
-    use std::net::{SocketAddr, UdpSocket};
-    use std::os::fd::AsRawFd;
+    use std::net::SocketAddr;
+    use std::os::fd::{AsFd, AsRawFd};
     use std::time::{Duration, SystemTime};
 
-    pub(super) fn ask(socket: &UdpSocket) -> bool {
+    /// What the system knows a socket by.
+    pub trait Handle: AsRawFd + AsFd {}
+    impl<T: AsRawFd + AsFd> Handle for T {}
+
+    pub(super) fn ask(socket: &impl Socket) -> bool {
         setsockopt(socket, sockopt::ReceiveTimestampns, &true).is_ok()
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the kernel's times are of the wall clock, and are compared with it here"
-    )]
-    pub(super) fn receive(socket: &UdpSocket, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<Duration>)> {
-        let mut control = nix::cmsg_space!(TimeSpec);
-        let mut parts = [IoSliceMut::new(bytes)];
-        let message =
-            recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
-        let storage = message.address.as_ref();
-        let v4 = storage.and_then(|storage| storage.as_sockaddr_in()).map(|v4| SocketAddr::V4((*v4).into()));
-        let v6 = storage.and_then(|storage| storage.as_sockaddr_in6()).map(|v6| SocketAddr::V6((*v6).into()));
-        let source = v4.or(v6).ok_or(io::ErrorKind::InvalidData)?;
-        let stamped = message.cmsgs()?.find_map(|control| match control {
-            ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
-            _ => None,
-        });
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok((message.bytes, source, stamped.and_then(|at| now.checked_sub(at))))
+    #[derive(Debug)]
+    pub(super) struct Stamps {
+        control: Vec<u8>,
+    }
+
+    impl Default for Stamps {
+        fn default() -> Self {
+            Self { control: nix::cmsg_space!(TimeSpec) }
+        }
+    }
+
+    impl Stamps {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the kernel's times are of the wall clock, and are compared with it here"
+        )]
+        pub(super) fn receive(
+            &mut self,
+            socket: &impl Socket,
+            bytes: &mut [u8],
+        ) -> io::Result<(usize, SocketAddr, Option<Duration>)> {
+            let mut parts = [IoSliceMut::new(bytes)];
+            let control = Some(self.control.as_mut_slice());
+            let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, control, MsgFlags::empty())?;
+            let storage = message.address.as_ref();
+            let v4 = storage.and_then(|storage| storage.as_sockaddr_in()).map(|v4| SocketAddr::V4((*v4).into()));
+            let v6 = storage.and_then(|storage| storage.as_sockaddr_in6()).map(|v6| SocketAddr::V6((*v6).into()));
+            let source = v4.or(v6).ok_or(io::ErrorKind::InvalidData)?;
+            let stamped = message.cmsgs()?.find_map(|control| match control {
+                ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+                _ => None,
+            });
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Ok((message.bytes, source, stamped.and_then(|at| now.checked_sub(at))))
+        }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod stamp {
+    use super::Socket;
     use std::io;
-    use std::net::{SocketAddr, UdpSocket};
+    use std::net::SocketAddr;
     use std::time::Duration;
 
-    pub(super) fn ask(_: &UdpSocket) -> bool {
+    /// Nothing more is needed of a socket.
+    pub trait Handle {}
+    impl<T> Handle for T {}
+
+    pub(super) fn ask(_: &impl Socket) -> bool {
         false
     }
 
-    pub(super) fn receive(socket: &UdpSocket, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<Duration>)> {
-        socket.recv_from(bytes).map(|(len, source)| (len, source, None))
+    #[derive(Debug, Default)]
+    pub(super) struct Stamps;
+
+    impl Stamps {
+        pub(super) fn receive(
+            &mut self,
+            socket: &impl Socket,
+            bytes: &mut [u8],
+        ) -> io::Result<(usize, SocketAddr, Option<Duration>)> {
+            socket.read(bytes).map(|(len, source)| (len, source, None))
+        }
     }
 }
 
@@ -98,9 +161,10 @@ mod tests {
             there.send_to(&[n], to).expect("sent");
         }
         let sent = clock.now();
+        let mut reading = Arrivals::default();
         for n in 0..10u8 {
             let mut bytes = [0; 8];
-            let (len, source, at) = receive(&here, &mut bytes, &clock).expect("a datagram");
+            let (len, source, at) = reading.receive(&here, &mut bytes, &clock).expect("a datagram");
             assert_eq!((len, bytes[0], source), (1, n, there.local_addr().expect("an address")));
             arrivals.push(at);
         }

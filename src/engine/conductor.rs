@@ -10,6 +10,7 @@ use crate::call::{CallCommand, CallEvent, Heard};
 use crate::config::LogLevel;
 use crate::engine::capture::AgentLog;
 use crate::engine::clock::SystemClock;
+use crate::engine::kept::{self, Kept};
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
@@ -61,6 +62,12 @@ const EARS_RECONNECTS: Counter = Counter {
 const WASTED: Counter =
     Counter { name: "speculation_wasted_characters", help: "Characters of drafts that were thrown away" };
 
+/// What callers say while they listen.
+const BACKCHANNELS: Counter =
+    Counter { name: "backchannels", help: "Caller's turns that let the agent go on speaking" };
+/// What the agent hears of itself.
+const ECHOES: Counter = Counter { name: "echoes", help: "Turns that were the agent's own words, come back" };
+
 /// What reaches the conductor by its channel; the media path's events come by ring.
 pub enum Event {
     /// The recogniser.
@@ -73,6 +80,8 @@ pub enum Event {
     Answered,
     /// A digit by INFO.
     Digit(char),
+    /// The operator wants this said.
+    Say(String),
     /// The caller holds, or is back.
     Held(bool),
     /// A tool is done, with this result for the model.
@@ -116,6 +125,8 @@ pub struct Seat {
     pub agent: Agent,
     /// Orders to the media path.
     pub commands: Producer<CallCommand>,
+    /// The way of kept phrases to the media path.
+    pub kept: Kept,
     /// What happens on the media path.
     pub media: Consumer<CallEvent>,
     /// Wakes the media worker.
@@ -183,6 +194,8 @@ pub struct Conductor {
     digits: Digits,
     /// Phrases that the agent knows to be ready.
     announced: Vec<Phrase>,
+    /// What the voice would say of kept phrases that are played.
+    played: VecDeque<(TurnId, VoiceEvent)>,
 }
 
 impl Conductor {
@@ -202,6 +215,7 @@ impl Conductor {
             missed: false,
             digits: Digits::new(),
             announced: Vec::new(),
+            played: VecDeque::new(),
         }
     }
 
@@ -213,7 +227,8 @@ impl Conductor {
             let due = self.seat.agent.poll_timeout().map(|deadline| deadline.at.since(now));
             // The ring to the media path has no bell back: a full one is tried again at the next frame.
             let retry = (!self.waiting.is_empty()).then_some(Duration::from_millis(20));
-            self.seat.listener.wait(due.into_iter().chain(retry).min());
+            let pump = self.seat.kept.waiting().then_some(kept::PUMP_EVERY);
+            self.seat.listener.wait(due.into_iter().chain(retry).chain(pump).min());
         }
         self.last_words();
         self.seat.capture.end();
@@ -249,6 +264,7 @@ impl Conductor {
         self.seat.agent.handle_timeout(now);
         self.carry_out(now);
         self.push_waiting();
+        self.seat.kept.pump();
     }
 
     fn event(&mut self, event: Event, now: Instant) {
@@ -256,6 +272,7 @@ impl Conductor {
             Event::Answered => self.tell(agent::Input::Answered, now),
             Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
             Event::Held(held) => self.tell(agent::Input::Held(held), now),
+            Event::Say(text) => self.tell(agent::Input::Say(text), now),
             Event::Tool { job, result } => self.tell(agent::Input::Tool { job, result }, now),
             Event::Transfer(status) => self.tell(agent::Input::Transfer { status }, now),
             Event::Crashed(role) => {
@@ -274,6 +291,7 @@ impl Conductor {
                     }
                 }
                 if let MindEvent::Failed(failure) = &event {
+                    self.seat.board.provider_failed(self.seat.call, "llm", &failure.text);
                     self.warn(&format!("mind: {}", failure.text));
                 }
                 self.told_at = Some(at);
@@ -289,6 +307,7 @@ impl Conductor {
                 }
                 self.close_budget(turn);
                 if let VoiceEvent::Failed(failure) = &event {
+                    self.seat.board.provider_failed(self.seat.call, "tts", &failure.text);
                     self.warn(&format!("voice: {}", failure.text));
                 }
                 self.told_at = Some(at);
@@ -348,6 +367,7 @@ impl Conductor {
                 if !self.early {
                     self.crew.learn(true);
                 }
+                board.speculation_threshold(self.crew.eager_threshold());
             }
             DraftNews::ThrownAway { why, characters } => {
                 board.count(if why == Waste::Resumed { RESUMED } else { MISSES }, 1);
@@ -359,37 +379,37 @@ impl Conductor {
                 if why != Waste::Failed && !self.early {
                     self.crew.learn(false);
                 }
+                board.speculation_threshold(self.crew.eager_threshold());
             }
         }
     }
 
     fn ears(&mut self, at: Instant, event: EarsEvent, now: Instant) {
         self.heard_at = at;
-        let heard = match &event {
-            EarsEvent::StartOfTurn { .. } => Some(Heard::StartOfTurn),
-            EarsEvent::Update { transcript } | EarsEvent::TurnResumed { transcript } => {
-                (!transcript.trim().is_empty()).then_some(Heard::Words)
-            }
-            EarsEvent::EndOfTurn { transcript, speech } => {
+        if let Some(transcript) = event.partial() {
+            self.seat.board.partial(self.seat.call, transcript);
+        }
+        let verdict = self.seat.agent.verdict(&event, now);
+        match &event {
+            // What is nothing to answer is not what the next reply answers.
+            EarsEvent::EndOfTurn { speech, .. } if !verdict.is_some_and(agent::Verdict::is_aside) => {
                 let mut timeline = Timeline::default();
                 timeline.mark(Mark::SpeechArrived, speech.arrived);
                 timeline.mark(Mark::SpeechHanded, speech.handed);
                 timeline.mark(Mark::EndOfTurn, at);
                 self.ended_turn = Some(timeline);
-                (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
             }
             EarsEvent::Failed(failure) => {
+                self.seat.board.provider_failed(self.seat.call, "stt", &failure.text);
                 self.warn(&format!("ears: {}", failure.text));
-                None
             }
             EarsEvent::Reconnecting(failure) => {
                 self.warn(&format!("ears: {}; connecting again", failure.text));
                 self.seat.board.count(EARS_RECONNECTS, 1);
-                None
             }
-            EarsEvent::Connected | EarsEvent::EagerEndOfTurn { .. } => None,
-        };
-        if let Some(heard) = heard {
+            _ => {}
+        }
+        if let Some(heard) = Heard::of(&event, verdict) {
             self.order(CallCommand::Ears(heard));
         }
         self.told_at = Some(at);
@@ -398,7 +418,11 @@ impl Conductor {
 
     fn media_event(&mut self, event: CallEvent, now: Instant) {
         match event {
-            CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
+            CallEvent::CallerSpeech { speaking, .. } => {
+                self.seat.board.speaking(self.seat.call, speaking);
+                self.tell(agent::Input::CallerSpeech { speaking }, now);
+            }
+            CallEvent::AgentSpeech { speaking, .. } => self.tell(agent::Input::AgentSpeech { speaking }, now),
             CallEvent::FirstPacket { turn, at } => {
                 if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
                     timeline.mark(Mark::FirstPacket, at);
@@ -441,6 +465,16 @@ impl Conductor {
     }
 
     fn carry_out(&mut self, now: Instant) {
+        loop {
+            self.obey(now);
+            let Some((turn, event)) = self.played.pop_front() else { return };
+            let input = agent::Input::Voice { turn, event };
+            self.seat.capture.input(&input, None, now);
+            self.seat.agent.handle_input(input, now);
+        }
+    }
+
+    fn obey(&mut self, now: Instant) {
         while let Some(output) = self.seat.agent.poll_output() {
             self.seat.capture.output(&output);
             match output {
@@ -464,13 +498,20 @@ impl Conductor {
                         timeline.mark(Mark::ClauseSent, now);
                         timeline.mark(Mark::FirstAudio, now);
                     }
-                    if let Some(pcm) = self.seat.phrases.get(phrase) {
-                        let text = self.seat.phrases.text(phrase).to_owned();
-                        self.crew.voice(VoiceCommand::Play { turn, text, pcm });
-                    }
+                    let (pcm, text) = self.seat.phrases.sound(phrase);
+                    let length = duration(pcm.len() as u64);
+                    let spoken = VoiceEvent::Spoken { text: text.to_owned(), end: length };
+                    self.played.extend([(turn, spoken), (turn, VoiceEvent::Done { length })]);
+                    self.push_waiting();
+                    self.seat.kept.play(turn, pcm, now);
+                }
+                agent::Output::Fill { turn, phrase } => {
+                    let (pcm, _) = self.seat.phrases.sound(phrase);
+                    self.seat.kept.fill(turn, pcm, now);
                 }
                 agent::Output::CancelSpeech { turn } => {
                     self.order(CallCommand::Withdraw(turn));
+                    self.seat.kept.cancel(turn);
                     self.crew.voice(VoiceCommand::Cancel(turn));
                 }
                 agent::Output::ForceEndTurn => self.crew.ears(EarsCommand::ForceEndTurn),
@@ -483,6 +524,7 @@ impl Conductor {
                     }
                 }
                 agent::Output::Turn(record) => self.turn(&record),
+                agent::Output::Aside { text, verdict } => self.aside(&text, verdict),
                 agent::Output::Draft { turn, news } => self.draft(turn, news),
                 agent::Output::RunTool { job, tool, arguments } => self.seat.tools.run(job, tool, &arguments),
                 agent::Output::Transfer { to } => {
@@ -511,6 +553,16 @@ impl Conductor {
             let cut = if record.interrupted { " (cut)" } else { "" };
             line(format!("{}: agent: {}{cut}", record.turn, record.agent));
         }
+    }
+
+    /// Counts and logs what the caller said to no purpose.
+    fn aside(&self, text: &str, verdict: agent::Verdict) {
+        let (counter, what) = match verdict {
+            agent::Verdict::Echo => (ECHOES, "the agent's own echo"),
+            _ => (BACKCHANNELS, "caller, meanwhile"),
+        };
+        self.seat.board.count(counter, 1);
+        self.seat.journal.line(LogLevel::Info, Some(self.seat.call), format_args!("{what}: {text}"));
     }
 
     /// Shows how the call's audio is, and logs what is wrong with it, and that nothing is any more.

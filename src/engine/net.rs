@@ -7,6 +7,7 @@ use crate::call::TapFrame;
 use crate::config::{Config, LogLevel};
 use crate::engine::capture::Captures;
 use crate::engine::affinity::{self, Role};
+use crate::engine::arrival::Arrivals;
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
 use crate::engine::datagrams::Datagrams;
@@ -73,6 +74,8 @@ pub enum NetCommand {
     HangUp { call: CallId, by: EndedBy, reason: String },
     /// Ask a call's peer to call this URI, and to leave us.
     Transfer { call: CallId, target: String },
+    /// Have a call's agent say this.
+    Say { call: CallId, text: String },
     /// Let somebody listen to a call.
     Listen { call: CallId, tap: Producer<TapFrame> },
     /// End every call and then the thread.
@@ -169,6 +172,8 @@ pub struct Net {
     agent: UserAgent,
     ports: Ports,
     calls: BTreeMap<CallId, NetCall>,
+    /// Reads the calls' datagrams.
+    arrivals: Arrivals,
     routes: BTreeMap<IpAddr, IpAddr>,
     unread: BTreeSet<Token>,
     orders: Vec<VecDeque<WorkerOrder>>,
@@ -200,6 +205,7 @@ impl Net {
             agent,
             ports,
             calls: BTreeMap::new(),
+            arrivals: Arrivals::default(),
             routes: BTreeMap::new(),
             unread: BTreeSet::new(),
             orders,
@@ -339,13 +345,12 @@ impl Net {
         let mut more = true;
         for _ in 0..READS_PER_TURN {
             let mut bytes = [0; DATAGRAM_MAX];
-            match call.sockets[usize::from(rtcp)].recv_from(&mut bytes) {
+            match self.arrivals.receive(&call.sockets[usize::from(rtcp)], &mut bytes, &*self.parts.clock) {
                 // One that fills the buffer was longer: what is left of it is no packet.
-                Ok((DATAGRAM_MAX, _)) => self.parts.board.count(RTP_TOO_LONG, 1),
-                Ok((len, source)) => {
+                Ok((DATAGRAM_MAX, ..)) => self.parts.board.count(RTP_TOO_LONG, 1),
+                Ok((len, source, arrived)) => {
                     caller_is_there |= source.ip() == call.source.ip();
                     let len = u16::try_from(len).unwrap_or(0);
-                    let arrived = self.parts.clock.now();
                     // A flood of strangers leaves room for the peer.
                     if call.packets.slots() <= STRANGERS_LEAVE && !call.is_plausible(source.ip()) {
                         self.parts.board.count(RTP_STRANGERS, 1);
@@ -467,6 +472,11 @@ impl Net {
             match command {
                 NetCommand::HangUp { call, by, reason } => self.hang_up(call, by, &reason, now),
                 NetCommand::Transfer { call, target } => self.command(Command::Transfer { call, target }, now),
+                NetCommand::Say { call, text } => {
+                    if let Some(call) = self.calls.get(&call) {
+                        call.conductor.send(Event::Say(text));
+                    }
+                }
                 NetCommand::Listen { call, tap } => {
                     if let Some(at) = self.calls.get(&call).map(|call| call.worker) {
                         self.orders[at].push_back(WorkerOrder::Tap(call, tap));

@@ -9,7 +9,7 @@ use super::stimulus::Stimulus;
 use super::weather::Weather;
 use crate::audio::g711::Codec;
 use crate::engine::affinity::{self, Role};
-use crate::engine::arrival;
+use crate::engine::arrival::{self, Arrivals};
 use crate::engine::clock::SystemClock;
 use crate::rtp::RtpTimestamp;
 use crate::time::{Clock, Instant};
@@ -145,7 +145,7 @@ impl Peer {
     fn run(self, mut responder: Responder) {
         let _ = affinity::settle(Role::Session);
         arrival::ask(&self.socket);
-        let mut bytes = [0; 1500];
+        let (mut bytes, mut arrivals) = ([0; 1500], Arrivals::default());
         while !self.stop.load(Ordering::Acquire) {
             self.expected.try_iter().for_each(|speech_end| responder.expect(speech_end));
             let now = self.clock.now();
@@ -155,7 +155,7 @@ impl Peer {
                 continue;
             }
             self.wait(responder.poll_timeout(), now);
-            while let Ok((len, _, at)) = arrival::receive(&self.socket, &mut bytes, &*self.clock) {
+            while let Ok((len, _, at)) = arrivals.receive(&self.socket, &mut bytes, &*self.clock) {
                 responder.handle_packet(&bytes[..len], at);
             }
         }

@@ -8,7 +8,7 @@ use super::weather::{Channel, Weather};
 use super::{FRAME, RATE};
 use crate::audio::g711::Codec;
 use crate::engine::affinity::{self, Role};
-use crate::engine::arrival;
+use crate::engine::arrival::{self, Arrivals};
 use crate::engine::clock::SystemClock;
 use crate::rtp::packet::{HEADER_LEN, Header, Packet};
 use crate::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
@@ -255,10 +255,10 @@ struct ReceivingSide {
 
 impl ReceivingSide {
     fn run(&mut self, stop: &AtomicBool, tell: &mut dyn FnMut(News)) {
-        let mut bytes = [0; 1500];
+        let (mut bytes, mut arrivals) = ([0; 1500], Arrivals::default());
         while !stop.load(Ordering::Acquire) {
             // An error is that nothing came, or that the peer has no port there yet.
-            let Ok((len, _, at)) = arrival::receive(&self.socket, &mut bytes, &*self.clock) else { continue };
+            let Ok((len, _, at)) = arrivals.receive(&self.socket, &mut bytes, &*self.clock) else { continue };
             let wanted = |packet: Packet<'_>| packet.header.payload_type.0 == self.codec.rtp_payload_type();
             if !Packet::parse(&bytes[..len]).is_ok_and(wanted) {
                 continue;

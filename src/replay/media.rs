@@ -2,9 +2,9 @@
 
 use super::{Error, Outcome};
 use crate::call::capture::{Capture, Record};
-use crate::call::{Call, CallCommand, CallEvent, EarFrame, Measure, Rings, Setup, VoiceFrame, Wire};
+use crate::call::{Call, CallCommand, CallEvent, EarFrame, KeptFrame, Measure, Rings, Setup, VoiceFrame, Wire};
 use crate::capture::{Ending, MEDIA_FILE};
-use crate::capture::media::{Blob, Entry, Fate, voice};
+use crate::capture::media::{Blob, Entry, Fate};
 use crate::engine::rings;
 use crate::ids::CallId;
 use crate::rtp::latch::Source;
@@ -50,7 +50,8 @@ pub fn replay(call: CallId, log: &(Vec<Entry>, Ending)) -> Result<Outcome, Error
 /// Splits a log into what was told at once, each with all that came of it.
 fn steps(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
     entries.chunk_by(|_, next| {
-        matches!(next, Entry::Command(_) | Entry::Voice { .. } | Entry::Packet { .. } | Entry::Gone { .. })
+        let told = matches!(next, Entry::Command(_) | Entry::Voice(_) | Entry::Kept { .. });
+        told || matches!(next, Entry::Packet { .. } | Entry::Gone { .. })
     })
 }
 
@@ -120,6 +121,7 @@ pub(super) struct Line {
     now: Instant,
     commands: Producer<CallCommand>,
     voice: Producer<VoiceFrame>,
+    kept: Producer<KeptFrame>,
     records: Consumer<Record>,
     /// What came of each step on the side of the agent.
     pub ears: Consumer<EarFrame>,
@@ -136,6 +138,7 @@ impl Line {
         };
         let (commands, commands_out) = rings::call_commands();
         let (voice, voice_out) = rings::voice_frames();
+        let (kept, kept_out) = rings::kept_frames();
         let (ears_in, ears) = rings::ear_frames();
         let (events_in, events) = rings::call_events();
         let (record, records) = rings::capture();
@@ -148,11 +151,11 @@ impl Line {
             ntp_at_zero: *ntp_at_zero,
             cname,
             silence_max: *silence_max,
-            rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
+            rings: Rings { ears: ears_in, voice: voice_out, kept: kept_out, commands: commands_out, events: events_in },
         };
         let mut call = Call::new(setup, *now, &mut fastrand::Rng::with_seed(*seed));
         call.set_capture(Capture::new(record));
-        Ok(Self { call, began: *now, now: *now, commands, voice, records, ears, events })
+        Ok(Self { call, began: *now, now: *now, commands, voice, kept, records, ears, events })
     }
 
     /// Tells the call what it was told in one step.
@@ -164,10 +167,11 @@ impl Line {
                 Entry::Command(command) => {
                     let _ = self.commands.push(*command);
                 }
-                Entry::Voice { turn, pcm, last, made } => {
-                    if let Some(frame) = voice(*turn, &pcm.0, *last, *made) {
-                        let _ = self.voice.push(frame);
-                    }
+                Entry::Voice(speech) => {
+                    let _ = speech.frame().map(|frame| self.voice.push(frame));
+                }
+                Entry::Kept { speech, filler } => {
+                    let _ = speech.frame().map(|frame| self.kept.push(KeptFrame { frame, filler: *filler }));
                 }
                 _ => {}
             }

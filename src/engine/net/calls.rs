@@ -4,12 +4,15 @@ use super::Net;
 use crate::agent::{Agent, Phrase};
 use crate::call::capture::{Begin, Capture, Record};
 use crate::call::lifecycle::{self, Lifecycle};
+use crate::call::meter::Meter;
 use crate::call::{Call, Rings, Setup};
 use crate::capture::media::cname;
 use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
+use crate::engine::arrival;
 use crate::engine::capture;
 use crate::engine::conductor::{self, Conductor, Event, Handle};
+use crate::engine::kept::Kept;
 use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::provider_threads::{Cast, Crew, Ends};
 use crate::engine::rings::{self, Datagram};
@@ -162,6 +165,7 @@ impl Net {
         let (packets, packets_out) = rings::packets();
         let (ear_frames, frames) = rings::ear_frames();
         let (speech, voice) = rings::voice_frames();
+        let (kept, kept_out) = rings::kept_frames();
         let (commands, commands_out) = rings::call_commands();
         let (events, media) = rings::call_events();
         let (conductor_bell, listener) = Listener::new()?;
@@ -191,6 +195,7 @@ impl Net {
             call: id,
             agent: Agent::new(&self.parts.config.agent),
             commands,
+            kept: Kept::new(kept, media_bell.clone()),
             media,
             media_bell,
             events: receiver,
@@ -229,7 +234,7 @@ impl Net {
             conductor: handle,
             waiting: Some(Box::new(Waiting { seat: conductor, ends, capture: pending })),
             idle: Some(Idle {
-                rings: Rings { ears: ear_frames, voice, commands: commands_out, events },
+                rings: Rings { ears: ear_frames, voice, kept: kept_out, commands: commands_out, events },
                 packets: packets_out,
                 sockets: sockets.map(Arc::new),
                 ears: ears_bell,
@@ -289,6 +294,8 @@ impl Net {
         };
         let socket = UdpSocket::bind(SocketAddr::new(address, port))?;
         socket.set_nonblocking(true)?;
+        // Without the kernel's times, arrival is when it is read.
+        let _ = arrival::ask(&socket);
         Ok(socket)
     }
 
@@ -361,6 +368,9 @@ impl Net {
             media.set_capture(capture);
         }
         media.set_keys(call.negotiation.keys(), now);
+        let meter = Arc::<Meter>::default();
+        media.set_meter(meter.clone());
+        self.parts.board.metered(id, meter);
         let line = Line {
             call: media,
             packets: idle.packets,
