@@ -560,6 +560,9 @@ fn assert_replays(peer: Peer) {
     println!("{id}: {outcome}");
     assert!(outcome.is_identical() && outcome.same > 1900, "{id}: {outcome}");
     assert_eq!(closed, id == CallId(CALLS + 1));
+    if id != CallId(1) {
+        return;
+    }
 
     let at = log.0.iter().rposition(|entry| matches!(entry, media::Entry::Packet { .. })).unwrap() / 2;
     let changed = log.0.iter_mut().skip(at).find_map(|entry| match entry {

@@ -12,7 +12,7 @@ mod voice;
 
 use offhook::audio::g711::Codec;
 use offhook::capture::{AGENT_FILE, MEDIA_FILE};
-use offhook::config::Replay;
+use offhook::config::{Replay, WhatIf};
 use offhook::control::Bridge;
 use offhook::replay;
 use phone::{Phone, Weather};
@@ -78,6 +78,31 @@ fn replayed(folder: &Path) -> (bool, String) {
     (same.expect("it can be run"), told)
 }
 
+/// Runs a capture with other settings: what they govern is another, and the rest is not.
+fn assert_tries_out(folder: &Path) {
+    let tried = |what_if: WhatIf| {
+        let mut told = Vec::new();
+        let wanted = Replay { folder: folder.to_owned(), what_if: Some(what_if) };
+        let same = replay::run(&wanted, &mut |line| told.push(line.to_owned()));
+        assert!(same.expect("it can be run"), "{told:#?}");
+        println!("{}", told.join("\n"));
+        told
+    };
+    let row = |told: &[String], name: &str| {
+        let line = told.iter().find(|line| line.contains(name)).expect("it is told").clone();
+        let figures = line.split_once(" was ").and_then(|(_, rest)| rest.split_once("would be"));
+        figures.map(|(was, is)| (was.trim().to_owned(), is.trim().to_owned())).expect("two figures")
+    };
+    let unchanged = tried(WhatIf::default());
+    let impatient = tried(WhatIf { gap: Some(Duration::ZERO), ..WhatIf::default() });
+    let (was, is) = row(&unchanged, "replies cut by the caller");
+    assert_eq!(was, is, "nothing else was tried");
+    let (was, is) = row(&impatient, "gaps waited for, in all");
+    assert!(was != "0.0 ms" && is == "0.0 ms", "{was} {is}");
+    let undrafted = tried(WhatIf { speculation_off: true, ..WhatIf::default() });
+    assert!(undrafted.iter().any(|line| line.contains("without drafts:")), "{undrafted:#?}");
+}
+
 #[test]
 fn a_captured_call_is_replayed_byte_for_byte_and_every_damage_is_noticed() {
     let dir = TempDir::new().expect("a folder");
@@ -93,6 +118,7 @@ fn a_captured_call_is_replayed_byte_for_byte_and_every_damage_is_noticed() {
         let text = fs::read_to_string(entry.path()).expect("text");
         assert!(!text.contains(KEY), "a key is in {:?}", entry.path());
     }
+    assert_tries_out(&path);
     for file in [MEDIA_FILE, AGENT_FILE] {
         let whole = fs::read(path.join(file)).expect("a log");
         assert!(whole.len() > 10_000, "{} bytes", whole.len());

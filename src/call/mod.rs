@@ -21,6 +21,7 @@ pub mod ingress;
 pub mod lifecycle;
 pub mod meter;
 mod onset;
+pub mod pauses;
 pub mod playout;
 pub mod protection;
 pub mod tap;
@@ -45,6 +46,7 @@ use finding::Audio;
 use ingress::Ingress;
 use meter::Meter;
 use onset::{Change, Onset};
+use pauses::Pauses;
 use playout::Playout;
 use protection::{PLAIN_LEN, Protection, Unprotected};
 use rtrb::{Consumer, Producer};
@@ -280,6 +282,7 @@ pub struct Call {
     /// Since when speech under way has not left, and whether that was told.
     stalled: Option<(Instant, bool)>,
     floor: Floor,
+    pauses: Pauses,
     links: Links,
     tap: Tap,
     doctor: Doctor,
@@ -344,6 +347,7 @@ impl Call {
             arrivals: Arrivals::new(),
             stalled: None,
             floor: Floor::new(turn::barge_in::Settings::default()),
+            pauses: Pauses::default(),
             links: Links {
                 rings: setup.rings,
                 wakes: Wakes::default(),
@@ -525,6 +529,21 @@ impl Call {
     pub fn set_meter(&mut self, meter: Arc<Meter>) {
         self.egress.set_meter(meter.clone());
         self.meter = Some(meter);
+    }
+
+    /// Tries out what would have been with this wait for every gap, where there is one, and a floor of these `settings`. Told
+    /// before anything else.
+    pub fn try_out(&mut self, gap_wait: Option<Duration>, settings: turn::Settings) {
+        self.floor = Floor::new(settings);
+        if let Some(wait) = gap_wait {
+            self.ingress.fix_gap_wait(wait);
+        }
+    }
+
+    /// Returns how often the agent's speech was paused for a voice, and what came of it.
+    #[must_use]
+    pub const fn pauses(&self) -> &Pauses {
+        &self.pauses
     }
 
     /// The call is over: says what was heard of the speech under way, and goodbye to the peer's RTCP.
@@ -715,9 +734,20 @@ impl Call {
                 self.barge_in = self.barge_in.or(self.onset.silenced(now));
             }
             match output {
-                turn::Output::Pause => self.playout.pause(),
-                turn::Output::Resume => self.playout.resume(),
-                turn::Output::CutPlayout { turn } => self.cut(turn, now),
+                turn::Output::Pause => {
+                    self.playout.pause();
+                    if self.playout.under_way().is_some() {
+                        self.pauses.pause(now);
+                    }
+                }
+                turn::Output::Resume => {
+                    self.playout.resume();
+                    if self.playout.under_way().is_some() { self.pauses.resume(now) } else { self.pauses.over() }
+                }
+                turn::Output::CutPlayout { turn } => {
+                    self.pauses.cut();
+                    self.cut(turn, now);
+                }
             }
         }
     }

@@ -177,4 +177,3 @@ pub fn cname(name: &str) -> [u8; CNAME_MAX] {
     }
     bytes
 }
-

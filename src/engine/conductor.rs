@@ -428,6 +428,7 @@ impl Conductor {
                     timeline.mark(Mark::FirstPacket, at);
                 }
                 self.close_budget(turn);
+                self.told_at = Some(at);
                 self.tell(agent::Input::FirstPacket { turn }, now);
             }
             CallEvent::Played { turn, samples } => {

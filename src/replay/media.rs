@@ -3,12 +3,14 @@
 use super::{Error, Outcome};
 use crate::call::capture::{Capture, Record};
 use crate::call::{Call, CallCommand, CallEvent, EarFrame, KeptFrame, Measure, Rings, Setup, VoiceFrame, Wire};
-use crate::capture::{Ending, MEDIA_FILE};
 use crate::capture::media::{Blob, Entry, Fate};
+use crate::capture::{Ending, MEDIA_FILE};
+use crate::config::WhatIf;
 use crate::engine::rings;
 use crate::ids::CallId;
 use crate::rtp::latch::Source;
 use crate::time::Instant;
+use crate::turn::Settings;
 use rtrb::{Consumer, Producer};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,6 +18,9 @@ use std::time::Duration;
 
 /// Bytes of a packet that are shown where two differ.
 const SHOWN: usize = 12;
+
+/// Deadlines of one call between two datagrams, which bounds a call that is silent for an hour.
+const DEADLINES_MAX: usize = 1_000_000;
 
 /// A packet, as it was before it was protected.
 type Made<'a> = (bool, Option<SocketAddr>, &'a [u8]);
@@ -48,7 +53,7 @@ pub fn replay(call: CallId, log: &(Vec<Entry>, Ending)) -> Result<Outcome, Error
 }
 
 /// Splits a log into what was told at once, each with all that came of it.
-fn steps(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
+pub(super) fn steps(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
     entries.chunk_by(|_, next| {
         let told = matches!(next, Entry::Command(_) | Entry::Voice(_) | Entry::Kept { .. });
         told || matches!(next, Entry::Packet { .. } | Entry::Gone { .. })
@@ -123,9 +128,14 @@ pub(super) struct Line {
     voice: Producer<VoiceFrame>,
     kept: Producer<KeptFrame>,
     records: Consumer<Record>,
-    /// What came of each step on the side of the agent.
-    pub ears: Consumer<EarFrame>,
-    pub events: Consumer<CallEvent>,
+    /// The caller's speech, to a recogniser that was.
+    ears: Consumer<EarFrame>,
+    /// What the conductor was told.
+    events: Consumer<CallEvent>,
+    /// Whether other settings are tried, so that time goes by the call's own deadlines.
+    trying: bool,
+    /// How long each frame of speech was kept back in the last step.
+    holds: Vec<Duration>,
 }
 
 impl Line {
@@ -155,12 +165,28 @@ impl Line {
         };
         let mut call = Call::new(setup, *now, &mut fastrand::Rng::with_seed(*seed));
         call.set_capture(Capture::new(record));
-        Ok(Self { call, began: *now, now: *now, commands, voice, kept, records, ears, events })
+        Ok(Self {
+            call,
+            began: *now,
+            now: *now,
+            commands,
+            voice,
+            kept,
+            records,
+            ears,
+            events,
+            trying: false,
+            holds: Vec::new(),
+        })
     }
 
     /// Tells the call what it was told in one step.
     pub fn feed(&mut self, step: &[Entry]) {
-        let mut wire = Sent::of(step);
+        if let (true, Some(Entry::Tick { now: to } | Entry::Datagram { arrived: to, .. })) = (self.trying, step.first())
+        {
+            self.advance(*to);
+        }
+        let mut wire = if self.trying { Sent::At(self.now) } else { Sent::of(step) };
         for entry in step {
             match entry {
                 // More than the rings hold was never taken at once.
@@ -190,14 +216,61 @@ impl Line {
             }
             Some(Entry::Tick { now }) => {
                 self.now = self.now.max(*now);
-                self.call.handle_timeout(*now, &mut wire);
+                self.call.handle_timeout(self.now, &mut wire);
             }
             Some(Entry::Change { agreed, now }) => self.call.change(agreed, *now),
             Some(Entry::Signalling { from }) => self.call.set_signalling(*from),
             Some(Entry::Close { now }) => self.call.close(*now, &mut wire),
             _ => {}
         }
+        self.drain();
+    }
+
+    /// Lets time pass up to `to`, by the call's own deadlines.
+    fn advance(&mut self, to: Instant) {
+        for _ in 0..DEADLINES_MAX {
+            let due = self.call.poll_timeout().max(self.now);
+            if due >= to {
+                return;
+            }
+            self.now = due;
+            self.call.handle_timeout(due, &mut Sent::At(due));
+            self.drain();
+        }
+    }
+
+    /// Takes out what goes to ears and conductor, as their threads would.
+    fn drain(&mut self) {
         let _ = self.call.take_wakes();
+        while let Ok(frame) = self.ears.pop() {
+            if !frame.concealed {
+                self.holds.push(self.now.since(frame.arrived));
+            }
+        }
+        while self.events.pop().is_ok() {}
+    }
+
+    /// Runs on with other settings, from the beginning.
+    pub fn try_out(&mut self, what_if: &WhatIf) {
+        let mut floor = Settings::default();
+        floor.confirm = what_if.confirm.unwrap_or(floor.confirm);
+        floor.pause_max = what_if.pause_max.unwrap_or(floor.pause_max);
+        floor.false_pauses_max = what_if.false_pauses.unwrap_or(floor.false_pauses_max);
+        self.trying = true;
+        self.call.try_out(what_if.gap, floor);
+        // What is made then is compared with nothing.
+        self.call.set_capture(Capture::default());
+    }
+
+    /// Takes out how long the recogniser waited for each frame of speech since.
+    pub fn holds(&mut self) -> Vec<Duration> {
+        while self.records.pop().is_ok() {}
+        std::mem::take(&mut self.holds)
+    }
+
+    /// Returns the call.
+    pub const fn call(&self) -> &Call {
+        &self.call
     }
 
     /// Takes out what the call has recorded of itself since.
@@ -212,7 +285,12 @@ impl Line {
 }
 
 /// A wire that tells of each RTP packet what the kernel said of it.
-struct Sent(VecDeque<Option<Instant>>);
+enum Sent {
+    /// It said this of each.
+    Said(VecDeque<Option<Instant>>),
+    /// It takes all at once.
+    At(Instant),
+}
 
 impl Sent {
     fn of(step: &[Entry]) -> Self {
@@ -226,13 +304,17 @@ impl Sent {
             Entry::Gone { at } => had_address.then_some(*at),
             _ => None,
         });
-        Self(gone.collect())
+        Self::Said(gone.collect())
     }
 }
 
 impl Wire for Sent {
     fn send(&mut self, rtcp: bool, _to: SocketAddr, _bytes: &[u8]) -> Option<Instant> {
-        if rtcp { None } else { self.0.pop_front().flatten() }
+        match self {
+            Self::Said(gone) if !rtcp => gone.pop_front().flatten(),
+            Self::Said(_) => None,
+            Self::At(now) => Some(*now),
+        }
     }
 
     fn measure(&mut self, _what: Measure, _value: Duration) {}

@@ -1,10 +1,11 @@
 //! Runs a captured call again, offline: `offhook replay`.
 //!
 //! [`media`] feeds the media path's machines with what they were told and compares every packet, byte for byte;
-//! [`agent`] does the same for the agent and what it wanted done.
+//! [`agent`] does the same for the agent and what it wanted done. [`what_if`] runs it with other settings.
 
 pub mod agent;
 pub mod media;
+pub mod what_if;
 
 use crate::capture::{ABOUT_FILE, AGENT_FILE, About, Ending, Entry, FORMAT, MEDIA_FILE};
 use crate::config::Replay;
@@ -131,5 +132,8 @@ pub fn run(wanted: &Replay, say: &mut dyn FnMut(&str)) -> Result<bool, Error> {
     say(&format!("media: {media}"));
     let agent = agent::replay(&captured.agent)?;
     say(&format!("agent: {agent}"));
+    if let Some(what_if) = &wanted.what_if {
+        what_if::run(&captured, what_if, say)?;
+    }
     Ok(media.is_identical() && agent.is_identical())
 }
