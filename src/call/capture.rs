@@ -77,7 +77,6 @@ pub enum Edge {
 
 /// One thing that the call was told, or that it did.
 #[derive(Clone, Copy)]
-#[expect(clippy::large_enum_variant, reason = "a ring has places of one size")]
 pub enum Record {
     /// It begins.
     Begin(Begin),

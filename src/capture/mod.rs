@@ -135,7 +135,7 @@ mod tests {
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Word {
-        Word(String),
+        Said(String),
         Lost,
         End,
     }
@@ -151,7 +151,7 @@ mod tests {
 
     fn log(words: &[&str], last: Option<Word>) -> Vec<u8> {
         let mut check = Check::default();
-        let words = words.iter().map(|word| Word::Word((*word).to_owned())).chain(last);
+        let words = words.iter().map(|word| Word::Said((*word).to_owned())).chain(last);
         words.flat_map(|word| check.line(&word).expect("JSON").into_bytes()).collect()
     }
 
@@ -159,7 +159,7 @@ mod tests {
     fn what_was_written_is_read() {
         let (words, ending) = read::<Word>(&log(&["one", "two\n"], Some(Word::End)));
         assert_eq!((words.len(), ending), (2, Ending::Whole));
-        assert_eq!(words[1], Word::Word("two\n".into()));
+        assert_eq!(words[1], Word::Said("two\n".into()));
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
                 log[at] ^= 1 << bit;
                 let (words, ending) = read::<Word>(&log);
                 assert_ne!(ending, Ending::Whole, "byte {at}, bit {bit}");
-                assert!(words.iter().zip(["one", "two", "three"]).all(|(a, b)| *a == Word::Word(b.into())));
+                assert!(words.iter().zip(["one", "two", "three"]).all(|(a, b)| *a == Word::Said(b.into())));
             }
         }
     }
@@ -191,6 +191,6 @@ mod tests {
     fn nothing_behind_a_hole_is_believed() {
         let mut holed = log(&["one"], Some(Word::Lost));
         holed.extend(b"whatever");
-        assert_eq!(read::<Word>(&holed), (vec![Word::Word("one".into())], Ending::Broken));
+        assert_eq!(read::<Word>(&holed), (vec![Word::Said("one".into())], Ending::Broken));
     }
 }

@@ -194,10 +194,14 @@ impl Line {
                     let _ = self.commands.push(*command);
                 }
                 Entry::Voice(speech) => {
-                    let _ = speech.frame().map(|frame| self.voice.push(frame));
+                    if let Some(frame) = speech.frame() {
+                        let _ = self.voice.push(frame);
+                    }
                 }
                 Entry::Kept { speech, filler } => {
-                    let _ = speech.frame().map(|frame| self.kept.push(KeptFrame { frame, filler: *filler }));
+                    if let Some(frame) = speech.frame() {
+                        let _ = self.kept.push(KeptFrame { frame, filler: *filler });
+                    }
                 }
                 _ => {}
             }
