@@ -4,13 +4,16 @@
 
 use offhook::audio::g711::Codec;
 use offhook::audio::g722;
+use offhook::call::capture::{Begin, Capture, Record};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Rings, Setup, TapFrame, VoiceFrame};
+use offhook::capture::{Ending, media};
 use offhook::engine::clock::SystemClock;
 use offhook::engine::media::{Line, Worker, WorkerCounters, WorkerOrder};
 use offhook::engine::rings::{self, DATAGRAM_MAX, Datagram};
 use offhook::ids::{CallId, TurnId};
 use offhook::metrics::{Quality, Sample};
 use offhook::providers::Bell;
+use offhook::replay;
 use offhook::rtp::keypad::Presses;
 use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
@@ -117,6 +120,9 @@ struct Peer {
     /// Of a caller who speaks G.722.
     wide: Option<g722::Encoder>,
     outbound: Option<Outbound>,
+    /// What is captured of the call, where it is.
+    records: Option<Consumer<Record>>,
+    entries: Vec<media::Entry>,
 }
 
 impl Peer {
@@ -175,8 +181,36 @@ impl Peer {
             seen: Seen::default(),
             wide: wide.then(g722::Encoder::new),
             outbound: keys.and_then(|keys| Outbound::new(Profile::Aes128Sha80, keys.theirs.as_bytes(), None)),
+            records: None,
+            entries: Vec::new(),
         };
         (peer, Box::new(line))
+    }
+
+    /// Captures the call, which was made at `now`, from here on.
+    fn capture(&mut self, line: &mut Line, now: Instant) {
+        let (ring, records) = rings::capture();
+        let mut capture = Capture::new(ring);
+        capture.push(Record::Begin(Begin {
+            now,
+            agreed: self.agreed(Direction::SendRecv),
+            signalling: "127.0.0.1".parse().unwrap(),
+            guard: Settings::default(),
+            port: 10_000,
+            ntp_at_zero: 0,
+            cname: media::cname("agent@offhook"),
+            silence_max: Duration::from_secs(60),
+            seed: u64::from(self.id.0),
+        }));
+        line.call.set_capture(capture);
+        self.records = Some(records);
+    }
+
+    /// What the capture's own thread does.
+    fn write_down(&mut self) {
+        while let Some(record) = self.records.as_mut().and_then(|records| records.pop().ok()) {
+            self.entries.push(media::Entry::from(&record));
+        }
     }
 
     fn agreed(&self, direction: Direction) -> Agreed {
@@ -437,7 +471,8 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
     let mut bench = Bench::new();
     let mut peers = Vec::new();
     for id in 1..=CALLS {
-        let (peer, line) = Peer::new(id, Instant::ZERO);
+        let (mut peer, mut line) = Peer::new(id, Instant::ZERO);
+        peer.capture(&mut line, Instant::ZERO);
         bench.order(WorkerOrder::Add(line));
         peers.push(peer);
     }
@@ -459,7 +494,8 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
                 held += 1;
             }
             500 => {
-                let (peer, line) = Peer::new(CALLS + 1, start);
+                let (mut peer, mut line) = Peer::new(CALLS + 1, start);
+                peer.capture(&mut line, start);
                 bench.order(WorkerOrder::Add(line));
                 peers.push(peer);
             }
@@ -485,6 +521,7 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
             now = next.max(now + Duration::from_micros(50));
         }
         taps.extend(std::iter::from_fn(|| tap.pop().ok()));
+        peers.iter_mut().for_each(Peer::write_down);
         while bench.samples.pop().is_ok() {}
         while bench.quality.pop().is_ok() {}
     }
@@ -503,9 +540,39 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
     assert_eq!(bench.counters.panics.load(Ordering::Relaxed), 0);
     assert_eq!(bench.retired.slots(), 1, "a call that is let go comes back to be dropped");
     assert!(next > Instant::ZERO && slept_to >= next);
+    for peer in peers {
+        assert_replays(peer);
+    }
     // The counter does count.
     armed(|| drop(std::hint::black_box(vec![0u8; 10])));
     assert_eq!(HEAP_CALLS.get(), 2);
+}
+
+/// Runs a captured call again: every packet is the same, and one that is not is found.
+fn assert_replays(peer: Peer) {
+    let Peer { id, mut entries, .. } = peer;
+    let closed = entries.last() == Some(&media::Entry::End);
+    if closed {
+        entries.pop();
+    }
+    let mut log = (entries, if closed { Ending::Whole } else { Ending::Cut });
+    let outcome = replay::media::replay(id, &log).unwrap();
+    println!("{id}: {outcome}");
+    assert!(outcome.is_identical() && outcome.same > 1900, "{id}: {outcome}");
+    assert_eq!(closed, id == CallId(CALLS + 1));
+    if id != CallId(1) {
+        return;
+    }
+
+    let at = log.0.iter().rposition(|entry| matches!(entry, media::Entry::Packet { .. })).unwrap() / 2;
+    let changed = log.0.iter_mut().skip(at).find_map(|entry| match entry {
+        media::Entry::Packet { bytes, .. } => bytes.0.last_mut(),
+        _ => None,
+    });
+    *changed.unwrap() ^= 1;
+    let outcome = replay::media::replay(id, &log).unwrap();
+    let difference = outcome.difference.clone().unwrap();
+    assert!(!outcome.is_identical() && difference.contains("packet differs from byte"), "{id}: {outcome}");
 }
 
 /// What the system counts of the calling thread: voluntary context switches, minor and major page faults.

@@ -11,7 +11,7 @@ use crate::time::Instant;
 use std::time::Duration;
 
 /// What words are that were heard while the agent speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verdict {
     /// Somebody wants to say something.
     Words,

@@ -50,7 +50,7 @@ use tools::Toolbox;
 use work::Work;
 
 /// A phrase that is rendered ahead and kept, so that it can be said without any provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Phrase {
     /// Said first.
     Greeting,
@@ -71,7 +71,7 @@ pub enum Phrase {
 }
 
 /// One thing that happened in the call, told to the agent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Input {
     /// The call is answered and media flows.
     Answered,
@@ -112,7 +112,7 @@ pub enum Input {
 }
 
 /// What the agent wants done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Output {
     /// Ask the model for `turn`'s reply; again for the same turn once a tool has given its result.
     Ask { turn: TurnId, messages: Vec<Message>, tools: Vec<Tool> },
@@ -152,7 +152,7 @@ pub enum Output {
 }
 
 /// What is known of one turn.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TurnRecord {
     /// Which turn.
     pub turn: TurnId,
@@ -169,7 +169,7 @@ pub struct TurnRecord {
 }
 
 /// How many words of a reply were heard: so many for certain, and so many at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct WordSpan {
     /// Words that were heard whole.
     pub min: u32,

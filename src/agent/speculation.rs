@@ -36,7 +36,7 @@ const CREDIT_MAX: f32 = 5.0;
 const FORGONE_MAX: f32 = 10.0;
 
 /// What becomes of a draft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum DraftNews {
     /// It is begun; the turn's `Ask` follows.
     Begun,
@@ -49,7 +49,7 @@ pub enum DraftNews {
 }
 
 /// Why a draft is thrown away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Waste {
     /// The caller went on.
     Resumed,

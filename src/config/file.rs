@@ -37,6 +37,7 @@ pub struct File {
     sip: Sip,
     media: Media,
     control: Control,
+    capture: Capture,
     providers: Providers,
     stt: Stage,
     llm: Thinking,
@@ -141,6 +142,12 @@ struct Media {
 #[serde(deny_unknown_fields, default)]
 struct Control {
     listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Capture {
+    folder: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -313,6 +320,10 @@ impl File {
 
     pub fn api(&self) -> Option<Given> {
         given("control.listen", self.control.listen.as_ref())
+    }
+
+    pub fn capture_folder(&self) -> Option<Given> {
+        given("capture.folder", self.capture.folder.as_ref())
     }
 
     pub fn sip_listen(&self) -> Option<Given> {

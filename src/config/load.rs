@@ -34,6 +34,8 @@ impl Config {
         }
         config.webhooks = file.webhooks(&env)?;
         config.read_addresses(&cli, &env, &file)?;
+        let folder = cli.capture.clone().or(file.capture_folder().map(|folder| folder.value.into()));
+        config.capture.folder = folder.map(|folder| cwd.join(folder));
         file.apply_tools(&env, &mut config.agent)?;
         if let Some(greeting) = env.get_even_empty("OFFHOOK_GREETING") {
             config.agent.greeting = greeting.text(file::PHRASE_MAX)?;
@@ -48,6 +50,7 @@ impl Config {
                 Command::Ha1 { user, realm: config.sip.realm.clone() }
             }
             Some(cli::Subcommand::Call(args)) => Command::Call(Box::new(args.read(&env, cwd)?)),
+            Some(cli::Subcommand::Replay(args)) => Command::Replay(args.read(cwd)?),
             Some(cli::Subcommand::Demo(args)) => Command::Demo(Box::new(args.read(cwd)?)),
         };
         Ok((config, command))

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod call;
+mod capture;
 mod cli;
 mod environment;
 mod file;
@@ -19,6 +20,7 @@ mod words;
 
 pub use accounts::{Account, DigestAlgorithm};
 pub use call::Call;
+pub use capture::{Replay, WhatIf};
 pub use given::{host_of, is_loopback_name};
 pub use network::Network;
 pub use stages::{Llm, Stage, Stt, Tts};
@@ -45,6 +47,8 @@ pub struct Config {
     pub agent: Agent,
     /// Who hears, thinks and speaks.
     pub providers: Providers,
+    /// What is kept of calls so that they can be run again.
+    pub capture: Capture,
     /// `OFFHOOK_LOG`: the least grave lines that are written to stderr.
     pub log: LogLevel,
     /// `OFFHOOK_LOG_FORMAT`: how they are written.
@@ -91,6 +95,8 @@ pub enum Command {
     Call(Box<Call>),
     /// `offhook demo`: start an agent and call it.
     Demo(Box<Call>),
+    /// `offhook replay`: run a captured call again, and say whether the same comes of it.
+    Replay(Replay),
     /// `--help` or `--version`: print this and end with exit code 0.
     Print(String),
 }
@@ -102,6 +108,13 @@ pub struct Control {
     pub listen: SocketAddr,
     /// `OFFHOOK_API_TOKEN`, the bearer token it demands; required where it does not listen on loopback.
     pub token: Option<Secret>,
+}
+
+/// Captures (`engine/capture.rs`).
+#[derive(Clone, Debug, Default)]
+pub struct Capture {
+    /// `capture.folder`, or `--capture`: where each call is kept from here on; `None`: nowhere. All that is said is in it.
+    pub folder: Option<PathBuf>,
 }
 
 /// Signalling (`sip/`).
@@ -228,7 +241,7 @@ pub enum Srtp {
 }
 
 /// Whose packets may be taken for the caller's, where more than one host sends (`rtp/latch.rs`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Latch {
     /// The host that the session description names, and no other: for peers that are never behind a NAT.
     Sdp,
@@ -241,7 +254,7 @@ pub enum Latch {
 }
 
 /// What the agent says and for how long (`agent/`, `turn/`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Agent {
     /// What it says first; empty: the caller speaks first.
     pub greeting: String,
@@ -287,11 +300,12 @@ pub struct Agent {
     /// The operator's own tools: `[[tools]]`.
     pub tools: Vec<Tool>,
     /// `OFFHOOK_TOOL_SECRET`: what requests to the tools are signed with; empty: they are not.
+    #[serde(skip)]
     pub tool_secret: Secret,
 }
 
 /// One thing that the receptionist knows.
-#[derive(Clone, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// Ways in which callers ask for it.
@@ -526,6 +540,7 @@ impl Default for Config {
             media: Media::default(),
             agent: Agent::default(),
             providers: Providers::default(),
+            capture: Capture::default(),
             log: LogLevel::Info,
             log_format: LogFormat::Text,
             webhooks: Vec::new(),

@@ -8,6 +8,7 @@ use crate::call::digits::{Digits, Way};
 use crate::call::finding::Audio;
 use crate::call::{CallCommand, CallEvent, Heard};
 use crate::config::LogLevel;
+use crate::engine::capture::AgentLog;
 use crate::engine::clock::SystemClock;
 use crate::engine::kept::{self, Kept};
 use crate::engine::net::{NetCommand, NetHandle};
@@ -148,6 +149,8 @@ pub struct Seat {
     pub net: NetHandle,
     /// The clock.
     pub clock: Arc<SystemClock>,
+    /// What the agent is told and wants done is captured by it.
+    pub capture: AgentLog,
 }
 
 impl Seat {
@@ -179,6 +182,8 @@ pub struct Conductor {
     ended_turn: Option<Timeline>,
     /// When the recogniser's latest event came in.
     heard_at: Instant,
+    /// When that happened which the agent is told next, where a provider has said so.
+    told_at: Option<Instant>,
     /// The draft that waits behind the gate.
     draft: Option<TurnId>,
     /// Whether it was begun before any eager end of turn.
@@ -204,6 +209,7 @@ impl Conductor {
             timelines: BTreeMap::new(),
             ended_turn: None,
             heard_at: Instant::ZERO,
+            told_at: None,
             draft: None,
             early: false,
             missed: false,
@@ -225,6 +231,7 @@ impl Conductor {
             self.seat.listener.wait(due.into_iter().chain(retry).chain(pump).min());
         }
         self.last_words();
+        self.seat.capture.end();
         if self.draft.take().is_some() {
             self.seat.board.count(MISSES, 1);
         }
@@ -250,6 +257,9 @@ impl Conductor {
             while let Ok(event) = self.seat.media.pop() {
                 self.media_event(event, now);
             }
+        }
+        if self.seat.agent.poll_timeout().is_some_and(|due| due.at <= now) {
+            self.seat.capture.tick(now);
         }
         self.seat.agent.handle_timeout(now);
         self.carry_out(now);
@@ -284,6 +294,7 @@ impl Conductor {
                     self.seat.board.provider_failed(self.seat.call, "llm", &failure.text);
                     self.warn(&format!("mind: {}", failure.text));
                 }
+                self.told_at = Some(at);
                 self.tell(agent::Input::Mind { turn, event }, now);
             }
             Event::Voice(Stamped { at, event: (turn, event) }) => {
@@ -299,6 +310,7 @@ impl Conductor {
                     self.seat.board.provider_failed(self.seat.call, "tts", &failure.text);
                     self.warn(&format!("voice: {}", failure.text));
                 }
+                self.told_at = Some(at);
                 self.tell(agent::Input::Voice { turn, event }, now);
             }
         }
@@ -400,6 +412,7 @@ impl Conductor {
         if let Some(heard) = Heard::of(&event, verdict) {
             self.order(CallCommand::Ears(heard));
         }
+        self.told_at = Some(at);
         self.tell(agent::Input::Ears(event), now);
     }
 
@@ -415,6 +428,7 @@ impl Conductor {
                     timeline.mark(Mark::FirstPacket, at);
                 }
                 self.close_budget(turn);
+                self.told_at = Some(at);
                 self.tell(agent::Input::FirstPacket { turn }, now);
             }
             CallEvent::Played { turn, samples } => {
@@ -445,6 +459,8 @@ impl Conductor {
     }
 
     fn tell(&mut self, input: agent::Input, now: Instant) {
+        let at = self.told_at.take();
+        self.seat.capture.input(&input, at, now);
         self.seat.agent.handle_input(input, now);
         self.carry_out(now);
     }
@@ -453,12 +469,15 @@ impl Conductor {
         loop {
             self.obey(now);
             let Some((turn, event)) = self.played.pop_front() else { return };
-            self.seat.agent.handle_input(agent::Input::Voice { turn, event }, now);
+            let input = agent::Input::Voice { turn, event };
+            self.seat.capture.input(&input, None, now);
+            self.seat.agent.handle_input(input, now);
         }
     }
 
     fn obey(&mut self, now: Instant) {
         while let Some(output) = self.seat.agent.poll_output() {
+            self.seat.capture.output(&output);
             match output {
                 agent::Output::Ask { turn, messages, tools } => {
                     // A draft has its marks already, and the end of its turn is still to come.

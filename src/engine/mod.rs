@@ -6,6 +6,7 @@
 //! | `media-N` | the calls' packets and 20 ms slots | deadlines of its calls, its bell |
 //! | `conductor-C`, `ears-C`, `mind-C`, `voice-C` | one call's agent and its providers | their bells and sockets |
 //! | `tool-C-N` | asks one of the operator's tools | its socket; ends with its answer |
+//! | `capture-C` | writes down what one call is told and sends, where that is asked for | every 100 ms |
 //! | `phrases` | renders the greeting and the apologies ahead | once per start |
 //! | `stats` | empties the media workers' rings into the table of calls | every 50 ms |
 //! | `journal` | writes log lines | lines |
@@ -14,6 +15,7 @@
 pub mod affinity;
 pub mod arrival;
 pub mod bridge;
+pub mod capture;
 pub mod cast;
 pub mod certificate;
 pub mod check;
@@ -37,6 +39,7 @@ pub mod tool_threads;
 use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{Granted, Role};
 use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};
+use crate::engine::capture::Captures;
 use crate::engine::cast::Casting;
 use crate::engine::clock::SystemClock;
 use crate::engine::listeners::Served;
@@ -147,6 +150,7 @@ impl Engine {
             board: self.board.clone(),
             journal: self.journal.clone(),
             registrations: Arc::clone(&registrations),
+            captures: Captures::new(&self.config, &self.clock, &self.journal),
             rng: fastrand::Rng::new(),
         };
         let net_state = Net::new(parts).map_err(other)?;
