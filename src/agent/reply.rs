@@ -138,6 +138,8 @@ pub(super) struct Reply {
     pub whole: bool,
     /// Whether the caller hears it.
     pub on_air: bool,
+    /// Whether nothing that the caller does stops it.
+    pub firm: bool,
     pub then: Then,
 }
 
@@ -155,6 +157,7 @@ impl Reply {
             uses: Vec::new(),
             whole: false,
             on_air: false,
+            firm: false,
             then: Then::Listen,
         }
     }
