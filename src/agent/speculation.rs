@@ -145,7 +145,7 @@ impl Agent {
         text.clone_into(&mut reply.turn.caller);
         let (turn, record) = (reply.turn.id, reply.turn.record());
         self.dead_air.granted = Some(turn);
-        self.outputs.push_back(Output::Floor { turn });
+        self.outputs.push_back(Output::Floor { turn, firm: false });
         self.outputs.push_back(Output::Draft { turn, news: DraftNews::Opened });
         self.outputs.push_back(Output::Turn(record));
         self.conversation.caller(text);

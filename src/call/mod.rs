@@ -108,6 +108,8 @@ pub struct KeptFrame {
 pub enum CallCommand {
     /// From here on only speech of `turn` may be played; what is queued of earlier turns is dropped.
     Grant(TurnId),
+    /// The same, and the caller cannot take the floor from that turn.
+    GrantFirmly(TurnId),
     /// Speech of `turn` is withdrawn by the agent itself.
     Withdraw(TurnId),
     /// The recogniser says something about the caller's turn.
@@ -690,10 +692,13 @@ impl Call {
 
     fn command(&mut self, command: CallCommand, now: Instant) {
         let input = match command {
-            CallCommand::Grant(turn) => {
+            CallCommand::Grant(turn) | CallCommand::GrantFirmly(turn) => {
                 self.drop_speech(|under_way| under_way != turn, now);
                 self.playout.grant(turn);
-                turn::Input::Granted { turn }
+                match command {
+                    CallCommand::GrantFirmly(_) => turn::Input::GrantedFirmly { turn },
+                    _ => turn::Input::Granted { turn },
+                }
             }
             CallCommand::Withdraw(turn) => {
                 self.drop_speech(|under_way| under_way == turn, now);

@@ -64,6 +64,7 @@ struct Thinking {
 #[serde(deny_unknown_fields, default)]
 struct Agent {
     greeting: Option<String>,
+    interruptible_greeting: Option<bool>,
     prompt: Option<String>,
     reprompt: Option<String>,
     goodbye: Option<String>,
@@ -287,6 +288,7 @@ impl File {
         let seconds = Duration::from_secs;
         duration("agent.reprompt_after_s", agent.reprompt_after_s, 3..=600, seconds, &mut to.reprompt_after)?;
         duration("agent.call_max_s", agent.call_max_s, 10..=86_400, seconds, &mut to.call_max)?;
+        to.interruptible_greeting = agent.interruptible_greeting.unwrap_or(to.interruptible_greeting);
         to.speculation = agent.speculation.unwrap_or(to.speculation);
         share("agent.speculation_waste_max", agent.speculation_waste_max, &mut to.speculation_waste_max)?;
         phrases("agent.backchannels", agent.backchannels.as_ref(), &mut to.backchannels)?;

@@ -571,6 +571,7 @@ mod tests {
         let usual = agent("");
         assert!(usual.speculation && usual.speculation_waste_max > 0.0);
         assert!(!agent("[agent]\nspeculation = false\n").speculation);
+        assert!(!agent("[agent]\ninterruptible_greeting = false\n").interruptible_greeting);
         assert_eq!(agent("[agent]\nspeculation_waste_max = 0\n").speculation_waste_max, 0.0);
         assert_eq!(agent("[agent]\nspeculation_waste_max = 0.5\n").speculation_waste_max, 0.5);
         for wrong in ["1.5", "-0.1", "nan"] {

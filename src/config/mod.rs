@@ -258,6 +258,8 @@ pub enum Latch {
 pub struct Agent {
     /// What it says first; empty: the caller speaks first.
     pub greeting: String,
+    /// Whether the caller may interrupt it. Where not, what the caller says meanwhile is answered after it.
+    pub interruptible_greeting: bool,
     /// The system prompt of the language model.
     pub prompt: String,
     /// What it says when the caller has been silent for `reprompt_after`.
@@ -458,6 +460,7 @@ impl Default for Agent {
     fn default() -> Self {
         Self {
             greeting: "Hello, this is Offhook. How can I help you?".into(),
+            interruptible_greeting: true,
             prompt: "You are a friendly, quick agent on the telephone. Answer in one or two short spoken sentences. \
                      No lists, no markdown, no emoji. When the caller says goodbye, say goodbye and call hang_up."
                 .into(),

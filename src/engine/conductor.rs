@@ -392,7 +392,9 @@ impl Conductor {
         let verdict = self.seat.agent.verdict(&event, now);
         match &event {
             // What is nothing to answer is not what the next reply answers.
-            EarsEvent::EndOfTurn { speech, .. } if !verdict.is_some_and(agent::Verdict::is_aside) => {
+            EarsEvent::EndOfTurn { speech, .. }
+                if !verdict.is_some_and(agent::Verdict::is_aside) && !self.seat.agent.has_firm_floor() =>
+            {
                 let mut timeline = Timeline::default();
                 timeline.mark(Mark::SpeechArrived, speech.arrived);
                 timeline.mark(Mark::SpeechHanded, speech.handed);
@@ -490,7 +492,8 @@ impl Conductor {
                     self.crew.mind(MindCommand::Ask(Request { turn, messages, tools }));
                 }
                 agent::Output::CancelAsk { turn } => self.crew.mind(MindCommand::Cancel(turn)),
-                agent::Output::Floor { turn } => self.order(CallCommand::Grant(turn)),
+                agent::Output::Floor { turn, firm: false } => self.order(CallCommand::Grant(turn)),
+                agent::Output::Floor { turn, firm: true } => self.order(CallCommand::GrantFirmly(turn)),
                 agent::Output::Speak { turn, clause, text, last } => {
                     self.crew.voice(VoiceCommand::Speak { turn, clause, text, last });
                 }

@@ -637,7 +637,8 @@ impl World {
                     line.providers.order(Order::Ask { turn, last }, now);
                 }
                 agent::Output::CancelAsk { turn } => line.providers.order(Order::CancelAsk(turn), now),
-                agent::Output::Floor { turn } => line.waiting.push_back(CallCommand::Grant(turn)),
+                agent::Output::Floor { turn, firm: false } => line.waiting.push_back(CallCommand::Grant(turn)),
+                agent::Output::Floor { turn, firm: true } => line.waiting.push_back(CallCommand::GrantFirmly(turn)),
                 agent::Output::Speak { turn, clause, text, last } => {
                     line.providers.order(Order::Speak { turn, clause, text, last }, now);
                 }
