@@ -1,7 +1,7 @@
 //! Reads the settings, starts the engine, waits for a signal, stops; nothing else.
 
 use offhook::config::{self, Account, Command, Config, DigestAlgorithm, LogLevel, Secret};
-use offhook::control::{Bridge, StartError, server::Server};
+use offhook::control::{Bridge, StartError, server::Server, webhooks::Webhooks};
 use offhook::engine::{Engine, certificate, check, clock::SystemClock, log};
 use offhook::phone::{command, demo};
 use offhook::providers::local::models;
@@ -45,7 +45,7 @@ fn run(config: Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("cannot wait for signals: {error}")),
     };
-    let (journal, log) = match log::start(clock.clone(), config.log) {
+    let (journal, log) = match log::start_as(config.log_format, clock.clone(), config.log) {
         Ok(started) => started,
         Err(error) => return fail(&format!("cannot start a thread: {error}")),
     };
@@ -60,6 +60,11 @@ fn run(config: Config) -> ExitCode {
         }
     };
     journal.line(LogLevel::Info, None, format_args!("control API on http://{}", server.local_addr()));
+    let bridge: Arc<dyn Bridge> = engine.clone();
+    let webhooks = match Webhooks::start(&config.webhooks, &bridge, &journal) {
+        Ok(webhooks) => webhooks,
+        Err(error) => return fail(&format!("cannot start a thread: {error}")),
+    };
     // The first start may obtain models for minutes, and nobody is in a call yet: a signal ends it there and then.
     let at_once = Arc::new(AtomicBool::new(config.start));
     for signal in [SIGINT, SIGTERM] {
@@ -97,6 +102,7 @@ fn run(config: Config) -> ExitCode {
     at_once.store(true, Ordering::Release);
     journal.line(LogLevel::Info, None, "stopping");
     engine.stop();
+    webhooks.stop();
     server.stop();
     log.end();
     ExitCode::SUCCESS

@@ -6,10 +6,13 @@ mod phone;
 #[path = "support/process.rs"]
 mod process;
 
+use hmac::{Hmac, KeyInit, Mac};
 use offhook::audio::g711::Codec;
 use phone::{Phone, Weather};
 use process::{ECHO, Kept, Lines, Offhook, ask, command, percent_encoded, wait_for};
 use serde_json::{Value, json};
+use sha2::Sha256;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -101,7 +104,8 @@ fn a_live_call_is_listed_shown_and_hung_up() {
     assert_eq!((&status["status"], &status["host"]), (&json!("running"), &json!("127.0.0.1")), "{status}");
     assert_eq!(status["sip_port"], offhook.sip().port());
     assert_eq!((&status["active_calls"], &status["active_sessions"]), (&json!(1), &json!(1)), "{status}");
-    assert_eq!(status["providers"], json!({"stt": "echo", "llm": "echo", "tts": "echo"}));
+    let providers = ["stt", "llm", "tts"].map(|stage| status["providers"][stage].as_str());
+    assert_eq!(providers, [Some("echo"); 3], "{status}");
 
     let (_, calls) = offhook.ask("GET", CALLS);
     let listed = &calls["calls"][0];
@@ -223,6 +227,95 @@ fn both_sides_of_a_call_are_heard_by_websocket() {
     assert_eq!(offhook.ask("POST", STOP).0, 200);
     let (_, close) = read(&mut listen(&offhook, "nobody"), 1);
     assert_eq!(close, Some((1011, "SIP bridge is not running".to_owned())));
+}
+
+/// Takes posts one after the other, answers each with the next of `statuses` and 200 after them, and returns heads and bodies.
+fn receiver(statuses: &'static [u16]) -> (SocketAddr, Lines) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    std::thread::spawn(move || {
+        let statuses = statuses.iter().copied().chain(std::iter::repeat(200));
+        for (stream, status) in listener.incoming().flatten().zip(statuses) {
+            let mut stream = BufReader::new(stream);
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).is_ok_and(|len| len > 0) {}
+            for line in head.to_lowercase().lines() {
+                length = line.strip_prefix("content-length: ").map_or(length, |n| n.parse().expect("a number"));
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).expect("the body");
+            let reply = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.get_mut().write_all(reply.as_bytes()).expect("it reads");
+            let post = json!({"head": head, "body": String::from_utf8(body).expect("text")});
+            writeln!(writer, "{post}").expect("a pipe");
+        }
+    });
+    (address, Lines::of(reader))
+}
+
+#[test]
+fn a_webhook_is_told_signed_and_told_again_where_it_fails() {
+    let (address, posts) = receiver(&[500]);
+    let toml = format!("[[webhooks]]\nurl = \"http://{address}/hook\"\nsecret_env = \"HOOK_SECRET\"\n");
+    let offhook = Offhook::start(&[&ECHO[..], &[("HOOK_SECRET", "s3cret")]].concat(), &toml);
+    let phone = call(offhook.sip());
+    let call_id = phone.call_id().to_owned();
+    phone.hang_up();
+    let posts: Vec<Value> = wait_for("the end of the call", Duration::from_secs(20), || {
+        let posts = posts.all();
+        posts.iter().any(|post| post.contains("call.ended")).then_some(posts)
+    })
+    .iter()
+    .map(|post| serde_json::from_str(post).expect("JSON"))
+    .collect();
+    let text = |post: &Value, part: &str| post[part].as_str().expect("text").to_owned();
+    let events: Vec<Value> =
+        posts.iter().map(|post| serde_json::from_str(&text(post, "body")).expect("JSON")).collect();
+    let types: Vec<_> = events.iter().map(|event| event["type"].as_str().expect("a type")).collect();
+    // What failed is told again, and what came meanwhile after it.
+    assert_eq!(types[..4], ["bridge.started", "bridge.started", "call.ringing", "call.answered"], "{types:?}");
+    assert_eq!(events[0], events[1]);
+    assert_eq!(events[2]["call_id"], call_id);
+    for post in &posts {
+        let head = text(post, "head").to_lowercase();
+        let signature = head.lines().find_map(|line| line.strip_prefix("offhook-signature: ")).expect("a signature");
+        let (time, shown) = signature.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).expect("both parts");
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"s3cret").expect("a key");
+        mac.update(format!("{time}.{}", text(post, "body")).as_bytes());
+        let right: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(shown, right);
+    }
+}
+
+#[test]
+fn events_and_an_order_to_speak_are_to_be_had_by_curl() {
+    let offhook = Offhook::start(&ECHO, "");
+    let url = format!("http://{}/api/v1/events", offhook.api);
+    let mut curl =
+        Kept(std::process::Command::new("curl").args(["-sN", &url]).stdout(Stdio::piped()).spawn().expect("curl runs"));
+    let lines = Lines::of(curl.0.stdout.take().expect("it is piped"));
+    wait_for("the stream", SOON, || lines.all().iter().any(|line| line.starts_with("retry:")).then_some(()));
+    let phone = call(offhook.sip());
+    let told = |what: &str| {
+        let wanted = |line: &String| line.starts_with("data: ") && line.contains(what);
+        wait_for(what, SOON, || lines.all().into_iter().find(wanted))
+    };
+    told(r#""type":"call.ringing""#);
+    let answered: Value = serde_json::from_str(&told(r#""type":"call.answered""#)[6..]).expect("JSON");
+    assert_eq!(answered["call_id"].as_str(), Some(phone.call_id()));
+    told(r#""type":"levels""#);
+    told(r#""type":"quality""#);
+    assert!(phone.wait_until(SOON, |phone| phone.last_loud().is_some()), "no greeting");
+    let target = format!("{CALLS}/{}/say", percent_encoded(phone.call_id()));
+    let body = r#"{"text": "One moment."}"#;
+    let url = format!("http://{}{target}", offhook.api);
+    let output = std::process::Command::new("curl").args(["-sS", "--json", body, &url]).output().expect("curl runs");
+    let reply: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(reply, json!({"status": "saying", "call_id": phone.call_id()}));
+    told(r#""turn":1"#);
+    phone.hang_up();
+    told(r#""type":"call.ended""#);
 }
 
 #[test]

@@ -51,7 +51,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rten", &["src/providers/local"]),
     ("rten_tensor", &["src/providers/local"]),
     ("realfft", &["src/providers/local"]),
-    ("ureq", &["src/providers"]),
+    ("ureq", &["src/providers", "src/control/webhooks.rs"]),
     ("aes", &["src/rtp/srtp"]),
     ("ctr", &["src/rtp/srtp"]),
     ("sha1", &["src/rtp/srtp"]),

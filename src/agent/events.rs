@@ -33,6 +33,20 @@ pub enum EarsEvent {
     Failed(Failure),
 }
 
+impl EarsEvent {
+    /// Returns what the caller has said so far in a turn that is not over.
+    #[must_use]
+    pub fn partial(&self) -> Option<&str> {
+        match self {
+            Self::StartOfTurn { transcript }
+            | Self::Update { transcript }
+            | Self::EagerEndOfTurn { transcript }
+            | Self::TurnResumed { transcript } => Some(transcript).filter(|text| !text.trim().is_empty()).map(String::as_str),
+            Self::EndOfTurn { .. } | Self::Connected | Self::Reconnecting(_) | Self::Failed(_) => None,
+        }
+    }
+}
+
 /// What the language model says of one turn's request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MindEvent {

@@ -86,6 +86,8 @@ pub enum Input {
     Stalled { turn: TurnId, heard: Duration },
     /// A digit was pressed.
     Digit(char),
+    /// The operator wants this said: as a turn of its own, in place of what is being said.
+    Say(String),
     /// The caller holds, or is back: meanwhile nothing is played and nobody is there to answer.
     Held(bool),
     /// The tool that `job` runs is done, with `result` for the model: JSON or text.
@@ -237,6 +239,7 @@ impl Agent {
             (Stage::Talking, Input::Ears(event)) => self.ears(event, now),
             (Stage::Talking, Input::CallerSpeech { speaking }) => self.caller_speech(speaking, now),
             (Stage::Talking, Input::Digit(digit)) => self.digit(digit, now),
+            (Stage::Talking, Input::Say(text)) => self.say_for_operator(&text, now),
             (Stage::Talking, Input::Mind { turn, event }) => self.mind(turn, event, now),
             (Stage::Talking, Input::Voice { turn, event }) => self.voice(turn, event, now),
             (Stage::Talking, Input::FirstPacket { turn }) => self.first_packet(turn, now),

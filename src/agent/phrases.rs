@@ -46,6 +46,16 @@ impl Agent {
         }
     }
 
+    /// Says what the operator wants said, unless the call ends anyhow.
+    pub(super) fn say_for_operator(&mut self, text: &str, now: Instant) {
+        let clauses = clauses_of(&speakable(text));
+        if clauses.is_empty() || self.reply.as_ref().is_some_and(|reply| matches!(reply.then, Then::HangUp { .. })) {
+            return;
+        }
+        self.begin(None, now);
+        self.speak_last(&clauses);
+    }
+
     fn text(&self, phrase: Phrase) -> &str {
         match phrase {
             Phrase::Greeting => &self.settings.greeting,
@@ -399,5 +409,27 @@ mod tests {
         });
         scene.tell(Input::Answered);
         assert_eq!(scene.pass(12_000).last(), Some(&hang_up("the caller was silent")));
+    }
+
+    #[test]
+    fn what_the_operator_wants_said_takes_the_place_of_what_is_being_said() {
+        let say = |text: &str| Input::Say(text.into());
+        let mut scene = Scene::listening();
+        let said = [floor(1), record(1, "", "", false), speak(1, 0, "One moment. ", true)];
+        assert_eq!(scene.tell(say("One moment.")), said);
+        assert_eq!(scene.tell(say("  ")), []);
+
+        let mut scene = Scene::answering();
+        let outputs = scene.tell(say("Stop *there*."));
+        assert!(outputs.contains(&cancel_speech(1)) && outputs.contains(&floor(2)), "{outputs:?}");
+        assert!(outputs.contains(&speak(2, 0, "Stop there. ", true)), "{outputs:?}");
+    }
+
+    #[test]
+    fn a_farewell_is_not_talked_into_by_the_operator() {
+        let mut scene = Scene::asked();
+        scene.call_tool(1, "hang_up");
+        scene.mind(1, MindEvent::Done);
+        assert_eq!(scene.tell(Input::Say("Wait.".into())), []);
     }
 }

@@ -1,6 +1,7 @@
 //! Agent to caller, by the clock: one packet in each slot, silence too, and never two at once.
 
 use super::codec::Encoder;
+use super::meter::Meter;
 use super::playout::{Playout, Taken};
 use crate::audio::dual_tone::DualTone;
 use crate::rtp::keypad::{EVENT_LEN, Keypad, Presses, Step};
@@ -9,6 +10,7 @@ use crate::rtp::sender::Sender;
 use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, SequenceNumber, Ssrc, packet};
 use crate::sdp::Agreed;
 use crate::time::Instant;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The least time between two packets: enough to be two packets to every receiver and not a burst, and little enough to be
@@ -110,6 +112,7 @@ pub struct Egress {
     key_began: RtpTimestamp,
     tone: DualTone,
     counts: Counts,
+    meter: Option<Arc<Meter>>,
     rng: fastrand::Rng,
 }
 
@@ -144,6 +147,7 @@ impl Egress {
             key_began: RtpTimestamp(0),
             tone: DualTone::new(),
             counts: Counts::default(),
+            meter: None,
             rng: rng.fork(),
         };
         egress.set_agreed(start.agreed);
@@ -161,6 +165,11 @@ impl Egress {
         self.sending = agreed.direction.sends();
         let samples = usize::from(agreed.ptime_ms) * SAMPLES_PER_MS as usize;
         self.packet_samples = samples.clamp(10 * SAMPLES_PER_MS as usize, PACKET_SAMPLES_MAX);
+    }
+
+    /// Lets it be seen how loud what is sent is.
+    pub fn set_meter(&mut self, meter: Arc<Meter>) {
+        self.meter = Some(meter);
     }
 
     /// Presses `keys` from the next slot on, in place of those that are still to be pressed. Speech waits meanwhile.
@@ -237,6 +246,9 @@ impl Egress {
             (len, sequence, Taken::default(), Pressing { samples, done: !self.keypad.is_pressing() })
         } else {
             let taken = playout.take(pcm);
+            if let Some(meter) = &self.meter {
+                meter.agent(pcm);
+            }
             let (len, sequence) = self.write(pcm, taken.samples > 0, out)?;
             (len, sequence, taken, Pressing::default())
         };

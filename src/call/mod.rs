@@ -16,6 +16,7 @@ pub mod egress;
 pub mod finding;
 pub mod ingress;
 pub mod lifecycle;
+pub mod meter;
 pub mod playout;
 pub mod protection;
 pub mod tap;
@@ -35,10 +36,12 @@ use doctor::Doctor;
 use egress::Egress;
 use finding::Audio;
 use ingress::Ingress;
+use meter::Meter;
 use playout::Playout;
 use protection::{PLAIN_LEN, Protection, Unprotected};
 use rtrb::{Consumer, Producer};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tap::Tap;
 
@@ -257,6 +260,7 @@ pub struct Call {
     links: Links,
     tap: Tap,
     doctor: Doctor,
+    meter: Option<Arc<Meter>>,
     silence_max: Duration,
     started: Instant,
     /// Whether the peer is to send: it neither holds nor only listens.
@@ -315,6 +319,7 @@ impl Call {
             links: Links { rings: setup.rings, wakes: Wakes::default(), ear_frames_dropped: 0, events_dropped: 0 },
             tap: Tap::new(setup.agreed.encoding),
             doctor: Doctor::new(setup.agreed, setup.port, now),
+            meter: None,
             silence_max: setup.silence_max,
             started: now,
             expects_media: expects_media(setup.agreed),
@@ -450,6 +455,12 @@ impl Call {
         self.tap.add(listener)
     }
 
+    /// Lets both sides' loudness be seen; said before the call is handed to its worker.
+    pub fn set_meter(&mut self, meter: Arc<Meter>) {
+        self.egress.set_meter(meter.clone());
+        self.meter = Some(meter);
+    }
+
     /// The call is over: says what was heard of the speech under way, and goodbye to the peer's RTCP.
     pub fn close(&mut self, now: Instant, wire: &mut impl Wire) {
         self.drop_speech(|_| true, now);
@@ -520,13 +531,16 @@ impl Call {
 
     /// Runs the ingress, and lets the floor, the ears, the tap and the conductor have what comes out of it.
     fn hear<T>(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>)) -> T) -> T {
-        let Self { ingress, links, floor, tap, onset, doctor, .. } = self;
+        let Self { ingress, links, floor, tap, onset, doctor, meter, .. } = self;
         let outcome = run(ingress, &mut |output| match output {
             ingress::Output::Frame(frame) => {
                 onset.frame(frame);
                 if !frame.concealed {
                     let peak = frame.pcm.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);
                     doctor.handle_input(doctor::Input::Sound { peak }, frame.arrived);
+                    if let Some(meter) = meter {
+                        meter.caller(peak);
+                    }
                 }
                 tap.caller(&frame.pcm);
                 links.ears(frame);

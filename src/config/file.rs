@@ -5,7 +5,8 @@ use super::environment::Environment;
 use super::given::Given;
 use super::network::Network;
 use super::tools::{self, FileTool, FileTransfer};
-use super::{Answer, Config, Error, Latch, Srtp};
+use super::webhooks::{self, FileWebhook};
+use super::{Answer, Config, Error, Latch, Srtp, Webhook};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -25,6 +26,7 @@ const QUESTIONS_MAX: usize = 50;
 #[serde(deny_unknown_fields, default)]
 pub struct File {
     log: Option<String>,
+    log_format: Option<String>,
     agent: Agent,
     answers: Vec<Answer>,
     tools: Vec<FileTool>,
@@ -35,6 +37,7 @@ pub struct File {
     stt: Stage,
     llm: Thinking,
     tts: Stage,
+    webhooks: Vec<FileWebhook>,
 }
 
 /// Who serves a stage, first choice first.
@@ -272,6 +275,14 @@ impl File {
 
     pub fn log(&self) -> Option<Given> {
         given("log", self.log.as_ref())
+    }
+
+    pub fn log_format(&self) -> Option<Given> {
+        given("log_format", self.log_format.as_ref())
+    }
+
+    pub fn webhooks(&self, env: &Environment<'_>) -> Result<Vec<Webhook>, Error> {
+        webhooks::read(&self.webhooks, env)
     }
 
     pub fn api(&self) -> Option<Given> {

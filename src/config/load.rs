@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::file::{self, File};
 use super::given::{Given, Scheme};
-use super::{Command, Config, Endpoint, Error, LogLevel, SttFormat, accounts, cli, stages};
+use super::{Command, Config, Endpoint, Error, LogFormat, LogLevel, SttFormat, accounts, cli, stages};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -29,6 +29,10 @@ impl Config {
         if let Some(log) = env.get("OFFHOOK_LOG").or(file.log()) {
             config.log = log.choice(LOG_LEVELS)?;
         }
+        if let Some(format) = env.get("OFFHOOK_LOG_FORMAT").or(file.log_format()) {
+            config.log_format = format.choice(LOG_FORMATS)?;
+        }
+        config.webhooks = file.webhooks(&env)?;
         config.read_addresses(&cli, &env, &file)?;
         file.apply_tools(&env, &mut config.agent)?;
         if let Some(greeting) = env.get_even_empty("OFFHOOK_GREETING") {
@@ -114,6 +118,7 @@ impl Endpoint {
 }
 
 const STT_FORMATS: &[(&str, SttFormat)] = &[("pcm16", SttFormat::Pcm16), ("mulaw", SttFormat::Mulaw)];
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 const LOG_LEVELS: &[(&str, LogLevel)] =
     &[("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 
@@ -163,6 +168,32 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
             error
         }
+    }
+
+    #[test]
+    fn a_webhook_is_told_what_it_asks_for_and_shown_by_its_secret() {
+        let toml = "[[webhooks]]\nurl = \"https://crm.example/calls\"\nsecret_env = \"CRM_SECRET\"\n";
+        let mine = "[[webhooks]]\nurl = \"http://127.0.0.1:9/x\"\nsecret_env = \"CRM_SECRET\"\nevents = [\"turn\"]\n";
+        let both = format!("{toml}{mine}");
+        let config = setup(&[("offhook.toml", &both)]).env(&[("CRM_SECRET", "s3cret")]).config("");
+        assert_eq!((config.webhooks.len(), config.webhooks[1].events[..].join(",")), (2, "turn".to_owned()));
+        assert_eq!((config.webhooks[0].events.len(), config.webhooks[0].secret.expose()), (8, "s3cret"));
+        assert!(setup(&[("offhook.toml", toml)]).error("").starts_with("CRM_SECRET: not set"));
+        for (wrong, named) in [
+            (mine.replace("127.0.0.1", "10.0.0.1"), "webhooks.url"),
+            (mine.replace("turn", "turns"), "webhooks.events"),
+            (mine.replace("\"turn\"", ""), "webhooks.events"),
+        ] {
+            let error = setup(&[("offhook.toml", &wrong)]).env(&[("CRM_SECRET", "s")]).error("");
+            assert!(error.starts_with(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn log_lines_are_for_people_unless_a_program_reads_them() {
+        assert_eq!(setup(&[]).config("").log_format, LogFormat::Text);
+        assert_eq!(setup(&[("offhook.toml", "log_format = \"json\"")]).config("").log_format, LogFormat::Json);
+        assert_eq!(setup(&[]).env(&[("OFFHOOK_LOG_FORMAT", "json")]).config("").log_format, LogFormat::Json);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod load;
 mod network;
 mod stages;
 mod tools;
+mod webhooks;
 
 pub use accounts::{Account, DigestAlgorithm};
 pub use call::Call;
@@ -21,6 +22,7 @@ pub use given::{host_of, is_loopback_name};
 pub use network::Network;
 pub use stages::{Llm, Stage, Stt, Tts};
 pub use tools::{Method, RESERVED_TOOLS, Tool, Transfer};
+pub use webhooks::{EVENTS, Webhook};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -44,6 +46,20 @@ pub struct Config {
     pub providers: Providers,
     /// `OFFHOOK_LOG`: the least grave lines that are written to stderr.
     pub log: LogLevel,
+    /// `OFFHOOK_LOG_FORMAT`: how they are written.
+    pub log_format: LogFormat,
+    /// `[[webhooks]]`: who is told of events.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: a JSON object a line.
+    Json,
 }
 
 /// How much a log line matters, gravest first.
@@ -481,6 +497,8 @@ impl Default for Config {
             agent: Agent::default(),
             providers: Providers::default(),
             log: LogLevel::Info,
+            log_format: LogFormat::Text,
+            webhooks: Vec::new(),
         }
     }
 }

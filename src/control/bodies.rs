@@ -1,16 +1,20 @@
 //! The JSON of the control API: fields in the order and with the names that users' scripts know.
 
-use super::{About, Realtime, Running};
-use crate::call::finding::Finding;
+use super::{Bridge, Realtime, Running};
+use crate::call::finding::{self, Finding};
 use crate::engine::listeners::Served;
+use crate::metrics::events::Flow;
 use crate::metrics::health::HealthView;
 use crate::metrics::histogram::milliseconds;
-use crate::metrics::{Board, CallView, Kind, Percentiles, ProviderNames, TurnView};
+use crate::metrics::journal::Utc;
+use crate::metrics::rolling::Window;
+use crate::metrics::{CallView, Kind, Percentiles, ProviderNames, TurnView};
 use crate::sip::EndedBy;
 use crate::time::Instant;
 use crate::turn::timeline::{self, Stage};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What an error says; FastAPI's shape, which the earlier bridge had.
 #[derive(Serialize)]
@@ -150,6 +154,9 @@ impl Health {
     }
 }
 
+/// Tells the time of day at a moment of the engine's clock.
+pub type Wall<'a> = &'a dyn Fn(Instant) -> Duration;
+
 /// A way on which SIP is served; with an `error` it is not.
 #[derive(Serialize)]
 struct Transport {
@@ -207,6 +214,17 @@ struct Latencies {
     own_path_ms: Percentiles,
     barge_in_ms: Percentiles,
     stages_ms: Stages<Percentiles>,
+    last_1m: Lately,
+    last_5m: Lately,
+    last_60m: Lately,
+}
+
+/// Percentiles of the turns of the last minutes.
+#[derive(Serialize)]
+struct Lately {
+    turn_ms: Percentiles,
+    own_path_ms: Percentiles,
+    stages_ms: Stages<Percentiles>,
 }
 
 /// One value per stage of a turn.
@@ -238,14 +256,23 @@ impl<T> Stages<T> {
 }
 
 impl Status {
-    /// Takes the bridge's own words and the board's at `now`.
-    pub fn new(running: &Running, about: About, board: &Board, now: Instant) -> Self {
-        let calls = board.live(now);
+    /// Takes the bridge's own words and the board's.
+    pub fn new(running: &Running, bridge: &dyn Bridge) -> Self {
+        let (about, board) = (bridge.about(), bridge.board());
+        let calls = board.live(bridge.now());
         let mut rtp_ports_in_use: Vec<_> = calls.iter().map(|call| call.rtp_port).collect();
         rtp_ports_in_use.sort_unstable();
         let totals = board.totals();
         let ended = |by: EndedBy| totals.ended[by as usize];
         let percentiles = |kind| board.distribution(kind).percentiles();
+        let lately = |window: Window| {
+            let percentiles = |kind| board.lately(kind, window).percentiles();
+            Lately {
+                turn_ms: percentiles(Kind::Turn),
+                own_path_ms: percentiles(Kind::OwnPath),
+                stages_ms: Stages::each(|stage| percentiles(Kind::Stage(stage))),
+            }
+        };
         Self {
             status: "running",
             sip_port: running.listen.port(),
@@ -258,7 +285,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             providers: Lines {
                 first: about.providers.into(),
-                health: board.health(now).iter().map(Health::new).collect(),
+                health: board.health(bridge.now()).iter().map(Health::new).collect(),
             },
             notice: about.notice,
             open_mode: about.open_mode,
@@ -282,6 +309,9 @@ impl Status {
                 own_path_ms: percentiles(Kind::OwnPath),
                 barge_in_ms: percentiles(Kind::BargeIn),
                 stages_ms: Stages::each(|stage| percentiles(Kind::Stage(stage))),
+                last_1m: lately(Window::Minute),
+                last_5m: lately(Window::FiveMinutes),
+                last_60m: lately(Window::Hour),
             },
         }
     }
@@ -290,19 +320,36 @@ impl Status {
 /// The list of calls.
 #[derive(Serialize)]
 pub struct Calls {
-    calls: Vec<Call>,
+    calls: Vec<Listed>,
     count: usize,
 }
 
+/// A call in the list.
+#[derive(Serialize)]
+pub struct Listed {
+    #[serde(flatten)]
+    call: Call,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<Ended>,
+}
+
+impl Listed {
+    /// Takes a call without its turns.
+    pub fn new(mut call: CallView, wall: Wall<'_>) -> Self {
+        let ended = call.ended.take().map(Ended::new);
+        Self { call: Call::new(call, wall), ended }
+    }
+}
+
 impl Calls {
-    /// Takes the live calls, oldest first.
-    pub fn new(calls: Vec<CallView>) -> Self {
-        let calls: Vec<_> = calls.into_iter().map(Call::new).collect();
+    /// Takes calls in the order in which they are to be shown.
+    pub fn new(calls: Vec<CallView>, wall: Wall<'_>) -> Self {
+        let calls: Vec<_> = calls.into_iter().map(|call| Listed::new(call, wall)).collect();
         Self { count: calls.len(), calls }
     }
 }
 
-/// A call in the list.
+/// A call in short.
 #[derive(Serialize)]
 struct Call {
     call_id: String,
@@ -314,11 +361,13 @@ struct Call {
     codec: Option<&'static str>,
     source: String,
     audio: Audio,
+    /// When its INVITE came, by the clock on the wall.
+    started_at: String,
 }
 
 /// How a call's audio is, by the no-audio doctor.
 #[derive(Serialize)]
-struct Audio {
+pub struct Audio {
     state: &'static str,
     /// What is wrong, in a word for programs.
     cause: Option<&'static str>,
@@ -326,8 +375,18 @@ struct Audio {
     finding: Option<String>,
 }
 
+impl From<finding::Audio> for Audio {
+    fn from(audio: finding::Audio) -> Self {
+        Self {
+            state: audio.state.name(),
+            cause: audio.finding.map(Finding::name),
+            finding: audio.finding.map(|finding| finding.to_string()),
+        }
+    }
+}
+
 impl Call {
-    fn new(call: CallView) -> Self {
+    fn new(call: CallView, wall: Wall<'_>) -> Self {
         Self {
             call_id: call.call_id,
             from: call.from,
@@ -337,11 +396,8 @@ impl Call {
             rtp_port: call.rtp_port,
             codec: call.codec,
             source: call.source.to_string(),
-            audio: Audio {
-                state: call.audio.state.name(),
-                cause: call.audio.finding.map(Finding::name),
-                finding: call.audio.finding.map(|finding| finding.to_string()),
-            },
+            audio: call.audio.into(),
+            started_at: Utc(wall(call.invited_at)).to_string(),
         }
     }
 }
@@ -361,8 +417,9 @@ pub struct CallDetail {
     ended: Option<Ended>,
 }
 
+/// A turn.
 #[derive(Serialize)]
-struct Turn {
+pub struct Turn {
     turn: u32,
     caller: String,
     agent: String,
@@ -395,8 +452,9 @@ struct TurnLatency {
     stages: Stages<f64>,
 }
 
+/// How well a call's media flow.
 #[derive(Serialize)]
-struct Quality {
+pub struct Quality {
     packets_received: u64,
     lost: u64,
     late: u64,
@@ -425,49 +483,63 @@ struct Ended {
 
 impl CallDetail {
     /// Takes the whole view.
-    pub fn new(mut call: CallView) -> Self {
+    pub fn new(mut call: CallView, wall: Wall<'_>) -> Self {
         let turns = std::mem::take(&mut call.turns).into_iter().map(Turn::new).collect();
-        let q = call.quality;
-        let remote = q.remote_inbound;
-        let ended = call.ended.take().map(|ended| {
-            let by = match ended.by {
-                EndedBy::Caller => "caller",
-                EndedBy::Agent => "agent",
-                EndedBy::Engine => "engine",
-            };
-            Ended { by, reason: ended.reason }
-        });
+        let CallView { quality, jitter, gap_wait, pacing_error, .. } = call;
+        let flow = Flow { quality, jitter, gap_wait, pacing_error };
+        let ended = call.ended.take().map(Ended::new);
         Self {
             remote: call.remote.map(|remote| remote.to_string()),
             srtp: call.srtp,
             providers: call.providers.into(),
             turns,
-            quality: Quality {
-                packets_received: q.packets_received,
-                lost: q.lost,
-                late: q.late,
-                duplicate: q.duplicate,
-                discarded: q.discarded,
-                foreign: q.foreign,
-                concealed_ms: milliseconds(q.concealed),
-                packets_sent: q.packets_sent,
-                underruns: q.underruns,
-                jitter_ms: call.jitter,
-                gap_wait_ms: call.gap_wait,
-                pacing_error_ms: call.pacing_error,
-                remote_loss_percent: remote.map(|remote| f64::from(remote.fraction_lost) * 100.0 / 256.0),
-                remote_lost: remote.map(|remote| remote.packets_lost),
-                remote_jitter_ms: remote.map(|remote| milliseconds(remote.jitter)),
-                round_trip_ms: q.round_trip.map(milliseconds),
-            },
+            quality: Quality::new(&flow),
             ended,
-            call: Call::new(call),
+            call: Call::new(call, wall),
         }
     }
 }
 
+impl Quality {
+    /// Takes counts and distributions.
+    pub fn new(flow: &Flow) -> Self {
+        let q = &flow.quality;
+        let remote = q.remote_inbound;
+        Self {
+            packets_received: q.packets_received,
+            lost: q.lost,
+            late: q.late,
+            duplicate: q.duplicate,
+            discarded: q.discarded,
+            foreign: q.foreign,
+            concealed_ms: milliseconds(q.concealed),
+            packets_sent: q.packets_sent,
+            underruns: q.underruns,
+            jitter_ms: flow.jitter,
+            gap_wait_ms: flow.gap_wait,
+            pacing_error_ms: flow.pacing_error,
+            remote_loss_percent: remote.map(|remote| f64::from(remote.fraction_lost) * 100.0 / 256.0),
+            remote_lost: remote.map(|remote| remote.packets_lost),
+            remote_jitter_ms: remote.map(|remote| milliseconds(remote.jitter)),
+            round_trip_ms: q.round_trip.map(milliseconds),
+        }
+    }
+}
+
+impl Ended {
+    fn new(ended: crate::metrics::Ended) -> Self {
+        let by = match ended.by {
+            EndedBy::Caller => "caller",
+            EndedBy::Agent => "agent",
+            EndedBy::Engine => "engine",
+        };
+        Self { by, reason: ended.reason }
+    }
+}
+
 impl Turn {
-    fn new(TurnView { record, latency, speculation }: TurnView) -> Self {
+    /// Takes what is known of it.
+    pub fn new(TurnView { record, latency, speculation }: TurnView) -> Self {
         Self {
             turn: record.turn.0,
             caller: record.caller,
@@ -487,17 +559,17 @@ impl TurnLatency {
     }
 }
 
-/// A call was hung up.
+/// Something was done about a call.
 #[derive(Serialize)]
-pub struct HungUp<'a> {
+pub struct Acted<'a> {
     status: &'static str,
     call_id: &'a str,
 }
 
-impl<'a> HungUp<'a> {
-    /// Takes the Call-ID as it was asked for.
-    pub const fn new(call_id: &'a str) -> Self {
-        Self { status: "ended", call_id }
+impl<'a> Acted<'a> {
+    /// Takes what was done, in a word, and the Call-ID as it was asked for.
+    pub const fn new(status: &'static str, call_id: &'a str) -> Self {
+        Self { status, call_id }
     }
 }
 

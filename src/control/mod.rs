@@ -4,10 +4,15 @@
 //! [`engine::bridge`](crate::engine::bridge).
 
 mod bodies;
+mod events;
 mod guard;
+mod openapi;
+mod page;
 #[cfg(test)]
 mod pretend;
 pub mod routes;
 pub mod server;
+mod table;
+pub mod webhooks;
 
 pub use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};

@@ -20,6 +20,8 @@ pub struct Pretend {
     pub running: Mutex<Option<SocketAddr>>,
     /// What is put in here is heard by the last listener.
     pub heard: Mutex<Option<Sender<ListenFrame>>>,
+    /// What it was told to do with calls.
+    pub orders: Mutex<Vec<String>>,
 }
 
 impl Pretend {
@@ -87,6 +89,21 @@ impl Bridge for Pretend {
     fn hang_up(&self, call: CallId) -> bool {
         self.board.ended(call, EndedBy::Engine, "hung up by the operator", self.now());
         true
+    }
+
+    fn say(&self, call: CallId, text: String) -> bool {
+        self.orders.lock().push(format!("{call}: say {text}"));
+        true
+    }
+
+    fn transfer(&self, call: CallId, target: String) -> bool {
+        self.orders.lock().push(format!("{call}: transfer to {target}"));
+        true
+    }
+
+    /// 2026-11-22T17:19:16Z is the start.
+    fn unix_time(&self, at: Instant) -> Duration {
+        Duration::from_secs(1_795_367_956) + at.since(Instant::ZERO)
     }
 
     fn listen(&self, call_id: &str) -> Result<Receiver<ListenFrame>, ListenError> {

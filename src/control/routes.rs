@@ -1,8 +1,9 @@
 //! One function per route, pure: request in, reply out.
 
-use super::bodies::{CallDetail, Calls, Detail, HungUp, Index, Invalid, Message, Started, Status};
+use super::bodies::{Acted, CallDetail, Calls, Detail, Index, Invalid, Message, Started, Status};
 use super::guard::{self, Denied, Sender};
-use super::{Bridge, ListenError, StartError};
+use super::table::{self, Route};
+use super::{Bridge, ListenError, StartError, events, openapi, page};
 use crate::config::Secret;
 use crate::metrics::prometheus::{self, Gauges};
 use serde::Serialize;
@@ -23,7 +24,20 @@ pub struct Request<'a> {
     pub sender: Sender<'a>,
     /// Whether it is a WebSocket handshake (RFC 6455 §4.2.1).
     pub handshake: bool,
+    /// The Accept header.
+    pub accept: &'a str,
+    /// The Last-Event-ID header (HTML, server-sent events).
+    pub last_event_id: Option<&'a str>,
+    /// The body, as far as it was read: to [`BODY_MAX`].
+    pub body: &'a [u8],
 }
+
+/// Longest body that is read: a text that takes a minute to say, in any script and escaped.
+pub const BODY_MAX: usize = 16 << 10;
+/// Characters of a text that an operator has said: about a minute.
+const SAY_MAX: usize = 1_000;
+/// Characters of an address that a caller is sent to.
+const TARGET_URI_MAX: usize = 256;
 
 /// What is done about a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +48,13 @@ pub enum Answer {
     Listen {
         /// The Call-ID.
         call_id: String,
+    },
+    /// It becomes a stream of events.
+    Follow {
+        /// The Call-ID of the only call whose events are wanted; `None`: everything.
+        call_id: Option<String>,
+        /// The number of the last event that was received before; `None`: what happens from here on.
+        after: Option<u64>,
     },
 }
 
@@ -53,12 +74,12 @@ pub struct Reply {
 const JSON: &str = "application/json";
 
 impl Reply {
-    fn json(status: u16, body: &impl Serialize) -> Self {
+    pub(super) fn json(status: u16, body: &impl Serialize) -> Self {
         let body = serde_json::to_string(body).expect("bodies are strings and numbers under string keys");
         Self { status, content_type: JSON, header: None, body }
     }
 
-    fn detail(status: u16, detail: impl Serialize) -> Self {
+    pub(super) fn detail(status: u16, detail: impl Serialize) -> Self {
         Self::json(status, &Detail { detail })
     }
 
@@ -71,65 +92,59 @@ impl Reply {
     }
 }
 
-/// What a path is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
-    Index,
-    Metrics,
-    Start,
-    Stop,
-    Status,
-    Calls,
-    Call,
-    Audio,
-}
-
-/// Every route: its path (a trailing slash takes the Call-ID after it), its methods, and what it does.
-const ROUTES: [(&str, Route, &str, &str); 8] = [
-    ("/", Route::Index, "GET, HEAD, OPTIONS", "this list"),
-    ("/metrics", Route::Metrics, "GET, HEAD, OPTIONS", "Prometheus text"),
-    ("/api/v1/sip/start", Route::Start, "POST, OPTIONS", "starts the bridge; query: host, port"),
-    ("/api/v1/sip/stop", Route::Stop, "POST, OPTIONS", "ends every call and stops the bridge"),
-    ("/api/v1/sip/status", Route::Status, "GET, HEAD, OPTIONS", "what runs, and how fast"),
-    ("/api/v1/sip/calls", Route::Calls, "GET, HEAD, OPTIONS", "the live calls"),
-    (
-        "/api/v1/sip/calls/",
-        Route::Call,
-        "GET, HEAD, DELETE, OPTIONS",
-        "one call, its turns and quality; DELETE hangs up",
-    ),
-    ("/api/v1/sip/audio/", Route::Audio, "GET, OPTIONS", "WebSocket: both sides of a call, 16-bit PCM, 16 kHz"),
-];
-
 /// Answers `request`; `token` is the one that is demanded, if any.
 pub fn answer(request: &Request<'_>, token: Option<&Secret>, bridge: &dyn Bridge) -> Answer {
-    if let Err(denied) = guard::check(&request.sender, token) {
+    let is_page = page::is_asked_for(request);
+    // The page itself holds no secret, and has to be there before it can ask for the token.
+    let checked = match guard::check(&request.sender, token) {
+        Err(Denied::Unauthenticated) if is_page => Ok(()),
+        checked => checked,
+    };
+    if let Err(denied) = checked {
         return Answer::Reply(deny(denied));
     }
     if request.target.len() > TARGET_MAX {
         return Answer::Reply(Reply::detail(414, "URI Too Long"));
     }
-    let (path, query) = split_target(request.target);
-    let Some((route, methods, call_id)) = find_route(path) else {
+    let (path, query) = table::split_target(request.target);
+    let Some((row, taken)) = table::find(request.method, path) else {
         return Answer::Reply(Reply::detail(404, "Not Found"));
     };
-    let reply = match (request.method, route) {
+    let (methods, call_id) = (row.methods, taken.as_str());
+    let reply = match (request.method, row.route) {
         ("OPTIONS", _) => Reply::json(200, &methods.split(", ").collect::<Vec<_>>()).with("Allow", methods),
-        (method, _) if !methods.split(", ").any(|allowed| allowed == method) => {
-            Reply::detail(405, "Method Not Allowed").with("Allow", methods)
-        }
-        (_, Route::Audio) if request.handshake => return Answer::Listen { call_id },
+        (method, _) if !row.takes(method) => Reply::detail(405, "Method Not Allowed").with("Allow", methods),
+        (_, Route::Audio) if request.handshake => return Answer::Listen { call_id: taken },
         (_, Route::Audio) => Reply::detail(400, "a WebSocket handshake (version 13) is expected here"),
-        ("DELETE", Route::Call) => hang_up(&call_id, bridge),
-        (_, Route::Call) => call(&call_id, bridge),
+        (_, Route::Events) => return follow(query, request.last_event_id, bridge),
+        ("DELETE", Route::Call) => hang_up(call_id, bridge),
+        (_, Route::Call) => call(call_id, bridge),
+        (_, Route::Say) => say(call_id, request.body, bridge),
+        (_, Route::Transfer) => transfer(call_id, request.body, bridge),
+        (_, Route::Index) if is_page => page::index(),
         (_, Route::Index) => index(),
+        (_, Route::Page) => page::asset(&taken).unwrap_or_else(|| Reply::detail(404, "Not Found")),
+        (_, Route::OpenApi) => openapi::reply(),
         (_, Route::Metrics) => metrics(bridge),
         (_, Route::Start) => start(query, bridge),
         (_, Route::Stop) => stop(bridge),
         (_, Route::Status) => status(bridge),
-        (_, Route::Calls) => calls(bridge),
+        (_, Route::Calls) => calls(query, bridge),
     };
     Answer::Reply(reply)
+}
+
+/// Whether the body of such a request is of interest; all others are taken off the connection unread.
+#[must_use]
+pub fn reads_body(method: &str, target: &str) -> bool {
+    let found = table::find(method, table::split_target(target).0);
+    method == "POST" && found.is_some_and(|(row, _)| matches!(row.route, Route::Say | Route::Transfer))
+}
+
+/// What one more reader of events is told.
+#[must_use]
+pub fn too_many_followers() -> Reply {
+    Reply::detail(503, "as many readers of events as are served are there already").with("Retry-After", "5")
 }
 
 /// Returns the WebSocket close code and reason for a call that cannot be heard (RFC 6455 §7.4.1).
@@ -200,11 +215,10 @@ const DEFAULT_HOST: &str = "0.0.0.0";
 /// Reads `host` and `port`; as with FastAPI, the last of several counts, and each wrong one is told.
 fn start_parameters(query: &str) -> Result<(String, u16), Vec<Invalid>> {
     let (mut host, mut port) = (DEFAULT_HOST.to_owned(), Ok(5060));
-    for pair in query.split('&') {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match decode(name, true).as_str() {
-            "host" => host = decode(value, true),
-            "port" => port = parse_port(decode(value, true)),
+    for (name, value) in table::parameters(query) {
+        match name.as_str() {
+            "host" => host = value,
+            "port" => port = parse_port(value),
             _ => {}
         }
     }
@@ -251,30 +265,82 @@ fn stop(bridge: &dyn Bridge) -> Reply {
 
 fn status(bridge: &dyn Bridge) -> Reply {
     match bridge.running() {
-        Some(running) => Reply::json(200, &Status::new(&running, bridge.about(), bridge.board(), bridge.now())),
+        Some(running) => Reply::json(200, &Status::new(&running, bridge)),
         None => Reply::message("stopped", STOPPED),
     }
 }
 
-fn calls(bridge: &dyn Bridge) -> Reply {
+/// The live calls, or with `state=ended` the last hundred that are over, newest first.
+fn calls(query: &str, bridge: &dyn Bridge) -> Reply {
+    let wall = |at| bridge.unix_time(at);
+    if table::parameters(query).any(|(name, value)| name == "state" && value == "ended") {
+        return Reply::json(200, &Calls::new(bridge.board().ended_calls(), &wall));
+    }
     let calls = if bridge.running().is_some() { bridge.board().live(bridge.now()) } else { Vec::new() };
-    Reply::json(200, &Calls::new(calls))
+    Reply::json(200, &Calls::new(calls, &wall))
 }
 
 fn call(call_id: &str, bridge: &dyn Bridge) -> Reply {
     match bridge.board().find(call_id, bridge.now()) {
-        Some(call) => Reply::json(200, &CallDetail::new(call)),
+        Some(call) => Reply::json(200, &CallDetail::new(call, &|at| bridge.unix_time(at))),
         None => Reply::detail(404, "Call not found"),
     }
 }
 
 fn hang_up(call_id: &str, bridge: &dyn Bridge) -> Reply {
     let found = bridge.board().find_live(call_id);
-    if found.is_some_and(|call| bridge.hang_up(call)) {
-        Reply::json(200, &HungUp::new(call_id))
-    } else {
-        Reply::detail(404, "Call not found")
+    acted(call_id, "ended", found.is_some_and(|call| bridge.hang_up(call)))
+}
+
+/// What was done about a call.
+fn acted(call_id: &str, status: &'static str, done: bool) -> Reply {
+    if done { Reply::json(200, &Acted::new(status, call_id)) } else { Reply::detail(404, "Call not found") }
+}
+
+#[derive(serde::Deserialize)]
+struct Say {
+    text: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Transfer {
+    to: String,
+}
+
+/// Says that the body is not what is wanted.
+fn invalid_body(field: &'static str, msg: &'static str, input: &str) -> Reply {
+    let input = input.chars().take(TARGET_URI_MAX).collect();
+    Reply::detail(422, [Invalid { kind: "value_error", loc: ["body", field], msg, input }])
+}
+
+fn say(call_id: &str, body: &[u8], bridge: &dyn Bridge) -> Reply {
+    let text = serde_json::from_slice::<Say>(body).map(|say| say.text).unwrap_or_default();
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > SAY_MAX {
+        return invalid_body("text", "the body is {\"text\": \"what to say\"}, of 1 to 1000 characters", text);
     }
+    let found = bridge.board().find_live(call_id);
+    acted(call_id, "saying", found.is_some_and(|call| bridge.say(call, text.to_owned())))
+}
+
+/// The address goes into a header of ours, so that it holds nothing that could end it.
+fn transfer(call_id: &str, body: &[u8], bridge: &dyn Bridge) -> Reply {
+    let to = serde_json::from_slice::<Transfer>(body).map(|transfer| transfer.to).unwrap_or_default();
+    let to = to.trim();
+    let rest = ["sip:", "sips:", "tel:"].iter().find_map(|scheme| to.strip_prefix(scheme));
+    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | '\\' | '^' | '`' | '{' | '}' | '|');
+    if !rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(fits) && to.len() <= TARGET_URI_MAX) {
+        return invalid_body("to", "the body is {\"to\": \"sip:user@host\"}, with a sip:, sips: or tel: address", to);
+    }
+    let found = bridge.board().find_live(call_id);
+    acted(call_id, "transferring", found.is_some_and(|call| bridge.transfer(call, to.to_owned())))
+}
+
+/// A number that is none of this engine's is one of an earlier one: what is kept is told anew.
+fn follow(query: &str, last_event_id: Option<&str>, bridge: &dyn Bridge) -> Answer {
+    let call_id = table::parameters(query).find(|(name, _)| name == "call").map(|(_, value)| value);
+    let after = last_event_id.map(|id| events::number(id.trim(), bridge).unwrap_or(0));
+    Answer::Follow { call_id: call_id.filter(|id| !id.is_empty()), after }
 }
 
 fn metrics(bridge: &dyn Bridge) -> Reply {
@@ -293,63 +359,11 @@ fn metrics(bridge: &dyn Bridge) -> Reply {
 }
 
 fn index() -> Reply {
-    let routes = ROUTES.iter().map(|(path, _, methods, what)| {
-        let call_id = if path.len() > 1 && path.ends_with('/') { "{call_id}" } else { "" };
-        let methods = methods.replace(", HEAD", "").replace(", OPTIONS", "");
-        (format!("{methods} {path}{call_id}"), *what)
+    let routes = table::ROUTES.iter().map(|row| {
+        let methods = row.methods.replace(", HEAD", "").replace(", OPTIONS", "");
+        (format!("{methods} {}", row.path), row.what)
     });
     Reply::json(200, &Index::new(routes))
-}
-
-/// Returns path and query of a target in origin form or absolute form (RFC 9112 §3.2), without a fragment.
-fn split_target(target: &str) -> (&str, &str) {
-    let absolute = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
-    let target = match absolute {
-        Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
-        None => target,
-    };
-    let target = target.split('#').next().unwrap_or_default();
-    target.split_once('?').unwrap_or((target, ""))
-}
-
-/// Returns the route of `path`, its methods, and the decoded Call-ID where it has one. A Call-ID may hold a slash.
-fn find_route(path: &str) -> Option<(Route, &'static str, String)> {
-    for (route_path, route, methods, _) in ROUTES {
-        let takes_call_id = matches!(route, Route::Call | Route::Audio);
-        match path.strip_prefix(route_path) {
-            Some("") if !takes_call_id => return Some((route, methods, String::new())),
-            Some(call_id) if takes_call_id && !call_id.is_empty() => {
-                return Some((route, methods, decode(call_id, false)));
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Decodes percent-encoding (RFC 3986 §2.1), and `+` as a space in a query; what is no encoding stays as it is.
-fn decode(text: &str, is_query: bool) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let hex = |at: usize| after.get(at).and_then(|b| char::from(*b).to_digit(16));
-        rest = match (first, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                // Two hexadecimal digits make a byte.
-                bytes.push((high * 16 + low) as u8);
-                &after[2..]
-            }
-            (b'+', _, _) if is_query => {
-                bytes.push(b' ');
-                after
-            }
-            _ => {
-                bytes.push(first);
-                after
-            }
-        };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -369,7 +383,7 @@ mod tests {
         let (method, target) = line.split_once(' ').expect("a method and a target");
         match answer(&Request { method, target, ..Request::default() }, None, bridge) {
             Answer::Reply(reply) => reply,
-            Answer::Listen { .. } => panic!("no handshake was sent"),
+            other => panic!("no reply, but {other:?}"),
         }
     }
 
@@ -532,7 +546,7 @@ mod tests {
         let bridge = Pretend::started();
         bridge.invite(0, "abc@127.0.0.1");
         bridge.board.answered(CallId(0), "PCMA", Instant::from_millis(7_400));
-        let list = r#"{"calls":[{"call_id":"abc@127.0.0.1","from":"\"Ann \\ Lee\" <sip:ann@127.0.0.1>;tag=1","to":"<sip:100@127.0.0.1>","state":"active","duration_seconds":12,"rtp_port":10000,"codec":"PCMA","source":"127.0.0.1:5062","audio":{"state":"starting","cause":null,"finding":null}}],"count":1}"#;
+        let list = r#"{"calls":[{"call_id":"abc@127.0.0.1","from":"\"Ann \\ Lee\" <sip:ann@127.0.0.1>;tag=1","to":"<sip:100@127.0.0.1>","state":"active","duration_seconds":12,"rtp_port":10000,"codec":"PCMA","source":"127.0.0.1:5062","audio":{"state":"starting","cause":null,"finding":null},"started_at":"2026-11-22T17:19:16.000Z"}],"count":1}"#;
         talk(&bridge, &[("GET /api/v1/sip/calls", 200, list)]);
         assert_eq!(ask(&bridge, "GET /api/v1/sip/calls/abc@127.0.0.1").status, 200);
         talk(
@@ -671,10 +685,112 @@ mod tests {
     #[test]
     fn the_index_lists_every_route() {
         let body = ask(&Pretend::default(), "GET /").body;
-        for (path, ..) in ROUTES {
+        for table::Row { path, .. } in &table::ROUTES {
             assert!(body.contains(path), "{path} is not in {body}");
         }
         assert!(body.contains("GET, DELETE /api/v1/sip/calls/{call_id}"), "{body}");
+    }
+
+    fn post(bridge: &Pretend, target: &str, body: &str) -> (u16, String) {
+        let request = Request { method: "POST", target, body: body.as_bytes(), ..Request::default() };
+        match answer(&request, None, bridge) {
+            Answer::Reply(reply) => (reply.status, reply.body),
+            other => panic!("no reply, but {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_operator_speaks_through_the_agent_and_sends_the_caller_on() {
+        let bridge = Pretend::started();
+        bridge.invite(3, "a/say");
+        let say = "/api/v1/sip/calls/a%2Fsay/say";
+        let said = post(&bridge, say, r#"{"text": " One moment, please. "}"#);
+        assert_eq!(said, (200, r#"{"status":"saying","call_id":"a/say"}"#.into()));
+        let sent =
+            post(&bridge, "/api/v1/sip/calls/a/say/transfer", r#"{"to":"sip:desk@10.0.0.7:5070;transport=tcp"}"#);
+        assert_eq!(sent, (200, r#"{"status":"transferring","call_id":"a/say"}"#.into()));
+        let orders = ["call 3: say One moment, please.", "call 3: transfer to sip:desk@10.0.0.7:5070;transport=tcp"];
+        assert_eq!(*bridge.orders.lock(), orders);
+        assert_eq!(post(&bridge, "/api/v1/sip/calls/nobody/say", r#"{"text":"x"}"#), (404, NO_CALL.into()));
+        assert_eq!(ask(&bridge, "GET /api/v1/sip/calls/a/say").status, 200, "a Call-ID may end in an action's name");
+        assert!(reads_body("POST", say) && !reads_body("GET", say) && !reads_body("POST", STOP_PATH));
+    }
+
+    const STOP_PATH: &str = "/api/v1/sip/stop";
+
+    #[test]
+    fn an_order_that_cannot_be_read_is_told_what_it_may_be() {
+        let bridge = Pretend::started();
+        bridge.invite(0, "a");
+        let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(SAY_MAX + 1));
+        for body in ["", "x", "{}", r#"{"text":""}"#, r#"{"text":"  "}"#, r#"{"text":5}"#, &long, "\u{fffd}"] {
+            let (status, told) = post(&bridge, "/api/v1/sip/calls/a/say", body);
+            assert!(status == 422 && told.contains(r#""loc":["body","text"]"#), "{body}: {told}");
+        }
+        for to in ["", "desk", "sip:", "http://x", "sip:a b@c", "sip:a@c>", "sip:a@c\\r\\nX: y", "sip:\u{e9}@c"] {
+            let (status, told) = post(&bridge, "/api/v1/sip/calls/a/transfer", &format!(r#"{{"to":"{to}"}}"#));
+            assert!(status == 422 && told.contains(r#""loc":["body","to"]"#), "{to}: {told}");
+        }
+        assert!(bridge.orders.lock().is_empty());
+    }
+
+    #[test]
+    fn calls_that_are_over_are_listed_newest_first() {
+        let bridge = Pretend::started();
+        for n in 0..3 {
+            bridge.invite(n, &format!("call-{n}"));
+            bridge.board.ended(CallId(n), EndedBy::Caller, "BYE", Instant::from_millis(5));
+        }
+        let body: serde_json::Value =
+            serde_json::from_str(&ask(&bridge, "GET /api/v1/sip/calls?state=ended").body).expect("JSON");
+        assert_eq!((&body["count"], &body["calls"][0]["call_id"]), (&3.into(), &"call-2".into()));
+        assert_eq!(body["calls"][0]["ended"], serde_json::json!({"by": "caller", "reason": "BYE"}));
+        assert_eq!(ask(&bridge, "GET /api/v1/sip/calls").body, r#"{"calls":[],"count":0}"#);
+    }
+
+    #[test]
+    fn events_are_followed_from_where_the_reader_was() {
+        let bridge = Pretend::started();
+        let follow = |target, last_event_id| {
+            answer(&Request { method: "GET", target, last_event_id, ..Request::default() }, None, &bridge)
+        };
+        let events = "/api/v1/events";
+        assert_eq!(follow(events, None), Answer::Follow { call_id: None, after: None });
+        let of_call = follow("/api/v1/events?call=a%40b", Some("1795367956000017"));
+        assert_eq!(of_call, Answer::Follow { call_id: Some("a@b".into()), after: Some(17) });
+        for foreign in ["17", "x", ""] {
+            assert_eq!(follow(events, Some(foreign)), Answer::Follow { call_id: None, after: Some(0) }, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn browsers_get_the_page_and_programs_the_list() {
+        let get = |target, accept, token: Option<&Secret>| match answer(
+            &Request { method: "GET", target, accept, ..Request::default() },
+            token,
+            &Pretend::default(),
+        ) {
+            Answer::Reply(reply) => reply,
+            other => panic!("no reply, but {other:?}"),
+        };
+        let browser = "text/html,application/xhtml+xml,*/*;q=0.8";
+        let page = get("/", browser, None);
+        assert_eq!((page.status, page.content_type), (200, "text/html; charset=utf-8"));
+        let policy = page.header.expect("a policy");
+        assert!(policy.0 == "Content-Security-Policy" && policy.1.starts_with("default-src 'none'"), "{policy:?}");
+        assert_eq!(get("/", "*/*", None).content_type, "application/json");
+        assert_eq!(get("/page/app.js", "*/*", None).content_type, "text/javascript; charset=utf-8");
+        assert_eq!(get("/page/..%2froutes.rs", "*/*", None).status, 404);
+        // It has to be there before it can ask for the token; what it shows is asked for with the token.
+        let token = Secret::new("t0ken");
+        assert_eq!(get("/", browser, Some(&token)).status, 200);
+        assert_eq!(get("/page/app.js", browser, Some(&token)).status, 200);
+        for target in ["/api/v1/events", "/openapi.json", "/api/v1/sip/calls/a/say"] {
+            assert_eq!(get(target, browser, Some(&token)).status, 401, "{target}");
+        }
+        let sender = Sender { host: Some("evil.example"), ..Sender::default() };
+        let rebound = Request { method: "GET", target: "/", accept: browser, sender, ..Request::default() };
+        assert!(matches!(answer(&rebound, None, &Pretend::default()), Answer::Reply(Reply { status: 403, .. })));
     }
 
     #[test]

@@ -7,12 +7,13 @@
 
 use super::guard::Sender;
 use super::routes::{self, Answer, Reply};
-use super::{Bridge, ListenError, ListenFrame};
+use super::{Bridge, ListenError, ListenFrame, events};
 use crate::config::{self, Secret};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,6 +34,8 @@ const BODIES_MAX: usize = 16;
 const BODY_MAX: usize = 64 << 20;
 /// Calls heard over WebSockets at once: each takes a thread.
 const LISTENERS_MAX: usize = 32;
+/// Streams of events at once: each takes a thread.
+const FOLLOWERS_MAX: usize = 16;
 /// How long a write waits for a client that does not read. Its socket's buffers hold seconds of audio before that.
 const WRITE_WAIT: Duration = Duration::from_secs(2);
 /// Writes in a row that may wait in vain before a listener is given up: 10 s.
@@ -53,6 +56,14 @@ const INCOMING_MAX: usize = 1_024;
 /// How long [`Server::stop`] waits for listeners to be told.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// The head of a stream of events. It is chunked, so that its end can be told: tiny_http keeps the connection.
+const EVENTS_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\
+                             Cache-Control: no-store\r\nTransfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n\r\n";
+/// What a WebSocket that shows a token speaks, and how it shows it: a browser lets a page choose no header but the protocols
+/// (RFC 6455 §4.1), and those are tokens themselves, so that ours is in base64url.
+const PROTOCOL: &str = "offhook";
+const PROTOCOL_TOKEN: &str = "offhook.bearer.";
+
 /// The control API, served until it is stopped or dropped.
 pub struct Server {
     shared: Arc<Shared>,
@@ -69,6 +80,7 @@ struct Shared {
     stopping: AtomicBool,
     bodies: AtomicUsize,
     listeners: AtomicUsize,
+    followers: AtomicUsize,
 }
 
 impl Server {
@@ -93,6 +105,7 @@ impl Server {
             stopping: AtomicBool::new(false),
             bodies: AtomicUsize::new(0),
             listeners: AtomicUsize::new(0),
+            followers: AtomicUsize::new(0),
         });
         let mut server = Self { shared, workers: Vec::with_capacity(WORKERS), local };
         for n in 0..WORKERS {
@@ -122,7 +135,9 @@ impl Server {
         }
         let rounds = FAREWELL.as_millis() / 10;
         for _ in 0..rounds {
-            if self.shared.listeners.load(Ordering::Acquire) == 0 {
+            self.shared.bridge.board().events().wake();
+            let open = [&self.shared.listeners, &self.shared.followers];
+            if open.iter().all(|open| open.load(Ordering::Acquire) == 0) {
                 break;
             }
             thread::park_timeout(Duration::from_millis(10));
@@ -206,30 +221,61 @@ impl Shared {
             let shared = self.clone();
             // Where the system has no thread left, the request is dropped with the closure, which answers 500.
             let _ = thread::Builder::new().name("control-body".into()).spawn(move || {
-                shared.answer(request);
+                shared.answer(request, true);
                 drop(place);
             });
         } else {
-            self.answer(request);
+            self.answer(request, false);
         }
     }
 
-    fn answer(self: &Arc<Self>, request: Request) {
+    fn answer(self: &Arc<Self>, mut request: Request, reads_body: bool) {
         let method = request.method().to_string();
+        let mut body = Vec::new();
+        if reads_body && routes::reads_body(&method, request.url()) {
+            // What cannot be read is no body, and is told as such.
+            let _ = request.as_reader().take(routes::BODY_MAX as u64).read_to_end(&mut body);
+        }
+        let token = handshake_key(&request).and_then(|_| protocol_token(&request));
+        let bearer = token.map(|token| format!("Bearer {token}"));
         let seen = routes::Request {
             method: &method,
             target: request.url(),
             sender: Sender {
                 host: header(&request, "Host"),
                 origin: header(&request, "Origin"),
-                authorization: header(&request, "Authorization"),
+                authorization: bearer.as_deref().or_else(|| header(&request, "Authorization")),
             },
             handshake: handshake_key(&request).is_some(),
+            accept: header(&request, "Accept").unwrap_or_default(),
+            last_event_id: header(&request, "Last-Event-ID"),
+            body: &body,
         };
         match routes::answer(&seen, self.token.as_ref(), &*self.bridge) {
             Answer::Reply(reply) => respond(request, reply),
             Answer::Listen { call_id } => self.listen(request, call_id),
+            Answer::Follow { call_id, after } => self.follow(request, call_id, after),
         }
+    }
+
+    /// Turns the answer to the request into a stream of events, with a thread of its own.
+    fn follow(self: &Arc<Self>, request: Request, call_id: Option<String>, after: Option<u64>) {
+        let Some(place) = Place::take(self, |shared| &shared.followers, FOLLOWERS_MAX) else {
+            return respond(request, routes::too_many_followers());
+        };
+        let shared = self.clone();
+        let run = move || {
+            let mut out = request.into_writer();
+            // A reader that is gone, or takes nothing, comes back and says what it had last.
+            let _ = out.write_all(EVENTS_HEAD).and_then(|()| {
+                events::stream(&mut Chunks(&mut out), &*shared.bridge, call_id.as_deref(), after, &shared.stopping)?;
+                out.write_all(b"0\r\n\r\n")?;
+                out.flush()
+            });
+            drop(place);
+        };
+        // Where the system has no thread left, the request is dropped with the closure, which answers 500.
+        let _ = thread::Builder::new().name("control-events".into()).spawn(run);
     }
 
     /// Turns the request into a WebSocket with a thread of its own.
@@ -239,7 +285,10 @@ impl Shared {
         let place = Place::take(self, |shared| &shared.listeners, LISTENERS_MAX);
         let shared = self.clone();
         let run = move || {
-            let response = Response::empty(101).with_header(ascii_header("Sec-WebSocket-Accept", &accept));
+            let mut response = Response::empty(101).with_header(ascii_header("Sec-WebSocket-Accept", &accept));
+            if protocol_token(&request).is_some() {
+                response.add_header(ascii_header("Sec-WebSocket-Protocol", PROTOCOL));
+            }
             let stream = request.upgrade("websocket", response);
             let config = WebSocketConfig::default()
                 .max_message_size(Some(INCOMING_MAX))
@@ -261,6 +310,24 @@ impl Shared {
         };
         // Where the system has no thread left, the request is dropped with the closure, which answers 500.
         let _ = thread::Builder::new().name("control-listen".into()).spawn(run);
+    }
+}
+
+/// Writes what it is given in chunks (RFC 9112 §7.1), each of them whole.
+struct Chunks<W>(W);
+
+impl<W: io::Write> io::Write for Chunks<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !bytes.is_empty() {
+            write!(self.0, "{:x}\r\n", bytes.len())?;
+            self.0.write_all(bytes)?;
+            self.0.write_all(b"\r\n")?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -337,7 +404,12 @@ impl<S: io::Read + io::Write> Listener<S> {
 fn respond(request: Request, reply: Reply) {
     let is_head = *request.method() == Method::Head;
     let length = reply.body.len();
-    let mut headers = vec![ascii_header("Content-Type", reply.content_type), ascii_header("Cache-Control", "no-store")];
+    let mut headers = vec![
+        ascii_header("Content-Type", reply.content_type),
+        ascii_header("Cache-Control", "no-store"),
+        ascii_header("X-Content-Type-Options", "nosniff"),
+        ascii_header("Referrer-Policy", "no-referrer"),
+    ];
     headers.extend(reply.header.map(|(name, value)| ascii_header(name, value)));
     let response = Response::new(StatusCode(reply.status), headers, io::Cursor::new(reply.body), Some(length), None)
         // A body of known length is sent with its length.
@@ -370,6 +442,13 @@ fn handshake_key(request: &Request) -> Option<&str> {
     let asks = lists("Connection", "upgrade") && lists("Upgrade", "websocket") && lists("Sec-WebSocket-Version", "13");
     // Sixteen bytes in base64 are 24 characters.
     header(request, "Sec-WebSocket-Key").map(str::trim).filter(|key| asks && key.len() == 24)
+}
+
+/// Returns the token that a WebSocket's handshake shows among its protocols.
+fn protocol_token(request: &Request) -> Option<String> {
+    let protocols = header(request, "Sec-WebSocket-Protocol")?.split(',').map(str::trim);
+    let encoded = protocols.filter_map(|protocol| protocol.strip_prefix(PROTOCOL_TOKEN)).next()?;
+    String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -546,6 +625,91 @@ mod tests {
             }
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_socket_shows_its_token_among_its_protocols() {
+        let bridge = Pretend::started();
+        bridge.invite(1, "abc");
+        let (server, bridge) = serve_pretend(bridge, Some("t0ken"));
+        let url = format!("ws://localhost:{}/api/v1/sip/audio/abc", server.local_addr().port());
+        let shake = |protocols: &'static str| {
+            let mut request = url.as_str().into_client_request().expect("a URL");
+            request.headers_mut().insert("Sec-WebSocket-Protocol", protocols.parse().expect("ASCII"));
+            tungstenite::client(request, connect(&server)).map_err(|error| error.to_string())
+        };
+        // base64url of the token
+        let (_, response) = shake("offhook, offhook.bearer.dDBrZW4").expect("a handshake");
+        assert_eq!(response.headers().get("Sec-WebSocket-Protocol").map(|p| p.as_bytes()), Some(&b"offhook"[..]));
+        drop(take_sender(&bridge));
+        assert!(shake("offhook, offhook.bearer.dDBrZW5").expect_err("a wrong token").contains("401"));
+        assert!(shake("offhook").expect_err("no token").contains("401"));
+    }
+
+    /// Opens a stream of events and reads its head.
+    fn follow(server: &Server, more: &str) -> (String, BufReader<TcpStream>) {
+        let mut stream = connect(server);
+        let get = format!("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
+        stream.write_all(get.as_bytes()).expect("sent");
+        let (mut head, mut reader) = (String::new(), BufReader::new(stream));
+        while !head.ends_with("\r\n\r\n") {
+            assert!(reader.read_line(&mut head).expect("a line") > 0, "closed after {head:?}");
+        }
+        (head, reader)
+    }
+
+    fn line_with(reader: &mut BufReader<TcpStream>, wanted: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(wanted) {
+            line.clear();
+            assert!(reader.read_line(&mut line).expect("a line") > 0, "the stream ended before {wanted}");
+        }
+        line
+    }
+
+    #[test]
+    fn events_are_streamed_and_taken_up_again() {
+        let (mut server, bridge) = serve_pretend(Pretend::started(), None);
+        let (head, mut first) = follow(&server, "");
+        assert!(head.contains("200 OK") && head.contains("text/event-stream"), "{head}");
+        line_with(&mut first, ": offhook");
+        bridge.invite(1, "abc");
+        let id = line_with(&mut first, "id: ");
+        assert!(line_with(&mut first, "data: ").contains(r#""call_id":"abc""#));
+        drop(first);
+        bridge.board.ended(crate::ids::CallId(1), crate::sip::EndedBy::Caller, "BYE", crate::time::Instant::ZERO);
+        let (_, mut again) = follow(&server, &format!("Last-Event-ID: {}\r\n", id.trim_start_matches("id: ").trim()));
+        assert!(line_with(&mut again, "event: ").contains("call.ended"));
+        server.stop();
+        // The last chunk: the stream ends with the server.
+        while line_with(&mut again, "0\r\n") != "0\r\n" {}
+    }
+
+    #[test]
+    fn streams_are_bounded_and_hold_up_nobody() {
+        let (server, _) = serve_pretend(Pretend::started(), None);
+        let open: Vec<_> = (0..FOLLOWERS_MAX).map(|_| follow(&server, "")).collect();
+        assert!(open.iter().all(|(head, _)| head.contains("200 OK")));
+        let (head, _) = follow(&server, "");
+        assert!(head.contains("503") && head.contains("Retry-After"), "{head}");
+        for _ in 0..2 * WORKERS {
+            assert!(ask(&server, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").0.starts_with("http/1.1 200"));
+        }
+    }
+
+    #[test]
+    fn an_order_is_read_from_its_body() {
+        let bridge = Pretend::started();
+        bridge.invite(1, "abc");
+        let (server, bridge) = serve_pretend(bridge, None);
+        let body = r#"{"text":"Hello."}"#;
+        let head =
+            format!("POST /api/v1/sip/calls/abc/say HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}", body.len());
+        assert!(ask(&server, &format!("{head}\r\n\r\n{body}")).0.starts_with("http/1.1 200"));
+        assert_eq!(*bridge.orders.lock(), ["call 1: say Hello."]);
+        let long = "x".repeat(100_000);
+        let head = "POST /api/v1/sip/calls/abc/say HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000";
+        assert!(ask(&server, &format!("{head}\r\n\r\n{long}")).0.starts_with("http/1.1 422"));
     }
 
     #[test]

@@ -31,6 +31,12 @@ pub trait Bridge: Send + Sync {
     fn now(&self) -> Instant;
     /// Hangs up; returns once the BYE is on its way. `false`: there is no such live call.
     fn hang_up(&self, call: CallId) -> bool;
+    /// Has the agent of a live call say `text`, in place of what it is saying. `false`: there is no such live call.
+    fn say(&self, call: CallId, text: String) -> bool;
+    /// Asks the caller's telephone to call `target`, a URI, and to leave us. `false`: there is no such live call.
+    fn transfer(&self, call: CallId, target: String) -> bool;
+    /// Returns the time of day at `at`, since 1970 in UTC.
+    fn unix_time(&self, at: Instant) -> Duration;
     /// Returns frames of both sides of the live call with this Call-ID from here on; the channel closes when the call ends. It is bounded, and
     /// whoever fills it drops frames rather than wait.
     ///

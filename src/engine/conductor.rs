@@ -72,6 +72,8 @@ pub enum Event {
     Answered,
     /// A digit by INFO.
     Digit(char),
+    /// The operator wants this said.
+    Say(String),
     /// The caller holds, or is back.
     Held(bool),
     /// A tool is done, with this result for the model.
@@ -246,6 +248,7 @@ impl Conductor {
             Event::Answered => self.tell(agent::Input::Answered, now),
             Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
             Event::Held(held) => self.tell(agent::Input::Held(held), now),
+            Event::Say(text) => self.tell(agent::Input::Say(text), now),
             Event::Tool { job, result } => self.tell(agent::Input::Tool { job, result }, now),
             Event::Transfer(status) => self.tell(agent::Input::Transfer { status }, now),
             Event::Crashed(role) => {
@@ -264,6 +267,7 @@ impl Conductor {
                     }
                 }
                 if let MindEvent::Failed(failure) = &event {
+                    self.seat.board.provider_failed(self.seat.call, "llm", &failure.text);
                     self.warn(&format!("mind: {}", failure.text));
                 }
                 self.tell(agent::Input::Mind { turn, event }, now);
@@ -278,6 +282,7 @@ impl Conductor {
                 }
                 self.close_budget(turn);
                 if let VoiceEvent::Failed(failure) = &event {
+                    self.seat.board.provider_failed(self.seat.call, "tts", &failure.text);
                     self.warn(&format!("voice: {}", failure.text));
                 }
                 self.tell(agent::Input::Voice { turn, event }, now);
@@ -353,6 +358,9 @@ impl Conductor {
 
     fn ears(&mut self, at: Instant, event: EarsEvent, now: Instant) {
         self.heard_at = at;
+        if let Some(transcript) = event.partial() {
+            self.seat.board.partial(self.seat.call, transcript);
+        }
         let heard = match &event {
             EarsEvent::StartOfTurn { .. } => Some(Heard::StartOfTurn),
             EarsEvent::Update { transcript } | EarsEvent::TurnResumed { transcript } => {
@@ -367,6 +375,7 @@ impl Conductor {
                 (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
             }
             EarsEvent::Failed(failure) => {
+                self.seat.board.provider_failed(self.seat.call, "stt", &failure.text);
                 self.warn(&format!("ears: {}", failure.text));
                 None
             }
@@ -385,7 +394,10 @@ impl Conductor {
 
     fn media_event(&mut self, event: CallEvent, now: Instant) {
         match event {
-            CallEvent::CallerSpeech { speaking, .. } => self.tell(agent::Input::CallerSpeech { speaking }, now),
+            CallEvent::CallerSpeech { speaking, .. } => {
+                self.seat.board.speaking(self.seat.call, speaking);
+                self.tell(agent::Input::CallerSpeech { speaking }, now);
+            }
             CallEvent::FirstPacket { turn, at } => {
                 if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
                     timeline.mark(Mark::FirstPacket, at);

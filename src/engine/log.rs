@@ -1,6 +1,6 @@
 //! The journal's thread: writes log lines to standard error, so that nobody else waits for a terminal.
 
-use crate::config::LogLevel;
+use crate::config::{LogFormat, LogLevel};
 use crate::engine::clock::SystemClock;
 use crate::metrics::{Entry, Journal};
 use crate::providers::Stop;
@@ -34,15 +34,23 @@ impl LogThread {
 /// # Errors
 /// What the system says when it has no thread left.
 pub fn start(clock: Arc<SystemClock>, level: LogLevel) -> io::Result<(Journal, LogThread)> {
+    start_as(LogFormat::Text, clock, level)
+}
+
+/// The same, with lines in this format.
+///
+/// # Errors
+/// What the system says when it has no thread left.
+pub fn start_as(format: LogFormat, clock: Arc<SystemClock>, level: LogLevel) -> io::Result<(Journal, LogThread)> {
     let (journal, entries) = Journal::new(clock.clone(), level);
     let stop = Stop::default();
     let stopped = stop.clone();
-    let body = move || write_all(&entries, &clock, &stopped);
+    let body = move || write_all(format, &entries, &clock, &stopped);
     let thread = std::thread::Builder::new().name("journal".into()).spawn(body)?;
     Ok((journal, LogThread { thread, stop }))
 }
 
-fn write_all(entries: &Receiver<Entry>, clock: &SystemClock, stop: &Stop) {
+fn write_all(format: LogFormat, entries: &Receiver<Entry>, clock: &SystemClock, stop: &Stop) {
     let started = clock.unix_time(Instant::ZERO);
     loop {
         let entry = match entries.recv_timeout(IDLE) {
@@ -52,6 +60,10 @@ fn write_all(entries: &Receiver<Entry>, clock: &SystemClock, stop: &Stop) {
         };
         // Standard error may be closed; the engine goes on without it.
         let mut out = io::stderr().lock();
-        let _ = entry.write(&mut out, started).and_then(|()| out.flush());
+        let written = match format {
+            LogFormat::Text => entry.write(&mut out, started),
+            LogFormat::Json => entry.write_json(&mut out, started),
+        };
+        let _ = written.and_then(|()| out.flush());
     }
 }

@@ -93,8 +93,8 @@ impl Engine {
     pub fn new(config: Config, clock: Arc<SystemClock>, journal: Journal) -> Self {
         Self {
             config: Arc::new(config),
+            board: Arc::new(Board::with_clock(clock.clone())),
             clock,
-            board: Arc::new(Board::new()),
             journal,
             casting: OnceLock::new(),
             realtime: Mutex::new(Realtime::default()),
@@ -166,6 +166,14 @@ impl Engine {
             phrases_thread,
             registrations,
         })
+    }
+
+    /// Gives the net thread a command; `false`: the bridge is stopped.
+    fn command(&self, command: NetCommand) -> bool {
+        let bridge = self.bridge.lock();
+        let Some(started) = &*bridge else { return false };
+        started.net.send(command);
+        true
     }
 
     /// Says where SIP is served beside UDP, and where it should be and is not.
@@ -283,7 +291,9 @@ impl Bridge for Engine {
         if let Some(started) = &*bridge {
             return Err(StartError::AlreadyRunning { port: started.listen.port() });
         }
-        *bridge = Some(self.start_bridge(listen)?);
+        let started = self.start_bridge(listen)?;
+        self.board.bridge(Some(started.listen));
+        *bridge = Some(started);
         Ok(())
     }
 
@@ -292,6 +302,7 @@ impl Bridge for Engine {
         let running = started.is_some();
         if let Some(started) = started {
             started.stop();
+            self.board.bridge(None);
         }
         running
     }
@@ -330,11 +341,20 @@ impl Bridge for Engine {
     }
 
     fn hang_up(&self, call: CallId) -> bool {
-        let bridge = self.bridge.lock();
-        let Some(started) = &*bridge else { return false };
         let reason = "hung up by the control API".to_owned();
-        started.net.send(NetCommand::HangUp { call, by: EndedBy::Engine, reason });
-        true
+        self.command(NetCommand::HangUp { call, by: EndedBy::Engine, reason })
+    }
+
+    fn say(&self, call: CallId, text: String) -> bool {
+        self.command(NetCommand::Say { call, text })
+    }
+
+    fn transfer(&self, call: CallId, target: String) -> bool {
+        self.command(NetCommand::Transfer { call, target })
+    }
+
+    fn unix_time(&self, at: Instant) -> Duration {
+        self.clock.unix_time(at)
     }
 
     fn listen(&self, call_id: &str) -> Result<Receiver<ListenFrame>, ListenError> {

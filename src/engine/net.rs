@@ -73,6 +73,8 @@ pub enum NetCommand {
     HangUp { call: CallId, by: EndedBy, reason: String },
     /// Ask a call's peer to call this URI, and to leave us.
     Transfer { call: CallId, target: String },
+    /// Have a call's agent say this.
+    Say { call: CallId, text: String },
     /// Let somebody listen to a call.
     Listen { call: CallId, tap: Producer<TapFrame> },
     /// End every call and then the thread.
@@ -467,6 +469,11 @@ impl Net {
             match command {
                 NetCommand::HangUp { call, by, reason } => self.hang_up(call, by, &reason, now),
                 NetCommand::Transfer { call, target } => self.command(Command::Transfer { call, target }, now),
+                NetCommand::Say { call, text } => {
+                    if let Some(call) = self.calls.get(&call) {
+                        call.conductor.send(Event::Say(text));
+                    }
+                }
                 NetCommand::Listen { call, tap } => {
                     if let Some(at) = self.calls.get(&call).map(|call| call.worker) {
                         self.orders[at].push_back(WorkerOrder::Tap(call, tap));

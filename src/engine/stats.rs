@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How often the rings are emptied: the samples' ring holds seconds of them.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// Rounds after which it is shown how loud the calls are: ten times a second, as fast as an eye follows a meter.
+const ROUNDS_PER_LEVEL: u64 = 2;
+
 /// The ends of one worker's rings.
 pub struct Ends {
     /// Measurements.
@@ -31,11 +34,16 @@ pub struct Ends {
 pub fn start(mut ends: Vec<Ends>, board: Arc<Board>, stop: Stop) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("stats".into()).spawn(move || {
         let mut counted = vec![[0; 4]; ends.len()];
+        let mut rounds = 0_u64;
         loop {
             // Asked before the rings are emptied, so that what comes before the stop is never left behind.
             let last = stop.raised() && ends.iter().all(|worker| worker.samples.is_abandoned());
             for (worker, counted) in ends.iter_mut().zip(&mut counted) {
                 empty(worker, counted, &board);
+            }
+            rounds += 1;
+            if rounds.is_multiple_of(ROUNDS_PER_LEVEL) {
+                board.show_levels();
             }
             if last {
                 return;

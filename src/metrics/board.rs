@@ -2,14 +2,17 @@
 
 use crate::agent::TurnRecord;
 use crate::call::finding::Audio;
+use crate::call::meter::Meter;
 use crate::ids::{CallId, TurnId};
+use crate::metrics::events::{Events, Flow, What};
 use crate::metrics::health::{Health, HealthView};
 use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
+use crate::metrics::rolling::{Rolling, Window};
 use crate::metrics::view::{
     CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView,
 };
 use crate::sip::{Counters, EndedBy};
-use crate::time::Instant;
+use crate::time::{Clock, Instant};
 use crate::turn::timeline::{Stage, Stages};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,7 +32,14 @@ pub const SPEECH_KEPT: usize = 4_096;
 /// The table; shared by `Arc`. Every method locks for a few µs: never call one on the media path.
 pub struct Board {
     state: Mutex<State>,
+    /// What is told of it all, as it happens.
+    events: Arc<Events>,
+    /// Dates the events; without one they are all at the engine's start.
+    clock: Option<Arc<dyn Clock>>,
 }
+
+/// The roles of providers, as the control API names them.
+pub const ROLES: [&str; 3] = ["stt", "llm", "tts"];
 
 #[derive(Default)]
 struct State {
@@ -43,6 +53,8 @@ struct State {
     health: Vec<Arc<Health>>,
     /// By [`Kind::index`].
     distributions: Vec<Distribution>,
+    /// The same of each turn, over the last minutes.
+    rolling: BTreeMap<Kind, Rolling>,
 }
 
 /// A live call.
@@ -54,6 +66,10 @@ struct Row {
     jitter: Distribution,
     gap_wait: Distribution,
     pacing_error: Distribution,
+    /// The Call-ID, as events carry it.
+    call_id: Arc<str>,
+    /// What its media path tells of how loud it is.
+    meter: Option<Arc<Meter>>,
 }
 
 impl Default for Board {
@@ -68,15 +84,80 @@ impl Board {
     #[must_use]
     pub fn new() -> Self {
         let distributions = (0..Kind::COUNT).map(|_| Distribution::new()).collect();
-        Self { state: Mutex::new(State { distributions, ..State::default() }) }
+        Self { state: Mutex::new(State { distributions, ..State::default() }), events: Arc::default(), clock: None }
+    }
+
+    /// Makes an empty one whose events are dated by `clock`.
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..Self::new() }
+    }
+
+    /// Returns what is told as it happens.
+    #[must_use]
+    pub const fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.as_ref().map_or(Instant::ZERO, |clock| clock.now())
     }
 
     /// A call came in and is taken; it is `Ringing` from here on.
     pub fn invited(&self, invited: &Invited<'_>) {
-        let row = Row::new(invited);
+        let now = self.now();
+        let row = Row::new(invited, now);
+        let (call_id, view) = (row.call_id.clone(), row.summary(now));
         let mut state = self.state.lock();
         state.totals.invited += 1;
         state.live.insert(invited.call, row);
+        // Told under the table's lock, so that events come in the order in which the table changes.
+        self.events.tell(now, Some(call_id), What::Ringing(Box::new(view)));
+    }
+
+    /// The call's loudness is told here by its media path.
+    pub fn metered(&self, call: CallId, meter: Arc<Meter>) {
+        self.change(call, |row| row.meter = Some(meter));
+    }
+
+    /// The caller's voice began or stopped, by the local detector.
+    pub fn speaking(&self, call: CallId, speaking: bool) {
+        self.tell(call, What::Speaking(speaking));
+    }
+
+    /// What the caller has said so far in the turn under way.
+    pub fn partial(&self, call: CallId, transcript: &str) {
+        self.tell(call, What::Partial(kept(transcript, SPEECH_KEPT)));
+    }
+
+    /// A provider failed in this call; `role` is one of [`ROLES`], and `failure` holds no secret.
+    pub fn provider_failed(&self, call: CallId, role: &'static str, failure: &str) {
+        let now = self.now();
+        let state = self.state.lock();
+        let Some(at) = ROLES.iter().position(|known| *known == role) else { return };
+        let failure = kept(failure, HEADER_KEPT);
+        let row = state.live.get(&call);
+        let names = row.map(|row| row.view.providers).unwrap_or_default();
+        let name = [names.stt, names.llm, names.tts][at];
+        self.events.tell(now, row.map(|row| row.call_id.clone()), What::Provider { role, name, failure });
+    }
+
+    /// The bridge serves SIP here, or is stopped.
+    pub fn bridge(&self, listen: Option<SocketAddr>) {
+        self.events.tell(self.now(), None, listen.map_or(What::BridgeStopped, What::BridgeStarted));
+    }
+
+    /// Shows how loud the calls are while somebody watches; said again and again by whoever empties the media path's rings.
+    pub fn show_levels(&self) {
+        let watched = self.events.watched();
+        let state = self.state.lock();
+        let metered = state.live.values().filter_map(|row| Some((row, row.meter.as_ref()?)));
+        if watched {
+            let levels = metered.map(|(row, meter)| (row.view.call, row.call_id.clone(), What::Levels(meter.take())));
+            self.events.show(self.now(), levels);
+        } else {
+            metered.for_each(|(_, meter)| meter.rest());
+        }
     }
 
     /// An INVITE was refused before it became a call in this table.
@@ -94,6 +175,8 @@ impl Board {
             row.answered_at = Some(at);
             row.view.state = CallState::Active;
             totals.answered += 1;
+            let view = row.summary(at);
+            self.events.tell(at, Some(row.call_id.clone()), What::Answered(Box::new(view)));
         }
     }
 
@@ -138,19 +221,23 @@ impl Board {
             heard: record.heard,
             interrupted: record.interrupted,
         };
+        let told = What::Turn(Box::new(turn.clone()));
+        self.events.tell(self.now(), Some(view.call_id.as_str().into()), told);
     }
 
     /// The reply of `turn` reached the caller; its stages, own path and total are counted here, and are not to be sent as
     /// samples. The greeting answers nobody and is not counted.
     pub fn latency(&self, call: CallId, turn: TurnId, stages: &Stages) {
+        let now = self.now();
         let mut state = self.state.lock();
-        let State { live, totals, distributions, .. } = &mut *state;
+        let State { live, totals, distributions, rolling, .. } = &mut *state;
         if turn != TurnId::GREETING {
             totals.turns += 1;
             let each = Stage::ALL.into_iter().map(|stage| (Kind::Stage(stage), stages.get(stage)));
             let sums = [(Kind::OwnPath, stages.own_path()), (Kind::Turn, stages.total())];
             for (kind, value) in each.chain(sums) {
                 distributions[kind.index()].record(value);
+                rolling.entry(kind).or_default().record(value, now);
             }
         }
         if let Some(row) = live.get_mut(&call) {
@@ -158,7 +245,8 @@ impl Board {
         }
     }
 
-    /// What came of drafting the reply of `turn`, once its first packet is sent. What a draft saved is counted here.
+    /// What came of drafting the reply of `turn`, once its first packet is sent and its latency is told. What a draft saved is
+    /// counted here.
     pub fn speculated(&self, call: CallId, turn: TurnId, speculation: Speculation) {
         let mut state = self.state.lock();
         let State { live, distributions, .. } = &mut *state;
@@ -166,7 +254,10 @@ impl Board {
             distributions[Kind::SpeculationSaved.index()].record(saved);
         }
         if let Some(row) = live.get_mut(&call) {
-            turn_of(&mut row.view, turn).speculation = speculation;
+            let turn = turn_of(&mut row.view, turn);
+            turn.speculation = speculation;
+            let told = What::Turn(Box::new(turn.clone()));
+            self.events.tell(self.now(), Some(row.call_id.clone()), told);
         }
     }
 
@@ -207,6 +298,10 @@ impl Board {
         view.remote = quality.remote.or(view.remote);
         if let Some(row) = live.get_mut(&call) {
             row.counted = counted;
+            if self.events.watched() {
+                let flow = What::Quality(Box::new(row.flow()));
+                self.events.show(self.now(), [(call, row.call_id.clone(), flow)]);
+            }
         }
     }
 
@@ -216,6 +311,7 @@ impl Board {
         let State { live, totals, .. } = &mut *state;
         let Some(row) = live.get_mut(&call) else { return };
         row.view.audio = audio;
+        self.events.tell(self.now(), Some(row.call_id.clone()), What::Audio(audio));
         if let (true, Some(finding)) = (first, audio.finding) {
             totals.findings[finding.index()] += 1;
         }
@@ -233,7 +329,10 @@ impl Board {
         if state.ended.len() >= ENDED_KEPT {
             state.ended.pop_front();
         }
+        let told = CallView { turns: Vec::new(), ..view.clone() };
         state.ended.push_back(view);
+        self.events.forget(call);
+        self.events.tell(at, Some(row.call_id), What::Ended(Box::new(told)));
     }
 
     /// Adds to one of the engine's counters.
@@ -251,6 +350,14 @@ impl Board {
         self.state.lock().sip.clone_from(counters);
     }
 
+    fn tell(&self, call: CallId, what: What) {
+        let now = self.now();
+        let state = self.state.lock();
+        if let Some(row) = state.live.get(&call) {
+            self.events.tell(now, Some(row.call_id.clone()), what);
+        }
+    }
+
     fn change(&self, call: CallId, change: impl FnOnce(&mut Row)) {
         if let Some(row) = self.state.lock().live.get_mut(&call) {
             change(row);
@@ -264,6 +371,21 @@ impl Board {
     #[must_use]
     pub fn live(&self, now: Instant) -> Vec<CallView> {
         self.state.lock().live.values().map(|row| row.summary(now)).collect()
+    }
+
+    /// Returns the last calls that ended, newest first, without turns.
+    #[must_use]
+    pub fn ended_calls(&self) -> Vec<CallView> {
+        let state = self.state.lock();
+        let without_turns = |view: &CallView| CallView {
+            call_id: view.call_id.clone(),
+            from: view.from.clone(),
+            to: view.to.clone(),
+            turns: Vec::new(),
+            ended: view.ended.clone(),
+            ..*view
+        };
+        state.ended.iter().rev().map(without_turns).collect()
     }
 
     /// Returns the call with this Call-ID: the live one, or else the last one that ended.
@@ -307,6 +429,14 @@ impl Board {
         self.state.lock().sip.clone()
     }
 
+    /// Returns the distribution of `kind`, a turn's whole, own path or stage, over the last minutes.
+    #[must_use]
+    pub fn lately(&self, kind: Kind, window: Window) -> Distribution {
+        let now = self.now();
+        let state = self.state.lock();
+        state.rolling.get(&kind).map_or_else(Distribution::new, |rolling| rolling.over(window, now))
+    }
+
     /// Returns the distribution of `kind` over all calls since the engine's start.
     #[must_use]
     pub fn distribution(&self, kind: Kind) -> Distribution {
@@ -315,7 +445,7 @@ impl Board {
 }
 
 impl Row {
-    fn new(invited: &Invited<'_>) -> Self {
+    fn new(invited: &Invited<'_>, now: Instant) -> Self {
         let view = CallView {
             call: invited.call,
             call_id: kept(invited.call_id, HEADER_KEPT),
@@ -337,14 +467,26 @@ impl Row {
             gap_wait: Percentiles::default(),
             pacing_error: Percentiles::default(),
             ended: None,
+            invited_at: now,
         };
         Self {
+            call_id: view.call_id.as_str().into(),
             view,
             answered_at: None,
             counted: Quality::default(),
             jitter: Distribution::new(),
             gap_wait: Distribution::new(),
             pacing_error: Distribution::new(),
+            meter: None,
+        }
+    }
+
+    fn flow(&self) -> Flow {
+        Flow {
+            quality: self.view.quality,
+            jitter: self.jitter.percentiles(),
+            gap_wait: self.gap_wait.percentiles(),
+            pacing_error: self.pacing_error.percentiles(),
         }
     }
 

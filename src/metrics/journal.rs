@@ -55,6 +55,26 @@ impl Entry {
         Self { at, level, call, text: kept.text }
     }
 
+    /// Writes the line for a program: a JSON object with `time`, `level`, `call` and `text`.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write_json(&self, out: &mut impl io::Write, started: Duration) -> io::Result<()> {
+        let time = Utc(started + self.at.since(Instant::ZERO)).to_string();
+        let call = self.call.map(|call| call.0);
+        let line = serde_json::json!({"time": time, "level": self.level_name(), "call": call, "text": self.text});
+        writeln!(out, "{line}")
+    }
+
+    const fn level_name(&self) -> &'static str {
+        match self.level {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+        }
+    }
+
     /// Writes the line for stderr: `2026-11-22T17:19:16.123Z info call 3: text`.
     ///
     /// `started` is the wall-clock time of [`Instant::ZERO`], since 1970 in UTC.
@@ -62,12 +82,7 @@ impl Entry {
     /// # Errors
     /// What `out` says.
     pub fn write(&self, out: &mut impl io::Write, started: Duration) -> io::Result<()> {
-        let level = match self.level {
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-        };
+        let level = self.level_name();
         let wall = started + self.at.since(Instant::ZERO);
         write!(out, "{} {level} ", Utc(wall))?;
         if let Some(call) = self.call {
@@ -194,6 +209,20 @@ mod tests {
         let entry = Entry::new(Instant::from_millis(250), LogLevel::Info, Some(CallId(3)), "turn 2: cut by the caller");
         let started = Duration::from_secs(1_795_367_956);
         assert_eq!(line(&entry, started), "2026-11-22T17:19:16.250Z info call 3: turn 2: cut by the caller\n");
+    }
+
+    #[test]
+    fn a_program_gets_the_same_as_json() {
+        let entry = Entry::new(Instant::from_millis(250), LogLevel::Warn, Some(CallId(3)), "say \"hi\"\n");
+        let mut out = Vec::new();
+        entry.write_json(&mut out, Duration::from_secs(1_795_367_956)).expect("a vector takes all");
+        let line = String::from_utf8(out).expect("text");
+        assert!(line.ends_with("}\n") && line.matches('\n').count() == 1, "{line}");
+        let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        let text = r#"say "hi"\u{a}"#;
+        let expected =
+            serde_json::json!({"time": "2026-11-22T17:19:16.250Z", "level": "warn", "call": 3, "text": text});
+        assert_eq!(value, expected);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::ids::CallId;
 use crate::metrics::histogram::Percentiles;
 use crate::rtp::rtcp::RemoteInbound;
 use crate::sip::EndedBy;
+use crate::time::Instant;
 use crate::turn::timeline::Stages;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -230,6 +231,8 @@ pub struct CallView {
     pub pacing_error: Percentiles,
     /// How it ended, once it has.
     pub ended: Option<Ended>,
+    /// When its INVITE came.
+    pub invited_at: Instant,
 }
 
 /// Counts since the engine started, over all calls.

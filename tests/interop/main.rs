@@ -18,6 +18,7 @@ mod doctor;
 mod in_call;
 mod kamailio;
 mod microsip;
+mod page;
 mod scanners;
 mod sipp;
 mod softphone;

@@ -1,7 +1,7 @@
 """A softphone on PJSIP, set up as MicroSIP sets itself up: takes a command a line on stdin, prints a JSON line per event.
 
 usage: pjsua2_phone.py SERVER [NAME=VALUE ...]
-settings: user=NAME password=TEXT | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
+settings: user=NAME password=TEXT name=DISPLAY | codecs=ID,ID (PJSIP's own names) | ptime=MS | vad=on | rate=HZ (of what it plays and records)
           srtp=1 (offered) or 2 (insisted on) | suite=NAME (the only one) | transport=udp, tcp or tls
           bind=ADDRESS | answer=CODE (of calls that come; 200) | expires=SECONDS | timer=USE prack=USE (PJSIP's own numbers of uses)
 commands: register | unregister | call USER | call_late USER | call_uri URI | play FILE.wav | record FILE.wav
@@ -20,6 +20,7 @@ import pjsua2 as pj
 SERVER = sys.argv[1]
 SETTINGS = dict(word.split("=", 1) for word in sys.argv[2:])
 USER = SETTINGS.get("user", "agent001")
+NAME = f'"{SETTINGS["name"]}" ' if "name" in SETTINGS else ""
 PASSWORD = SETTINGS.get("password", "any password")
 TRANSPORT = SETTINGS.get("transport", "udp")
 # MicroSIP writes the transport into its URIs unless it is UDP.
@@ -204,7 +205,7 @@ def open_endpoint():
 
 def open_account(transport):
     config = pj.AccountConfig()
-    config.idUri = f"<sip:{USER}@{SERVER.split(':')[0]}>"
+    config.idUri = f"{NAME}<sip:{USER}@{SERVER.split(':')[0]}>"
     config.regConfig.registrarUri = f"sip:{SERVER}{PARAMETER}"
     config.regConfig.registerOnAdd = False
     config.regConfig.timeoutSec = 300

@@ -3,6 +3,7 @@
 use super::Net;
 use crate::agent::{Agent, Phrase};
 use crate::call::lifecycle::{self, Lifecycle};
+use crate::call::meter::Meter;
 use crate::call::{Call, Rings, Setup};
 use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
@@ -329,6 +330,9 @@ impl Net {
         let [rtp, rtcp] = idle.sockets;
         let mut media = Call::new(setup, now, &mut self.parts.rng);
         media.set_keys(call.negotiation.keys(), now);
+        let meter = Arc::<Meter>::default();
+        media.set_meter(meter.clone());
+        self.parts.board.metered(id, meter);
         let line = Line {
             call: media,
             packets: idle.packets,
