@@ -50,6 +50,10 @@ pub enum Fault {
 pub struct Plan {
     /// From the text to the first audio.
     pub first_audio: Duration,
+    /// By how much more at most, drawn anew for each speech.
+    pub spread: Duration,
+    /// What draws it.
+    pub rng: Mutex<fastrand::Rng>,
     /// How long after its last audio an unfinished context is over.
     pub expiry: Duration,
     pub faults: Faults<Fault>,
@@ -67,7 +71,8 @@ pub struct Seen {
 impl Default for Plan {
     fn default() -> Self {
         let (faults, seen) = (Faults::default(), Mutex::default());
-        Self { first_audio: Duration::from_millis(90), expiry: Duration::from_secs(1), faults, seen }
+        let rng = Mutex::new(fastrand::Rng::with_seed(0));
+        Self { first_audio: Duration::from_millis(90), spread: Duration::ZERO, rng, expiry: Duration::from_secs(1), faults, seen }
     }
 }
 
@@ -172,7 +177,8 @@ impl Session<'_> {
             return self.peer.send(error.to_string());
         }
         let text = request["transcript"].as_str().unwrap_or_default();
-        let (now, first) = (self.clock.now(), self.plan.first_audio);
+        let now = self.clock.now();
+        let first = self.plan.first_audio + self.plan.spread.mul_f64(self.plan.rng.lock().f64());
         let context = self.contexts.entry(id).or_default();
         context.mulaw = request["output_format"]["encoding"] == "pcm_mulaw";
         context.rate = request["output_format"]["sample_rate"].as_u64().unwrap_or(8000) as u32;
