@@ -7,10 +7,10 @@
 
 use clap::Parser;
 use offhook::agent::VoiceEvent;
+use offhook::agent::spoken::normalize::{Word, normalize};
 use offhook::audio::g711::{decode_ulaw, encode_ulaw};
 use offhook::audio::resample::Up2;
 use offhook::ids::{CallId, TurnId};
-use offhook::providers::local::g2p::normalize::{Word, normalize};
 use offhook::providers::local::{moonshine::Moonshine, one_thread, voice::HibariVoice};
 use offhook::providers::{Events, Listener, Speaker, Stamped, Stop, VoiceCommand, VoiceIo};
 use offhook::time::{Clock, Instant};

@@ -10,6 +10,8 @@ mod keyless;
 mod mind;
 #[path = "providers/minds.rs"]
 mod minds;
+#[path = "providers/nova.rs"]
+mod nova;
 #[path = "standin/mod.rs"]
 mod standin;
 #[path = "providers/tls.rs"]

@@ -171,7 +171,7 @@ impl World {
                 self.check_history(messages);
                 assert!(self.asked.insert(*turn), "one request at a time");
             }
-            Output::ForceEndTurn | Output::TurnEnded => {}
+            Output::ForceEndTurn | Output::TurnEnded | Output::Aside { .. } => {}
             Output::CancelAsk { turn } => assert!(self.asked.remove(turn), "only what runs is cancelled"),
             Output::Floor { turn } => {
                 assert!(self.last_granted.is_none_or(|last| last < *turn), "turns only grow");

@@ -37,6 +37,11 @@ impl Caller {
         self.turn.is_some() || self.patience.holds()
     }
 
+    /// Whether there is something of the caller's to be answered beside the words at hand: keys, or the turn's beginning.
+    pub(super) fn has_more(&self) -> bool {
+        !self.digits.is_empty() || self.patience.holds()
+    }
+
     /// Whether the caller is heard.
     pub(super) fn is_speaking(&self) -> bool {
         self.speaking || self.turn.is_some()
@@ -51,7 +56,7 @@ impl Agent {
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);
                 let words = self.caller.patience.joined(&transcript);
-                if !self.is_unfinished(&words) {
+                if !self.is_unfinished(&words) && self.aside(&transcript, now).is_none() {
                     self.draft(&words, Cause::EagerEnd, now);
                 }
             }
@@ -63,7 +68,9 @@ impl Agent {
             EarsEvent::Update { transcript } => {
                 if self.caller.turn.is_some() {
                     self.words(&transcript, now);
-                    self.draft_words_that_stand(now);
+                    if self.aside(&transcript, now).is_none() {
+                        self.draft_words_that_stand(now);
+                    }
                 }
             }
             EarsEvent::EndOfTurn { transcript, .. } => self.end_of_turn(&transcript, now),
@@ -87,6 +94,9 @@ impl Agent {
         if self.is_drafting() {
             return self.compare_draft(&words);
         }
+        if self.aside(transcript, now).is_some() {
+            return;
+        }
         // A reply that nobody has heard is not worth finishing: the caller goes on. One that is heard is cut by the
         // floor, which knows how much was.
         if self.reply.as_ref().is_some_and(|reply| !reply.on_air && !reply.is_final()) {
@@ -101,6 +111,12 @@ impl Agent {
         let words = self.caller.patience.joined(transcript);
         self.caller.turn = None;
         self.timers.clear(Timer::CallerTurn);
+        // What leaves the floor to the agent is not to be answered.
+        if let Some(verdict) = self.aside(transcript, now) {
+            self.caller.patience.words_changed();
+            self.note_aside(transcript, verdict);
+            return self.conclude("", now);
+        }
         if !self.hold_turn(&words, now) {
             self.conclude(&words, now);
         }
@@ -144,6 +160,7 @@ impl Agent {
 
     pub(super) fn caller_speech(&mut self, speaking: bool, now: Instant) {
         self.caller.speaking = speaking;
+        self.listener.voice(speaking, now);
         self.watch_turn(now);
         self.quiet_changed(now);
         self.listen(now);
@@ -260,7 +277,7 @@ mod tests {
     #[test]
     fn a_start_of_turn_that_comes_to_nothing_does_not_lose_the_question() {
         let mut scene = Scene::asked();
-        scene.start("uh");
+        scene.start("I");
         let outputs = scene.end("");
         assert_eq!(outputs[..2], [floor(2), record(2, "", "", false)]);
         assert_eq!(asked(&outputs), Some(vec![system(), caller("Hi?")]));

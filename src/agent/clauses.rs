@@ -1,6 +1,6 @@
 //! A stream of tokens into clauses worth speaking: the first one soon, the others whole.
 
-use super::spoken::{Piece, Spoken, end_line};
+use super::spoken::{Piece, Spoken, belongs_to, end_line, goes_on};
 use std::time::Duration;
 
 /// Words after which a comma ends the first clause; "Sure, we do" sounds better in one piece than "Sure" alone, and three
@@ -29,11 +29,11 @@ pub const SECOND_WAIT: Duration = Duration::from_millis(300);
 /// How long the first words of a later clause wait: the clause before it takes at least that long to play.
 pub const WAIT: Duration = Duration::from_millis(700);
 
-/// Abbreviations whose full stop does not end a sentence, without it.
-const ABBREVIATIONS: [&str; 25] = [
-    "dr", "mr", "mrs", "ms", "prof", "sr", "jr", "st", "vs", "etc", "approx", "inc", "ltd", "co", "dept", "est", "fig",
-    "ext", "tel", "rd", "ave", "gen", "capt", "rev", "hon",
-];
+/// How many words longer a clause may become so as not to be cut within a date, an amount or a name.
+const BOUND_WORDS_MAX: usize = 4;
+
+/// Further abbreviations whose full stop does not end a sentence, without it.
+const ABBREVIATIONS: [&str; 4] = ["co", "est", "fig", "vol"];
 
 /// Words that begin a part of a sentence.
 const JOINTS: [&str; 6] = ["and", "but", "because", "so", "or", "which"];
@@ -45,6 +45,10 @@ pub struct Clauses {
     /// The clause under way.
     clause: String,
     words: usize,
+    /// Where in the clause the words begin that go with what is to come, such as "Dr." or "$5"; its length where none do.
+    bound: usize,
+    /// How many words are in front of that.
+    free: usize,
     /// How many clauses were given out.
     given: usize,
 }
@@ -68,7 +72,13 @@ impl Clauses {
     /// Returns the words of a clause that is late, without its end.
     pub fn hurried(&mut self) -> Option<String> {
         let enough = if self.given == 0 { FIRST_HURRIED_WORDS } else { HURRIED_WORDS };
-        if self.words < enough { None } else { self.give() }
+        if self.free < enough {
+            return None;
+        }
+        let (bound, words) = (self.clause.split_off(self.bound), self.words - self.free);
+        let late = self.give();
+        (self.clause, self.words) = (bound.trim_start().to_owned(), words);
+        late
     }
 
     /// Whether words wait for the end of their clause.
@@ -108,25 +118,39 @@ impl Clauses {
         };
         let first = self.given == 0;
         let joint = if first { FIRST_JOINT_WORDS } else { JOINT_WORDS };
-        let before = if self.words >= joint && JOINTS.contains(&word.as_str()) { self.give() } else { None };
+        let (comma, max) = if first { (FIRST_COMMA_WORDS, FIRST_WORDS_MAX) } else { (COMMA_WORDS, WORDS_MAX) };
+        // A date's comma ends nothing; whether it was one is known by the word behind it.
+        let part = self.words >= comma && ends_part(&self.clause) && !self.ends_in(|last| belongs_to(last, &word));
+        let joins = self.words >= joint && JOINTS.contains(&word.as_str());
+        let before = if part || joins { self.give() } else { None };
         if !self.clause.is_empty() {
             self.clause.push(' ');
         }
         self.clause.push_str(&word);
         self.words += 1;
+        if goes_on(&word) {
+            self.bound = self.bound.min(self.clause.len() - word.len());
+        } else {
+            (self.bound, self.free) = (self.clause.len(), self.words);
+        }
         if before.is_some() {
             return before;
         }
-        let (comma, max) = if first { (FIRST_COMMA_WORDS, FIRST_WORDS_MAX) } else { (COMMA_WORDS, WORDS_MAX) };
-        let whole = ends_sentence(&word) || (self.words >= comma && ends_part(&word)) || self.words >= max;
-        if whole { self.give() } else { None }
+        let dated = word.ends_with(',') && word.starts_with(|c: char| c.is_ascii_digit());
+        let part = self.words >= comma && ends_part(&word) && !dated;
+        let full = self.words >= max && (self.free == self.words || self.words >= max + BOUND_WORDS_MAX);
+        if ends_sentence(&word) || part || full { self.give() } else { None }
+    }
+
+    fn ends_in(&self, test: impl Fn(&str) -> bool) -> bool {
+        self.clause.split_whitespace().next_back().is_some_and(test)
     }
 
     fn give(&mut self) -> Option<String> {
         if !self.clause.contains(char::is_alphanumeric) {
             return None;
         }
-        self.words = 0;
+        (self.words, self.bound, self.free) = (0, 0, 0);
         self.given += 1;
         let mut clause = std::mem::take(&mut self.clause);
         clause.push(' ');
@@ -146,7 +170,7 @@ fn ends_sentence(word: &str) -> bool {
     let initial = letters.next().is_some_and(|c| c.is_alphabetic() && c != 'I') && letters.next().is_none();
     // `e.g.`, `a.m.`, `U.S.`
     let dotted = stem.contains('.') && stem.split('.').all(|part| part.chars().count() == 1);
-    !initial && !dotted && !ABBREVIATIONS.contains(&stem.to_lowercase().as_str())
+    !initial && !dotted && !goes_on(&format!("{stem}.")) && !ABBREVIATIONS.contains(&stem.to_lowercase().as_str())
 }
 
 /// Whether a part of a sentence ends with `word`.
@@ -232,6 +256,30 @@ mod tests {
         clauses.push("'t free.");
         assert_eq!(clauses.last_clause().as_deref(), Some("isn't free. "));
         assert_eq!(clauses.last_clause(), None);
+    }
+
+    #[test]
+    fn a_clause_is_not_cut_within_a_number_a_date_or_a_name() {
+        assert_eq!(clauses("It is on March 5, 2026, at noon."), ["It is on March 5, 2026, ", "at noon. "]);
+        assert_eq!(clauses("We have it on Mon. and Tues. at 4."), ["We have it on Mon. ", "and Tues. at 4. "]);
+        assert_eq!(clauses("There are 5, maybe 6 of them left."), ["There are 5, ", "maybe 6 of them left. "]);
+        for (said, late, rest) in [
+            ("It costs about $5 ", "It costs about ", "$5 million. "),
+            ("Please come at 10 ", "Please come at ", "10 million. "),
+            ("You will see Dr. ", "You will see ", "Dr. million. "),
+            ("It weighs 3.", "It weighs ", "3.million. "),
+            ("She comes on March ", "She comes on ", "March million. "),
+        ] {
+            let mut clauses = Clauses::default();
+            clauses.push(said);
+            assert_eq!(clauses.next_clause(), None, "{said}");
+            assert_eq!(clauses.hurried().as_deref(), Some(late));
+            assert_eq!(clauses.hurried(), None, "{said}");
+            clauses.push("million.");
+            assert_eq!(clauses.last_clause().as_deref(), Some(rest));
+        }
+        let street = clauses(&format!("{}Mr. {}", "word ".repeat(11), "5 ".repeat(20)));
+        assert_eq!(street[0].split_whitespace().count(), 16, "figures without end are cut all the same: {street:?}");
     }
 
     #[test]

@@ -41,7 +41,9 @@ impl EarsEvent {
             Self::StartOfTurn { transcript }
             | Self::Update { transcript }
             | Self::EagerEndOfTurn { transcript }
-            | Self::TurnResumed { transcript } => Some(transcript).filter(|text| !text.trim().is_empty()).map(String::as_str),
+            | Self::TurnResumed { transcript } => {
+                Some(transcript).filter(|text| !text.trim().is_empty()).map(String::as_str)
+            }
             Self::EndOfTurn { .. } | Self::Connected | Self::Reconnecting(_) | Self::Failed(_) => None,
         }
     }

@@ -6,6 +6,7 @@
 //! the tools that the model calls. What was heard is found by [`speech`] and kept by [`conversation`]; [`clauses`] and [`spoken`] make
 //! text fit for a voice.
 
+pub mod backchannel;
 mod caller;
 pub mod clauses;
 pub mod conversation;
@@ -25,6 +26,7 @@ pub mod tools;
 pub mod wording;
 mod work;
 
+pub use backchannel::Verdict;
 pub use conversation::Message;
 pub use events::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
 pub use speculation::{DraftNews, Waste};
@@ -34,6 +36,7 @@ pub use tools::Tool;
 use crate::config;
 use crate::ids::TurnId;
 use crate::time::{Deadline, Instant};
+use backchannel::Listener;
 use caller::Caller;
 use conversation::Conversation;
 use reply::{Reply, Then, Turn};
@@ -123,6 +126,8 @@ pub enum Output {
     ForceEndTurn,
     /// The caller's turn, whose end the recogniser told before, was held open in case that more came, and is over with this.
     TurnEnded,
+    /// The caller said this while the agent had the floor, and it is nothing to answer: a backchannel, or an echo.
+    Aside { text: String, verdict: Verdict },
     /// What becomes of the draft of `turn`, which nobody may hear or read of before its `Floor`.
     Draft { turn: TurnId, news: DraftNews },
     /// Ask the operator's tool number `tool`; an [`Input::Tool`] says what came of it.
@@ -182,6 +187,8 @@ pub struct Agent {
     timers: Timers,
     conversation: Conversation,
     caller: Caller,
+    /// What the caller's words are while the agent speaks.
+    listener: Listener,
     /// The reply that has the floor, or the draft behind the gate; without one the agent listens.
     reply: Option<Reply>,
     /// Whether a draft is worth it.
@@ -212,6 +219,7 @@ impl Agent {
             timers: Timers::default(),
             conversation: Conversation::new(&settings.prompt),
             caller: Caller::default(),
+            listener: Listener::new(settings),
             reply: None,
             budget: Budget::new(settings),
             toolbox: Toolbox::new(settings),

@@ -340,11 +340,13 @@ impl Agent {
     pub(super) fn first_packet(&mut self, turn: TurnId, now: Instant) {
         if let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.id == turn) {
             reply.on_air = true;
+            self.listener.on_air(now);
             self.progress(now);
         }
     }
 
     pub(super) fn played(&mut self, turn: TurnId, heard: Duration, now: Instant) {
+        self.listener.off_air(now);
         let Some(mut reply) = self.reply.take_if(|reply| reply.turn.id == turn) else {
             self.amend(turn, |turn| {
                 turn.heard = Some(heard);
@@ -368,6 +370,7 @@ impl Agent {
     }
 
     pub(super) fn cut(&mut self, turn: TurnId, heard: Duration, now: Instant) {
+        self.listener.off_air(now);
         let Some(mut reply) = self.reply.take_if(|reply| reply.turn.id == turn) else {
             self.amend(turn, |turn| turn.heard = turn.heard.max(Some(heard)));
             return;

@@ -1,9 +1,19 @@
-//! A model's text, as it streams in, as words that a voice can say: no markdown, emoji, addresses, code or thoughts.
+//! A model's text, as it streams in, as words that a voice can say: no markdown, emoji, code or thoughts.
+//!
+//! What comes out is kept in the history. A voice reads it by [`normalize`], which brings figures and signs into words.
+
+pub mod aloud;
+mod codes;
+mod figures;
+mod moments;
+pub mod normalize;
+pub mod numbers;
+mod signs;
 
 /// One piece of speakable text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// A word with its punctuation (or a few that stand for one, such as `example dot com`).
+    /// A word with its punctuation (or a few that stand for one, such as `number 5`).
     Word(String),
     /// The end of a line or paragraph.
     Break,
@@ -287,6 +297,20 @@ pub fn end_line(text: &mut String) {
     }
 }
 
+/// Whether what `word` begins is not whole yet: "Dr.", "Dec.", "$5", "10", "March", after which a name, a day or a unit comes.
+#[must_use]
+pub fn goes_on(word: &str) -> bool {
+    signs::goes_on(word) || moments::is_month(word) || word.ends_with(|c: char| c.is_ascii_digit())
+}
+
+/// Whether `next` belongs to `word` although punctuation parts them: "March 5, 2026".
+#[must_use]
+pub fn belongs_to(word: &str, next: &str) -> bool {
+    let day = word.strip_suffix(',').is_some_and(|day| day.len() <= 4 && day.starts_with(|c: char| c.is_ascii_digit()));
+    let year = next.trim_end_matches(|c: char| c.is_ascii_punctuation());
+    day && year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 const fn starts_tag(c: char) -> bool {
     c.is_ascii_alphabetic() || matches!(c, '/' | '|' | '!')
 }
@@ -331,7 +355,7 @@ fn symbol(word: &str) -> Option<&'static str> {
     })
 }
 
-/// Takes out of a word what cannot be said, and spells out addresses.
+/// Takes out of a word what cannot be said, and of an address what nobody wants to hear.
 fn speakable_word(word: &str) -> String {
     if let Some(address) = address(word) {
         return address;
@@ -353,30 +377,22 @@ fn speakable_word(word: &str) -> String {
     out
 }
 
-/// Spells out the host of a web address, or a mail address; a path or a query helps nobody on the telephone.
+/// Returns the host of a web address, or a mail address; a path or a query helps nobody on the telephone.
 fn address(word: &str) -> Option<String> {
     let after_open = word.trim_start_matches(|c: char| !c.is_alphanumeric());
     let bare = after_open.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '/');
     let open = &word[..word.len() - after_open.len()];
     let close = &after_open[bare.len()..];
-    let spelt = match (bare.split_once('@'), bare.split_once("://")) {
+    let kept = match (bare.split_once('@'), bare.split_once("://")) {
         (_, Some((_, rest))) => host(rest),
-        (Some((name, at)), None) if at.contains('.') => {
-            format!("{} at {}", spell(name.trim_start_matches("mailto:")), spell(at))
-        }
+        (Some((_, at)), None) if at.contains('.') => bare.trim_start_matches("mailto:"),
         _ => host(bare.strip_prefix("www.")?),
     };
-    let spelt = format!("{open}{spelt}{close}");
-    Some(spelt.chars().filter(|&c| is_speakable(c)).collect())
+    Some(format!("{open}{kept}{close}").chars().filter(|&c| is_speakable(c) || c == '_').collect())
 }
 
-fn host(rest: &str) -> String {
-    let host = rest.trim_start_matches("www.").split(['/', '?', '#', ':']).next();
-    spell(host.unwrap_or_default())
-}
-
-fn spell(name: &str) -> String {
-    name.replace('.', " dot ")
+fn host(rest: &str) -> &str {
+    rest.trim_start_matches("www.").split(['/', '?', '#', ':']).next().unwrap_or_default()
 }
 
 /// Whether a voice has a use for `c`: letters, digits and marks of any script, and the punctuation of sentences and sums.
@@ -482,12 +498,12 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_spelt_without_their_paths() {
-        assert_eq!(spoken("Go to https://www.example.com/x?y=1#z."), "Go to example dot com.");
-        assert_eq!(spoken("(see www.example.org/help)"), "(see example dot org)");
+    fn addresses_lose_their_paths() {
+        assert_eq!(spoken("Go to https://www.example.com/x?y=1#z."), "Go to example.com.");
+        assert_eq!(spoken("(see www.example.org/help)"), "(see example.org)");
         let endless = format!("At http://x.org/{} you see.", "a".repeat(900));
-        assert_eq!(spoken(&endless), "At x dot org you see.");
-        assert_eq!(spoken("Write to jo.doe@example.com, please."), "Write to jo dot doe at example dot com, please.");
+        assert_eq!(spoken(&endless), "At x.org you see.");
+        assert_eq!(spoken("Write to jo.doe@example.com, please."), "Write to jo.doe@example.com, please.");
     }
 
     #[test]

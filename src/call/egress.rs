@@ -91,6 +91,9 @@ pub struct Egress {
     payload_type: PayloadType,
     sending: bool,
     packet_samples: usize,
+    /// What the last packet holds.
+    pcm: [i16; PACKET_SAMPLES_MAX],
+    pcm_len: usize,
     next_slot: Instant,
     last_sent: Option<Instant>,
     talking: bool,
@@ -129,6 +132,8 @@ impl Egress {
             payload_type: PayloadType(start.agreed.payload_type_sent),
             sending: false,
             packet_samples: 0,
+            pcm: [0; PACKET_SAMPLES_MAX],
+            pcm_len: 0,
             next_slot: start.at,
             last_sent: None,
             talking: false,
@@ -239,11 +244,12 @@ impl Egress {
             self.skip_slots(1);
             return None;
         }
-        let mut pcm = [0; PACKET_SAMPLES_MAX];
-        let pcm = pcm.get_mut(..self.packet_samples)?;
+        let mut frame = [0; PACKET_SAMPLES_MAX];
+        let samples = self.packet_samples.min(frame.len());
+        let pcm = frame.get_mut(..samples)?;
         let (len, sequence, taken, keys) = if let Some(step) = self.keypad.step(self.packet_samples as u16) {
-            let (len, sequence, samples) = self.write_key(step, pcm, out)?;
-            (len, sequence, Taken::default(), Pressing { samples, done: !self.keypad.is_pressing() })
+            let (len, sequence, pressed) = self.write_key(step, pcm, out)?;
+            (len, sequence, Taken::default(), Pressing { samples: pressed, done: !self.keypad.is_pressing() })
         } else {
             let taken = playout.take(pcm);
             if let Some(meter) = &self.meter {
@@ -252,9 +258,16 @@ impl Egress {
             let (len, sequence) = self.write(pcm, taken.samples > 0, out)?;
             (len, sequence, taken, Pressing::default())
         };
+        (self.pcm, self.pcm_len) = (frame, samples);
         self.counts.slots_late += u64::from(late > slot / 2);
         self.advance(now, slot);
         Some(Sent { len, sequence, taken, late, keys })
+    }
+
+    /// Returns what the last packet holds: mono PCM at 8 kHz.
+    #[must_use]
+    pub fn pcm(&self) -> &[i16] {
+        self.pcm.get(..self.pcm_len).unwrap_or_default()
     }
 
     /// Whether a report is due.

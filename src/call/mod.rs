@@ -12,15 +12,18 @@ mod codec;
 pub mod digits;
 pub mod doctor;
 mod ear;
+pub mod echo;
 pub mod egress;
 pub mod finding;
 pub mod ingress;
 pub mod lifecycle;
 pub mod meter;
+mod onset;
 pub mod playout;
 pub mod protection;
 pub mod tap;
 
+use crate::agent::{EarsEvent, Verdict};
 use crate::ids::{CallId, TurnId};
 use crate::jitter::Stats;
 use crate::rtp::keypad::Presses;
@@ -33,10 +36,12 @@ use crate::time::Instant;
 use crate::turn::{self, Floor};
 use arrival::Arrivals;
 use doctor::Doctor;
+use echo::Echo;
 use egress::Egress;
 use finding::Audio;
 use ingress::Ingress;
 use meter::Meter;
+use onset::{Change, Onset};
 use playout::Playout;
 use protection::{PLAIN_LEN, Protection, Unprotected};
 use rtrb::{Consumer, Producer};
@@ -97,15 +102,51 @@ pub enum CallCommand {
     Press(Presses),
 }
 
-/// What the floor learns from the recogniser: that there are words, never which.
+/// What the floor learns from the recogniser: that there are words, and of which kind, never which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// The caller has begun a turn.
     StartOfTurn,
     /// There are (more) words.
     Words,
+    /// There are words that leave no doubt.
+    Hard,
     /// The caller's turn has ended.
     EndOfTurn,
+    /// The words so far are a listener's; `whole`: nothing seems to follow.
+    Backchannel { whole: bool },
+    /// The words are the agent's own.
+    Echo,
+}
+
+impl Heard {
+    /// Returns what the floor is to learn from `event`, whose words are what `verdict` says.
+    #[must_use]
+    pub const fn of(event: &EarsEvent, verdict: Option<Verdict>) -> Option<Self> {
+        let Some(verdict) = verdict else { return None };
+        let ends = matches!(event, EarsEvent::EagerEndOfTurn { .. } | EarsEvent::EndOfTurn { .. });
+        match (verdict, event) {
+            (Verdict::Backchannel, _) => Some(Self::Backchannel { whole: ends }),
+            (Verdict::Echo, _) => Some(Self::Echo),
+            (Verdict::Hard, _) => Some(Self::Hard),
+            (Verdict::Words, EarsEvent::StartOfTurn { .. }) => Some(Self::StartOfTurn),
+            (Verdict::Words, EarsEvent::Update { .. } | EarsEvent::TurnResumed { .. }) => Some(Self::Words),
+            (Verdict::Words, EarsEvent::EndOfTurn { .. }) => Some(Self::EndOfTurn),
+            // Its words have been told by an update.
+            (Verdict::Words, _) => None,
+        }
+    }
+
+    const fn input(self) -> turn::Input {
+        match self {
+            Self::StartOfTurn => turn::Input::StartOfTurn,
+            Self::Words => turn::Input::Words,
+            Self::Hard => turn::Input::Hard,
+            Self::EndOfTurn => turn::Input::EndOfTurn,
+            Self::Backchannel { whole } => turn::Input::Backchannel { whole },
+            Self::Echo => turn::Input::Echo,
+        }
+    }
 }
 
 /// What happened on the media path, told to the conductor.
@@ -168,40 +209,6 @@ pub enum Measure {
     BargeIn,
     /// To the peer and back, by RTCP (RFC 3550 §6.4.1).
     RoundTrip,
-}
-
-/// When the caller began to speak into the agent's speech.
-#[derive(Clone, Copy, Debug, Default)]
-struct Onset {
-    since: Option<Instant>,
-    speaking: bool,
-    told: bool,
-}
-
-impl Onset {
-    /// Takes a frame: a sound that does not become speech is forgotten.
-    fn frame(&mut self, frame: &EarFrame) {
-        if frame.speech {
-            self.since.get_or_insert(frame.arrived);
-        } else if !self.speaking {
-            self.since = None;
-        }
-    }
-
-    /// The local detector has heard the caller begin or stop.
-    fn speaking(&mut self, speaking: bool) {
-        self.speaking = speaking;
-        if !speaking {
-            *self = Self::default();
-        }
-    }
-
-    /// The agent is silent from `now` on; returns how long the caller has been speaking, once per onset.
-    fn silenced(&mut self, now: Instant) -> Option<Duration> {
-        let since = self.since.filter(|_| !self.told)?;
-        self.told = true;
-        Some(now.since(since))
-    }
 }
 
 /// Which threads have something to look at.
@@ -267,6 +274,7 @@ pub struct Call {
     expects_media: bool,
     given_up: bool,
     gap_wait: Duration,
+    echo: Echo,
     onset: Onset,
     /// A barge-in that is to be measured.
     barge_in: Option<Duration>,
@@ -325,6 +333,7 @@ impl Call {
             expects_media: expects_media(setup.agreed),
             given_up: false,
             gap_wait: Duration::ZERO,
+            echo: Echo::new(),
             onset: Onset::default(),
             barge_in: None,
             protection: Protection::default(),
@@ -511,6 +520,12 @@ impl Call {
         self.egress.remote()
     }
 
+    /// Returns what is known of the agent's echo on this call, once something is.
+    #[must_use]
+    pub fn echo(&self) -> Option<echo::Estimate> {
+        self.echo.estimate()
+    }
+
     /// Returns how the audio is, and what is wrong with it.
     #[must_use]
     pub const fn audio(&self) -> Audio {
@@ -531,10 +546,20 @@ impl Call {
 
     /// Runs the ingress, and lets the floor, the ears, the tap and the conductor have what comes out of it.
     fn hear<T>(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>)) -> T) -> T {
-        let Self { ingress, links, floor, tap, onset, doctor, meter, .. } = self;
+        let Self { ingress, links, floor, tap, echo, onset, doctor, meter, .. } = self;
+        let mut change = |change: Change, at: Instant, links: &mut Links| match change {
+            Change::Speaking(speaking) => {
+                floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
+                links.event(CallEvent::CallerSpeech { speaking, at });
+            }
+            Change::Masked(masked) => floor.handle_input(turn::Input::Masked { masked }, at),
+        };
         let outcome = run(ingress, &mut |output| match output {
             ingress::Output::Frame(frame) => {
-                onset.frame(frame);
+                let explained = echo.heard(&frame.pcm, frame.concealed);
+                if let Some(told) = onset.frame(frame, explained) {
+                    change(told, frame.arrived, links);
+                }
                 if !frame.concealed {
                     let peak = frame.pcm.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);
                     doctor.handle_input(doctor::Input::Sound { peak }, frame.arrived);
@@ -546,9 +571,7 @@ impl Call {
                 links.ears(frame);
             }
             ingress::Output::CallerSpeech { speaking, at } => {
-                onset.speaking(speaking);
-                floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
-                links.event(CallEvent::CallerSpeech { speaking, at });
+                change(onset.detected(speaking), at, links);
             }
             ingress::Output::Digit { digit, by, at } => links.event(CallEvent::Digit { digit, by, at }),
         });
@@ -596,9 +619,7 @@ impl Call {
                 turn::Input::Withdrawn { turn }
             }
             CallCommand::Press(keys) => return self.egress.press(&keys),
-            CallCommand::Ears(Heard::StartOfTurn) => turn::Input::StartOfTurn,
-            CallCommand::Ears(Heard::Words) => turn::Input::Words,
-            CallCommand::Ears(Heard::EndOfTurn) => turn::Input::EndOfTurn,
+            CallCommand::Ears(heard) => heard.input(),
         };
         self.floor.handle_input(input, now);
         self.obey_floor(now);
@@ -641,6 +662,7 @@ impl Call {
     /// Sends what is due: at most one RTP packet, and RTCP where its interval has passed.
     fn send(&mut self, now: Instant, wire: &mut impl Wire) {
         if let Some(sent) = self.egress.poll_packet(now, &mut self.playout, &mut self.packet) {
+            self.echo.sent(self.egress.pcm());
             // Who listens hears what the caller can read, so that it is taken before it is protected.
             match sent.keys.samples {
                 0 => self.tap.agent(self.packet.get(..sent.len).unwrap_or_default()),
@@ -732,31 +754,4 @@ impl Call {
 /// Whether the peer is to send packets all the time: it neither holds, nor only listens.
 const fn expects_media(agreed: &Agreed) -> bool {
     !agreed.held && agreed.direction.receives()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(speech: bool, at: u64) -> EarFrame {
-        let arrived = Instant::from_millis(at);
-        EarFrame { pcm: [0; FRAME_16K], ulaw: [0; FRAME_8K], arrived, speech, concealed: false }
-    }
-
-    #[test]
-    fn an_onset_is_dated_by_its_first_packet_and_told_once() {
-        let mut onset = Onset::default();
-        onset.frame(&frame(true, 20));
-        onset.frame(&frame(false, 40));
-        assert_eq!(onset.silenced(Instant::from_millis(50)), None, "a click");
-        onset.frame(&frame(true, 100));
-        onset.frame(&frame(true, 120));
-        onset.speaking(true);
-        onset.frame(&frame(false, 140));
-        assert_eq!(onset.silenced(Instant::from_millis(175)), Some(Duration::from_millis(75)));
-        assert_eq!(onset.silenced(Instant::from_millis(400)), None);
-        onset.speaking(false);
-        onset.frame(&frame(true, 900));
-        assert_eq!(onset.silenced(Instant::from_millis(980)), Some(Duration::from_millis(80)));
-    }
 }

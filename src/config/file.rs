@@ -6,7 +6,7 @@ use super::given::Given;
 use super::network::Network;
 use super::tools::{self, FileTool, FileTransfer};
 use super::webhooks::{self, FileWebhook};
-use super::{Answer, Config, Error, Latch, Srtp, Webhook};
+use super::{Answer, Config, Error, Latch, Srtp, Webhook, words};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -70,6 +70,8 @@ struct Agent {
     call_max_s: Option<i64>,
     speculation: Option<bool>,
     speculation_waste_max: Option<f64>,
+    backchannels: Option<Vec<String>>,
+    hard_words: Option<Vec<String>>,
     transfers: Vec<FileTransfer>,
     send_dtmf: Option<bool>,
 }
@@ -143,6 +145,15 @@ struct Providers {
     groq: Endpoint,
     openai: Endpoint,
     cartesia: Voice,
+    aura: Aura,
+    elevenlabs: Voice,
+}
+
+/// Aura's voices are models; key and address are Deepgram's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Aura {
+    model: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -258,6 +269,8 @@ impl File {
         duration("agent.call_max_s", agent.call_max_s, 10..=86_400, seconds, &mut to.call_max)?;
         to.speculation = agent.speculation.unwrap_or(to.speculation);
         share("agent.speculation_waste_max", agent.speculation_waste_max, &mut to.speculation_waste_max)?;
+        phrases("agent.backchannels", agent.backchannels.as_ref(), &mut to.backchannels)?;
+        phrases("agent.hard_words", agent.hard_words.as_ref(), &mut to.hard_words)?;
         to.answers = checked(&self.answers)?;
         Ok(())
     }
@@ -303,6 +316,14 @@ impl File {
 
     pub fn cartesia_voice(&self) -> Option<Given> {
         given("providers.cartesia.voice", self.providers.cartesia.voice.as_ref())
+    }
+
+    pub fn aura_model(&self) -> Option<Given> {
+        given("providers.aura.model", self.providers.aura.model.as_ref())
+    }
+
+    pub fn elevenlabs_voice(&self) -> Option<Given> {
+        given("providers.elevenlabs.voice", self.providers.elevenlabs.voice.as_ref())
     }
 
     pub fn stt_format(&self) -> Option<Given> {
@@ -351,6 +372,7 @@ impl File {
             "DEEPGRAM" => &providers.deepgram,
             "GROQ" => &providers.groq,
             "OPENAI" => &providers.openai,
+            "ELEVENLABS" => return (providers.elevenlabs.base_url.as_ref(), providers.elevenlabs.model.as_ref()),
             _ => return (providers.cartesia.base_url.as_ref(), providers.cartesia.model.as_ref()),
         };
         (endpoint.base_url.as_ref(), endpoint.model.as_ref())
@@ -445,6 +467,23 @@ fn share(key: &str, value: Option<f64>, to: &mut f64) -> Result<(), Error> {
         Some(value) if (0.0..=1.0).contains(&value) => *to = value,
         Some(value) => return Err(Error(format!("{key} in offhook.toml: {value} is not a number from 0.0 to 1.0"))),
     }
+    Ok(())
+}
+
+/// Takes a list of short phrases in the place of the usual one; none is a list, too.
+fn phrases(key: &str, value: Option<&Vec<String>>, to: &mut Vec<String>) -> Result<(), Error> {
+    let Some(value) = value else { return Ok(()) };
+    if value.len() > words::PHRASES_MAX {
+        let most = words::PHRASES_MAX;
+        return Err(Error(format!("{key} in offhook.toml: {} phrases are not at most {most}", value.len())));
+    }
+    for phrase in value {
+        if phrase.trim().is_empty() || phrase.chars().count() > words::CHARACTERS_MAX {
+            let most = words::CHARACTERS_MAX;
+            return Err(Error(format!("{key} in offhook.toml: {phrase:?} is not a phrase of 1 to {most} characters")));
+        }
+    }
+    value.clone_into(to);
     Ok(())
 }
 

@@ -84,6 +84,13 @@ impl Config {
         if let Some(voice) = env.get("CARTESIA_VOICE").or(file.cartesia_voice()) {
             p.cartesia_voice = voice.word()?;
         }
+        if let Some(model) = env.get("AURA_MODEL").or(file.aura_model()) {
+            p.aura_model = model.word()?;
+        }
+        p.elevenlabs.read(env, file, "ELEVENLABS", Scheme::WebSocket)?;
+        if let Some(voice) = env.get("ELEVENLABS_VOICE").or(file.elevenlabs_voice()) {
+            p.elevenlabs_voice = voice.word()?;
+        }
         if let Some(format) = env.get("OFFHOOK_STT_FORMAT").or(file.stt_format()) {
             p.stt_format = format.choice(STT_FORMATS)?;
         }
@@ -356,9 +363,9 @@ mod tests {
             ("--api", "", "", "a value is required for '--api <ADDR:PORT>'"),
             ("--config none.toml", "", "", "--config: "),
             ("--env-file none.env", "", "", "--env-file: "),
-            ("", "OFFHOOK_STT", "whisper", "OFFHOOK_STT: \"whisper\" is not one of: flux, local, echo, deepgram"),
+            ("", "OFFHOOK_STT", "whisper", "OFFHOOK_STT: \"whisper\" is not one of: flux, nova, local, echo, deepgram"),
             ("", "OFFHOOK_LLM", "Groq", "OFFHOOK_LLM: \"Groq\" is not one of: groq, openai, local, echo"),
-            ("", "OFFHOOK_TTS", "x", "OFFHOOK_TTS: \"x\" is not one of: cartesia, local, echo"),
+            ("", "OFFHOOK_TTS", "x", "OFFHOOK_TTS: \"x\" is not one of: cartesia, aura, elevenlabs, local, echo"),
             ("", "OFFHOOK_STT_FORMAT", "opus", "OFFHOOK_STT_FORMAT: \"opus\" is not one of: pcm16, mulaw"),
             ("", "OFFHOOK_LOG", "loud", "OFFHOOK_LOG: \"loud\" is not one of: error, warn, info, debug"),
             ("", "DEEPGRAM_BASE_URL", "ws://api.deepgram.com", "DEEPGRAM_BASE_URL: \"ws://api.deepgram.com\" is not"),
@@ -533,12 +540,26 @@ mod tests {
             ("GROQ_MODEL", p.groq.model),
             ("CARTESIA_BASE_URL", p.cartesia.base_url),
             ("CARTESIA_MODEL", p.cartesia.model),
+            ("AURA_MODEL", p.aura_model),
+            ("ELEVENLABS_BASE_URL", p.elevenlabs.base_url),
+            ("ELEVENLABS_MODEL", p.elevenlabs.model),
             ("OPENAI_BASE_URL", p.openai.base_url),
         ];
         for (name, value) in defaults {
             let (_, line) = super::super::environment::VARIABLES.iter().find(|(n, _)| *n == name).expect(name);
             assert!(line.ends_with(&format!("default {value}")), "{name}: {line}");
         }
+    }
+
+    #[test]
+    fn the_phrases_of_a_listening_caller_are_those_of_the_file() {
+        let agent = |toml: &str| setup(&[("offhook.toml", toml)]).config("").agent;
+        let usual = agent("");
+        assert!(usual.backchannels.contains(&"uh huh".to_owned()) && usual.hard_words.contains(&"stop".to_owned()));
+        let hindi = agent("[agent]\nbackchannels = [\"haan\", \"accha\"]\nhard_words = []\n");
+        assert_eq!((hindi.backchannels, hindi.hard_words), (vec!["haan".to_owned(), "accha".to_owned()], Vec::new()));
+        let error = setup(&[("offhook.toml", "[agent]\nbackchannels = [\" \"]\n")]).error("");
+        assert!(error.contains("agent.backchannels") && error.contains("is not a phrase of 1 to 60"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod network;
 mod stages;
 mod tools;
 mod webhooks;
+mod words;
 
 pub use accounts::{Account, DigestAlgorithm};
 pub use call::Call;
@@ -268,6 +269,10 @@ pub struct Agent {
     pub answers: Vec<Answer>,
     /// The name of the place that the receptionist speaks for.
     pub business: String,
+    /// Phrases of a listening caller, at which the agent goes on speaking.
+    pub backchannels: Vec<String>,
+    /// Phrases at whose first word the agent stops.
+    pub hard_words: Vec<String>,
     /// Where the model may transfer callers to: `[[agent.transfers]]`; none: nowhere.
     pub transfers: Vec<Transfer>,
     /// Whether the model may press keys in the call. Only a call that some machine answers has a use for it, so it is off by
@@ -353,6 +358,12 @@ pub struct Providers {
     pub cartesia: Endpoint,
     /// `CARTESIA_VOICE`, a voice's id.
     pub cartesia_voice: String,
+    /// `AURA_MODEL`, a voice of Deepgram Aura; key and address are those of [`Self::deepgram`].
+    pub aura_model: String,
+    /// ElevenLabs: `ELEVENLABS_API_KEY`, `ELEVENLABS_BASE_URL`, `ELEVENLABS_MODEL`.
+    pub elevenlabs: Endpoint,
+    /// `ELEVENLABS_VOICE`, a voice's id.
+    pub elevenlabs_voice: String,
     /// Where the local models are kept: `OFFHOOK_MODELS`, or the user's cache folder.
     pub models: PathBuf,
 }
@@ -442,6 +453,8 @@ impl Default for Agent {
             speculation_waste_max: 0.35,
             answers: Vec::new(),
             business: "Offhook".into(),
+            backchannels: words::BACKCHANNELS.iter().map(|&phrase| phrase.into()).collect(),
+            hard_words: words::HARD_WORDS.iter().map(|&phrase| phrase.into()).collect(),
             transfers: Vec::new(),
             send_dtmf: false,
             tools: Vec::new(),
@@ -479,6 +492,10 @@ impl Default for Providers {
             openai: endpoint(OPENAI_BASE_URL, ""),
             cartesia: endpoint("wss://api.cartesia.ai", "sonic-3.5"),
             cartesia_voice: "f786b574-daa5-4673-aa0c-cbe3e8534c02".into(),
+            aura_model: "aura-2-thalia-en".into(),
+            // The quickest of its models.
+            elevenlabs: endpoint("wss://api.elevenlabs.io", "eleven_flash_v2_5"),
+            elevenlabs_voice: "EXAVITQu4vr4xnSDxMaL".into(),
             models: dirs::cache_dir().unwrap_or_default().join("offhook"),
         }
     }

@@ -13,6 +13,8 @@ use super::{Error, Providers};
 pub enum Stt {
     /// Deepgram Flux.
     Flux,
+    /// Deepgram Nova, whose turns are made here.
+    Nova,
     /// Moonshine on this machine.
     Local,
     /// No recogniser: turns are marked by voice activity alone, and the audio is kept for the echo voice.
@@ -37,6 +39,10 @@ pub enum Llm {
 pub enum Tts {
     /// Cartesia.
     Cartesia,
+    /// Deepgram Aura.
+    Aura,
+    /// ElevenLabs.
+    ElevenLabs,
     /// Hibari on this machine.
     Local,
     /// Plays the caller's own words back.
@@ -109,15 +115,20 @@ impl Missing {
 
 impl Choice for Stt {
     const STAGE: &'static str = "stt";
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("flux", Self::Flux), ("local", Self::Local), ("echo", Self::Echo), ("deepgram", Self::Flux)];
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("flux", Self::Flux),
+        ("nova", Self::Nova),
+        ("local", Self::Local),
+        ("echo", Self::Echo),
+        ("deepgram", Self::Flux),
+    ];
     const CLOUD: Self = Self::Flux;
     const LOCAL: Self = Self::Local;
     const ECHO: Self = Self::Echo;
 
     fn missing(self, providers: &Providers) -> Option<Missing> {
         match self {
-            Self::Flux => Missing::key("DEEPGRAM_API_KEY", &providers.deepgram.key),
+            Self::Flux | Self::Nova => Missing::key("DEEPGRAM_API_KEY", &providers.deepgram.key),
             Self::Local | Self::Echo => None,
         }
     }
@@ -149,8 +160,13 @@ impl Choice for Llm {
 
 impl Choice for Tts {
     const STAGE: &'static str = "tts";
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("cartesia", Self::Cartesia), ("local", Self::Local), ("echo", Self::Echo)];
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("cartesia", Self::Cartesia),
+        ("aura", Self::Aura),
+        ("elevenlabs", Self::ElevenLabs),
+        ("local", Self::Local),
+        ("echo", Self::Echo),
+    ];
     const CLOUD: Self = Self::Cartesia;
     const LOCAL: Self = Self::Local;
     const ECHO: Self = Self::Echo;
@@ -158,6 +174,8 @@ impl Choice for Tts {
     fn missing(self, providers: &Providers) -> Option<Missing> {
         match self {
             Self::Cartesia => Missing::key("CARTESIA_API_KEY", &providers.cartesia.key),
+            Self::Aura => Missing::key("DEEPGRAM_API_KEY", &providers.deepgram.key),
+            Self::ElevenLabs => Missing::key("ELEVENLABS_API_KEY", &providers.elevenlabs.key),
             Self::Local | Self::Echo => None,
         }
     }

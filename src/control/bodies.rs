@@ -361,8 +361,18 @@ struct Call {
     codec: Option<&'static str>,
     source: String,
     audio: Audio,
+    /// The agent's own voice come back; null while none is known.
+    echo: Option<Echo>,
     /// When its INVITE came, by the clock on the wall.
     started_at: String,
+}
+
+/// How the agent's echo comes back from the caller's telephone.
+#[derive(Serialize)]
+struct Echo {
+    delay_ms: f64,
+    return_loss_db: i16,
+    speakerphone: bool,
 }
 
 /// How a call's audio is, by the no-audio doctor.
@@ -396,6 +406,11 @@ impl Call {
             rtp_port: call.rtp_port,
             codec: call.codec,
             source: call.source.to_string(),
+            echo: call.quality.echo.map(|echo| Echo {
+                delay_ms: milliseconds(echo.delay),
+                return_loss_db: echo.return_loss_db,
+                speakerphone: echo.speakerphone,
+            }),
             audio: call.audio.into(),
             started_at: Utc(wall(call.invited_at)).to_string(),
         }

@@ -546,7 +546,7 @@ mod tests {
         let bridge = Pretend::started();
         bridge.invite(0, "abc@127.0.0.1");
         bridge.board.answered(CallId(0), "PCMA", Instant::from_millis(7_400));
-        let list = r#"{"calls":[{"call_id":"abc@127.0.0.1","from":"\"Ann \\ Lee\" <sip:ann@127.0.0.1>;tag=1","to":"<sip:100@127.0.0.1>","state":"active","duration_seconds":12,"rtp_port":10000,"codec":"PCMA","source":"127.0.0.1:5062","audio":{"state":"starting","cause":null,"finding":null},"started_at":"2026-11-22T17:19:16.000Z"}],"count":1}"#;
+        let list = r#"{"calls":[{"call_id":"abc@127.0.0.1","from":"\"Ann \\ Lee\" <sip:ann@127.0.0.1>;tag=1","to":"<sip:100@127.0.0.1>","state":"active","duration_seconds":12,"rtp_port":10000,"codec":"PCMA","source":"127.0.0.1:5062","audio":{"state":"starting","cause":null,"finding":null},"echo":null,"started_at":"2026-11-22T17:19:16.000Z"}],"count":1}"#;
         talk(&bridge, &[("GET /api/v1/sip/calls", 200, list)]);
         assert_eq!(ask(&bridge, "GET /api/v1/sip/calls/abc@127.0.0.1").status, 200);
         talk(

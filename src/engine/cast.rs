@@ -1,8 +1,9 @@
 //! Who hears, thinks and speaks: the providers that the settings name, and who takes their place where they cannot.
 
-use crate::config::{Config, Llm, Providers, Stage, Stt, Tts};
+use crate::config::{Config, Endpoint, Llm, Providers, Stage, Stt, Tts};
 use crate::engine::provider_threads::Cast;
 use crate::metrics::health::Health;
+use crate::providers::deepgram::{Flux, Nova};
 use crate::providers::line::ears::EarsLine;
 use crate::providers::line::minds::{Mind, Minds};
 use crate::providers::line::voices::VoiceLine;
@@ -10,7 +11,8 @@ use crate::providers::local::ears::Ears;
 use crate::providers::local::models::{self, Set};
 use crate::providers::local::receptionist::Receptionist;
 use crate::providers::local::voice::HibariVoice;
-use crate::providers::{Responder, Speaker, Transcriber, cartesia::Cartesia, deepgram::Flux, echo, groq::Chat};
+use crate::providers::{Responder, Speaker, Transcriber, echo, groq::Chat};
+use crate::providers::{aura::Aura, cartesia::Cartesia, elevenlabs::ElevenLabs};
 use crate::time::Clock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -122,6 +124,14 @@ pub(super) fn ears(config: &Config, notices: &mut Vec<String>) -> Vec<Arc<dyn Tr
                 let speculates = config.agent.speculation && waste_max > 0.0;
                 line.push(Arc::new(if speculates { flux.with_eager_ends(waste_max) } else { flux }));
             }
+            Stt::Nova => {
+                let mut endpoint = wanted.deepgram.clone();
+                // `DEEPGRAM_MODEL` names a model of Flux where it names none of Nova's.
+                if !endpoint.model.starts_with("nova") {
+                    endpoint.model = Nova::MODEL.to_owned();
+                }
+                line.push(Arc::new(Nova::new(&endpoint, wanted.stt_format)));
+            }
             Stt::Local if has_place(&wanted.stt, Stt::Local, &wanted.models, &EARS_SETS) => {
                 match Ears::load(&wanted.models) {
                     Ok(ears) => line.push(Arc::new(ears)),
@@ -167,6 +177,11 @@ pub(super) fn voices(
             (Tts::Cartesia, _) => {
                 line.push(Arc::new(Cartesia::new(&wanted.cartesia, &wanted.cartesia_voice, clock.clone())));
             }
+            (Tts::Aura, _) => line.push(Arc::new(Aura::new(&aura(wanted), clock.clone()))),
+            (Tts::ElevenLabs, _) => {
+                let (endpoint, voice) = (&wanted.elevenlabs, &wanted.elevenlabs_voice);
+                line.push(Arc::new(ElevenLabs::new(endpoint, voice, clock.clone())));
+            }
             (Tts::Local, None) => line.push(hibari.clone()),
             (Tts::Local, Some(why)) if wanted.tts.wants(Tts::Local) => notices.push(why.to_owned()),
             (Tts::Local | Tts::Echo, _) => {}
@@ -175,11 +190,20 @@ pub(super) fn voices(
     line
 }
 
+/// Returns where Aura is: Deepgram's key and address, with a model of its own.
+fn aura(wanted: &Providers) -> Endpoint {
+    Endpoint { model: wanted.aura_model.clone(), ..wanted.deepgram.clone() }
+}
+
 /// Returns where phrases of a paid voice are kept, and what tells that voice from every other.
 fn phrase_cache(wanted: &Providers) -> Option<(PathBuf, String)> {
     let key = match wanted.tts.first()? {
         Tts::Cartesia => {
             format!("{} {} {}", wanted.cartesia.base_url, wanted.cartesia.model, wanted.cartesia_voice)
+        }
+        Tts::Aura => format!("{} {}", wanted.deepgram.base_url, wanted.aura_model),
+        Tts::ElevenLabs => {
+            format!("{} {} {}", wanted.elevenlabs.base_url, wanted.elevenlabs.model, wanted.elevenlabs_voice)
         }
         Tts::Local | Tts::Echo => return None,
     };

@@ -60,6 +60,12 @@ const EARS_RECONNECTS: Counter = Counter {
 const WASTED: Counter =
     Counter { name: "speculation_wasted_characters", help: "Characters of drafts that were thrown away" };
 
+/// What callers say while they listen.
+const BACKCHANNELS: Counter =
+    Counter { name: "backchannels", help: "Caller's turns that let the agent go on speaking" };
+/// What the agent hears of itself.
+const ECHOES: Counter = Counter { name: "echoes", help: "Turns that were the agent's own words, come back" };
+
 /// What reaches the conductor by its channel; the media path's events come by ring.
 pub enum Event {
     /// The recogniser.
@@ -341,6 +347,7 @@ impl Conductor {
                 if !self.early {
                     self.crew.learn(true);
                 }
+                board.speculation_threshold(self.crew.eager_threshold());
             }
             DraftNews::ThrownAway { why, characters } => {
                 board.count(if why == Waste::Resumed { RESUMED } else { MISSES }, 1);
@@ -352,6 +359,7 @@ impl Conductor {
                 if why != Waste::Failed && !self.early {
                     self.crew.learn(false);
                 }
+                board.speculation_threshold(self.crew.eager_threshold());
             }
         }
     }
@@ -361,32 +369,27 @@ impl Conductor {
         if let Some(transcript) = event.partial() {
             self.seat.board.partial(self.seat.call, transcript);
         }
-        let heard = match &event {
-            EarsEvent::StartOfTurn { .. } => Some(Heard::StartOfTurn),
-            EarsEvent::Update { transcript } | EarsEvent::TurnResumed { transcript } => {
-                (!transcript.trim().is_empty()).then_some(Heard::Words)
-            }
-            EarsEvent::EndOfTurn { transcript, speech } => {
+        let verdict = self.seat.agent.verdict(&event, now);
+        match &event {
+            // What is nothing to answer is not what the next reply answers.
+            EarsEvent::EndOfTurn { speech, .. } if !verdict.is_some_and(agent::Verdict::is_aside) => {
                 let mut timeline = Timeline::default();
                 timeline.mark(Mark::SpeechArrived, speech.arrived);
                 timeline.mark(Mark::SpeechHanded, speech.handed);
                 timeline.mark(Mark::EndOfTurn, at);
                 self.ended_turn = Some(timeline);
-                (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
             }
             EarsEvent::Failed(failure) => {
                 self.seat.board.provider_failed(self.seat.call, "stt", &failure.text);
                 self.warn(&format!("ears: {}", failure.text));
-                None
             }
             EarsEvent::Reconnecting(failure) => {
                 self.warn(&format!("ears: {}; connecting again", failure.text));
                 self.seat.board.count(EARS_RECONNECTS, 1);
-                None
             }
-            EarsEvent::Connected | EarsEvent::EagerEndOfTurn { .. } => None,
-        };
-        if let Some(heard) = heard {
+            _ => {}
+        }
+        if let Some(heard) = Heard::of(&event, verdict) {
             self.order(CallCommand::Ears(heard));
         }
         self.tell(agent::Input::Ears(event), now);
@@ -479,6 +482,7 @@ impl Conductor {
                     }
                 }
                 agent::Output::Turn(record) => self.turn(&record),
+                agent::Output::Aside { text, verdict } => self.aside(&text, verdict),
                 agent::Output::Draft { turn, news } => self.draft(turn, news),
                 agent::Output::RunTool { job, tool, arguments } => self.seat.tools.run(job, tool, &arguments),
                 agent::Output::Transfer { to } => {
@@ -507,6 +511,16 @@ impl Conductor {
             let cut = if record.interrupted { " (cut)" } else { "" };
             line(format!("{}: agent: {}{cut}", record.turn, record.agent));
         }
+    }
+
+    /// Counts and logs what the caller said to no purpose.
+    fn aside(&self, text: &str, verdict: agent::Verdict) {
+        let (counter, what) = match verdict {
+            agent::Verdict::Echo => (ECHOES, "the agent's own echo"),
+            _ => (BACKCHANNELS, "caller, meanwhile"),
+        };
+        self.seat.board.count(counter, 1);
+        self.seat.journal.line(LogLevel::Info, Some(self.seat.call), format_args!("{what}: {text}"));
     }
 
     /// Shows how the call's audio is, and logs what is wrong with it, and that nothing is any more.

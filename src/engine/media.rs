@@ -249,6 +249,7 @@ fn quality(call: &Call) -> Quality {
         underruns: call.underruns(),
         remote_inbound: call.remote_inbound(),
         round_trip: call.round_trip(),
+        echo: call.echo(),
         remote: call.remote(),
     }
 }

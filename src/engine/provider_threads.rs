@@ -163,6 +163,11 @@ impl Crew {
         self.ears.learn(kept);
     }
 
+    /// Returns the confidence at which the ears take a turn for probably ended, in hundredths.
+    pub fn eager_threshold(&self) -> Option<u32> {
+        self.ears.eager_threshold()
+    }
+
     /// Ends the threads and waits for them; each ends within its provider's own deadlines.
     pub fn end(mut self) {
         self.raise();

@@ -48,6 +48,8 @@ struct State {
     ended: VecDeque<CallView>,
     totals: Totals,
     counters: BTreeMap<Counter, u64>,
+    /// The eager threshold of the recogniser, in hundredths.
+    threshold: Option<u32>,
     sip: Counters,
     /// Of each provider in each line.
     health: Vec<Arc<Health>>,
@@ -340,6 +342,11 @@ impl Board {
         *self.state.lock().counters.entry(counter).or_default() += more;
     }
 
+    /// Shows the confidence, in hundredths, at which the recogniser takes a turn for probably ended.
+    pub fn speculation_threshold(&self, hundredths: Option<u32>) {
+        self.state.lock().threshold = hundredths;
+    }
+
     /// Shows these providers' records from here on: by stage, first choice first.
     pub fn watch(&self, health: Vec<Arc<Health>>) {
         self.state.lock().health = health;
@@ -395,6 +402,12 @@ impl Board {
         let State { live, ended, .. } = &mut *state;
         let row = live.values_mut().rev().find(|row| row.view.call_id == call_id);
         row.map(|row| row.detail(now)).or_else(|| ended.iter().rev().find(|view| view.call_id == call_id).cloned())
+    }
+
+    /// Returns the eager threshold that was last told, in hundredths.
+    #[must_use]
+    pub fn eager_threshold(&self) -> Option<u32> {
+        self.state.lock().threshold
     }
 
     /// Returns the live call with this Call-ID.

@@ -48,6 +48,14 @@ pub fn render(gauges: &Gauges, board: &Board) -> String {
     for (counter, count) in board.counters() {
         text.counter(counter.name, counter.help, count);
     }
+    if let Some(hundredths) = board.eager_threshold() {
+        text.head(
+            "speculation_threshold",
+            "gauge",
+            "Confidence at which the recogniser takes a turn for probably ended",
+        );
+        let _ = writeln!(text.0, "offhook_speculation_threshold {}", f64::from(hundredths) / 100.0);
+    }
     text.health(&board.health(gauges.now));
     text.summaries(board);
     text.0
@@ -253,6 +261,7 @@ mod tests {
         }
         board.latency(CallId(1), TurnId(1), &timeline.stages().expect("both ends are marked"));
         board.quality(CallId(1), Quality::default());
+        board.speculation_threshold(Some(45));
         board.count(Counter { name: "examples", help: "Examples given" }, 7);
         let mut sip = Counters { challenges: 4, responses: [0, 0, 0, 9, 0, 0], ..Counters::default() };
         sip.requests[0] = 3;
@@ -271,6 +280,7 @@ mod tests {
             "# HELP offhook_examples_total Examples given.",
             "# TYPE offhook_examples_total counter",
             "offhook_examples_total 7",
+            "offhook_speculation_threshold 0.45",
             "offhook_sip_requests_total{method=\"INVITE\"} 3",
             "offhook_sip_responses_total{class=\"4xx\"} 9",
             "offhook_sip_discarded_total{reason=\"excess\"} 0",

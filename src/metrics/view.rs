@@ -1,6 +1,7 @@
 //! A call as others see it: the snapshots that the control API turns into JSON, and the counts over all calls.
 
 use crate::agent::TurnRecord;
+use crate::call::echo::Estimate;
 use crate::call::finding::{Audio, Finding};
 use crate::ids::CallId;
 use crate::metrics::histogram::Percentiles;
@@ -89,6 +90,8 @@ pub struct Quality {
     pub remote_inbound: Option<RemoteInbound>,
     /// Round-trip time by RTCP (RFC 3550 §6.4.1), once known.
     pub round_trip: Option<Duration>,
+    /// The agent's echo, once known.
+    pub echo: Option<Estimate>,
     /// Where the caller's RTP comes from, once latched.
     pub remote: Option<SocketAddr>,
 }
@@ -129,6 +132,7 @@ impl Quality {
             packets_sent: raise(&mut self.packets_sent, other.packets_sent),
             underruns: raise(&mut self.underruns, other.underruns),
             remote: None,
+            echo: None,
             remote_inbound: None,
             round_trip: None,
         }

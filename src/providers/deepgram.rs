@@ -1,7 +1,9 @@
 //! Speech to text by Deepgram Flux, over a WebSocket: 20 ms frames up, turns down.
 
 mod eager;
+mod nova;
 mod outbox;
+mod results;
 mod turns;
 
 use super::redaction::excerpt;
@@ -12,6 +14,7 @@ use crate::agent::{EarsEvent, Failure, FailureKind};
 use crate::config::{Endpoint, SttFormat};
 use crate::time::Instant;
 use eager::Eagerness;
+pub use nova::Nova;
 use outbox::Outbox;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,21 +25,28 @@ use turns::{Said, Turned, Turns};
 const EOT_THRESHOLD: f64 = 0.7;
 /// Silence after speech that ends a turn whatever the confidence: the vendor's default, in milliseconds.
 const EOT_TIMEOUT: Duration = Duration::from_millis(5000);
-/// How long `Connected` is waited for after the upgrade; a server that dislikes a parameter may just say nothing.
-const CONNECTED_MAX: Duration = Duration::from_secs(5);
-/// Flux speaks at least every 0.25 s while audio flows, so this much quiet means that it is stuck.
-const STALL_MAX: Duration = Duration::from_secs(4);
-/// Frames that must have been sent for a quiet server to count as stuck: without audio it has nothing to say.
-const STALL_FRAMES_MIN: u64 = 150;
+/// How long each attempt may take from the first look-up to `Connected`; a server that dislikes a parameter may just say
+/// nothing. A handshake takes some 0.3 s: one that hangs is cheaper left than waited for, and only a slow network gets more.
+const OPENING_MAX: [Duration; 4] =
+    [Duration::from_millis(1500), Duration::from_millis(2500), Duration::from_secs(5), Duration::from_secs(5)];
+/// Flux speaks at least every 0.25 s of audio, so this much quiet while audio flows means that it is stuck.
+const STALL_MAX: Duration = Duration::from_secs(2);
+/// The same where the caller is in a turn, or has spoken since Flux last did: then somebody waits. It is four updates, and more
+/// than a lost TCP segment takes.
+const STALL_IN_TURN_MAX: Duration = Duration::from_secs(1);
 /// A turn whose text stands still for this long, while the caller is silent, should have ended long ago.
 const STUCK_MAX: Duration = EOT_TIMEOUT.saturating_add(Duration::from_secs(2));
 /// The same while sound goes on: four times the time-out that should have ended it.
 const STUCK_IN_NOISE_MAX: Duration = EOT_TIMEOUT.saturating_mul(4);
 /// How long a new connection may take to say something of a turn that the lost one had heard.
 const REPLAY_GRACE: Duration = Duration::from_millis(1500);
-/// Waits before each new connection; when they are used up, the ears are lost.
+/// Waits before each new connection; when they are used up, the ears are lost. Before the first one after a connection that
+/// worked there is none: no spare connection is kept warm, since each counts against the account's streams (150 on pay as you go)
+/// and saves no more than a handshake.
 const BACKOFF: [Duration; 4] =
     [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// The longest wait that a provider may ask for: a caller does not wait for longer either.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// A connection that lives for this long was a good one: the waits begin anew.
 const LIVED_MIN: Duration = Duration::from_secs(5);
 /// Frames sent at one go while there is a backlog, and how often: eight times real time.
@@ -122,6 +132,10 @@ impl Transcriber for Flux {
         "flux"
     }
 
+    fn eager_threshold(&self) -> Option<u32> {
+        self.eager()
+    }
+
     fn learn(&self, kept: bool) {
         if let Some(eager) = &self.eager {
             eager.lock().learn(kept);
@@ -169,7 +183,7 @@ enum Link {
     /// There is none until then.
     Down(Instant),
     /// Not ready for audio until `Connected` has come, which must be by then.
-    Opening(Box<Socket>, Option<Instant>),
+    Opening(Box<Socket>, Instant),
     Ready(Box<Socket>),
 }
 
@@ -221,12 +235,13 @@ impl<'a> Session<'a> {
             Link::Down(until) if now < *until => return Ok(()),
             Link::Down(_) => {
                 let socket = Socket::open(self.target.clone(), self.flux.trust.clone(), &self.io.listener, SOCKET, now);
-                self.link = Link::Opening(Box::new(socket), None);
+                let patience = OPENING_MAX[self.failures.min(OPENING_MAX.len() - 1)];
+                self.link = Link::Opening(Box::new(socket), now + patience);
             }
-            Link::Opening(_, Some(until)) if now >= *until => {
+            Link::Opening(_, until) if now >= *until => {
                 return Err(Lost::Socket(SocketError::TimedOut {
                     host: self.target.host().to_owned(),
-                    what: "accept the settings",
+                    what: "get ready",
                 }));
             }
             _ => {}
@@ -246,12 +261,9 @@ impl<'a> Session<'a> {
             let now = self.io.clock.now();
             match socket.poll(&self.io.listener, now)? {
                 None => return Ok(()),
-                Some(Incoming::Opened) => {
-                    if let Link::Opening(_, until) = &mut self.link {
-                        *until = Some(now + CONNECTED_MAX);
-                    }
-                }
+                Some(Incoming::Opened) => {}
                 Some(Incoming::Text(text)) => self.handle_message(&text, now)?,
+                Some(Incoming::Binary(_)) => {}
             }
         }
         // There may be more, and the socket will not wake this thread for it.
@@ -373,8 +385,7 @@ impl<'a> Session<'a> {
         if now.since(self.ready) >= LIVED_MIN {
             self.failures = 0;
         }
-        let unheard = self.outbox.sent_frames().saturating_sub(self.heard.1);
-        if now.since(self.heard.0) >= STALL_MAX && unheard >= STALL_FRAMES_MIN {
+        if self.stalled_at().is_some_and(|at| now >= at) {
             return Err(Lost::Stalled("says nothing while audio flows"));
         }
         if [self.grace, self.forcing].into_iter().flatten().any(|until| now >= until) {
@@ -419,8 +430,12 @@ impl<'a> Session<'a> {
             let from_start = self.outbox.rewind(self.turns.window_end());
             self.turns.reconnected(from_start);
         }
-        let wait = BACKOFF.get(self.failures).filter(|_| failure.kind != FailureKind::Refused);
-        let wait = *wait.ok_or_else(|| failure.clone())?;
+        let worked = matches!(self.link, Link::Ready(_));
+        let Some(wait) = wait_after(self.failures, &failure, worked) else {
+            // Whoever hears in place of these ears hears what follows, and not what was said.
+            self.end_turn_here(now);
+            return Err(failure);
+        };
         self.io.events.send_at(now, EarsEvent::Reconnecting(failure));
         self.failures += 1;
         self.heard = (now, 0);
@@ -433,12 +448,12 @@ impl<'a> Session<'a> {
     fn poll_timeout(&self) -> Instant {
         let due = match &self.link {
             Link::Down(until) => return *until,
-            Link::Opening(socket, until) => [socket.poll_timeout(), *until, None, None],
+            Link::Opening(socket, until) => [socket.poll_timeout(), Some(*until), None, None],
             Link::Ready(socket) => [
                 socket.poll_timeout(),
                 self.outbox.next().map(|_| self.burst_at),
                 self.grace.into_iter().chain(self.forcing).min(),
-                Some(self.heard.0 + STALL_MAX).filter(|_| self.unheard_enough()),
+                self.stalled_at(),
             ],
         };
         // Watching a turn that does not end needs no exact time.
@@ -446,8 +461,14 @@ impl<'a> Session<'a> {
         due.into_iter().flatten().fold(watch, Instant::min)
     }
 
-    fn unheard_enough(&self) -> bool {
-        self.outbox.sent_frames().saturating_sub(self.heard.1) >= STALL_FRAMES_MIN
+    /// Returns when Flux will have been quiet for too long. Without audio it has nothing to say, so that must have flowed for
+    /// as long.
+    fn stalled_at(&self) -> Option<Instant> {
+        let (heard, frames) = self.heard;
+        let waited_for = self.turns.is_open() || self.outbox.last_speech().is_some_and(|speech| speech >= heard);
+        let patience = if waited_for { STALL_IN_TURN_MAX } else { STALL_MAX };
+        let unheard = u32::try_from(self.outbox.sent_frames().saturating_sub(frames)).unwrap_or(u32::MAX);
+        (outbox::FRAME * unheard >= patience).then_some(heard + patience)
     }
 
     /// Tells Flux that there is no more audio, and gives it a moment to hang up.
@@ -466,6 +487,19 @@ impl<'a> Session<'a> {
                 Ok(None) => self.io.listener.wait(Some(until.since(now))),
             }
         }
+    }
+}
+
+/// Returns how long to wait for the next connection after so many that failed in a row, if there is to be one; `worked` if the
+/// lost one was of use.
+fn wait_after(failures: usize, failure: &Failure, worked: bool) -> Option<Duration> {
+    let wait = *BACKOFF.get(failures)?;
+    match failure.kind {
+        FailureKind::Refused => None,
+        FailureKind::RateLimited { retry_after: Some(after) } if after > RETRY_AFTER_MAX => None,
+        FailureKind::RateLimited { retry_after: Some(after) } => Some(wait.max(after)),
+        _ if worked && failures == 0 => Some(Duration::ZERO),
+        _ => Some(wait),
     }
 }
 

@@ -4,10 +4,13 @@
 //! ([`Stop`] is raised and the bell rung) or the provider is lost for good. Sessions are opened while the phone rings.
 
 pub mod agent_audio;
+pub mod aura;
 pub mod caller_audio;
 pub mod cartesia;
 pub mod deepgram;
 pub mod echo;
+pub mod elevenlabs;
+pub mod endpoint;
 pub mod feeder;
 pub mod groq;
 pub mod line;
@@ -16,6 +19,7 @@ pub mod probe;
 mod redaction;
 pub mod scripted;
 pub mod socket;
+mod streamed;
 pub mod tls;
 pub mod webhook;
 
@@ -38,6 +42,10 @@ pub trait Transcriber: Send + Sync {
     /// sockets run before them, so that a busy machine does not delay a turn.
     fn computes(&self) -> bool {
         false
+    }
+    /// Returns the confidence, in hundredths, at which a turn is told to have probably ended; nothing for ears without one.
+    fn eager_threshold(&self) -> Option<u32> {
+        None
     }
     /// Takes what came of a reply that was drafted on an eager end of turn in any of the calls: whether it was `kept`. Ears
     /// whose eagerness can be set keep the share of the others within a budget by it.

@@ -36,6 +36,8 @@ pub enum Incoming {
     Opened,
     /// A text message.
     Text(tungstenite::Utf8Bytes),
+    /// A binary message.
+    Binary(tungstenite::Bytes),
 }
 
 /// A WebSocket, from the first look-up of its host's name to its close.
@@ -271,7 +273,11 @@ impl Socket {
                     let _ = socket.flush();
                     return Err(SocketError::Closed { host, code, reason });
                 }
-                // Pongs are proof of life; no provider here sends binary messages.
+                Ok(Message::Binary(bytes)) => {
+                    self.heard = now;
+                    return Ok(Some(Incoming::Binary(bytes)));
+                }
+                // Pongs are proof of life.
                 Ok(_) => self.heard = now,
                 Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(self.broken(error)),

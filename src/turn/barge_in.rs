@@ -60,14 +60,18 @@ enum Voice {
 /// Who holds the floor, caller or agent.
 ///
 /// The agent's reply holds it from `Granted` until it is played, withdrawn or cut. The detector hears a caller first but
-/// cannot tell a word from a cough, so its onset only pauses the reply; the recogniser's words cut it. Without words the
-/// reply goes on from the sample where it stopped.
+/// cannot tell a word from a cough, so its onset only pauses the reply; the recogniser's words cut it. Without words, or with a
+/// listener's, the reply goes on from the sample where it stopped. Every source of an interruption comes here and nowhere else.
 #[derive(Clone, Copy, Debug)]
 pub struct Floor {
     settings: Settings,
     reply: Option<Reply>,
     voice: Voice,
     paused: bool,
+    /// Whether a voice is heard that the echo explains.
+    masked: bool,
+    /// Whether words came out of it, of which it was not sure yet whose they are.
+    doubted: bool,
     /// Pauses of a playing reply, in a row, that no word followed.
     false_pauses: u8,
     /// At most one thing to be done follows from an input, and where nobody asked in between, only the last one counts:
@@ -79,7 +83,16 @@ impl Floor {
     /// Makes a floor that nobody holds.
     #[must_use]
     pub const fn new(settings: Settings) -> Self {
-        Self { settings, reply: None, voice: Voice::Quiet, paused: false, false_pauses: 0, output: None }
+        Self {
+            settings,
+            reply: None,
+            voice: Voice::Quiet,
+            paused: false,
+            masked: false,
+            doubted: false,
+            false_pauses: 0,
+            output: None,
+        }
     }
 
     /// Takes one input. Afterwards drain [`Self::poll_output`] to `None` before the next input.
@@ -88,6 +101,7 @@ impl Floor {
     /// Constant time, no heap.
     pub fn handle_input(&mut self, input: Input, now: Instant) {
         match (input, self.reply) {
+            (Input::Masked { masked }, _) => self.masked = masked,
             (Input::Granted { turn }, _) => {
                 self.release();
                 self.reply = Some(Reply { turn, playing: false });
@@ -100,14 +114,18 @@ impl Floor {
                     self.voice = Voice::Stopped { onset, end: now };
                 }
             }
+            // The first words that come out of an echo may be the agent's, misheard; the next ones tell.
+            (Input::StartOfTurn | Input::Words, Some(_)) if self.is_doubtful() => self.doubted = true,
             // Each has words in it, of a turn later than the one that is answered: that one ended before the grant.
-            (Input::StartOfTurn | Input::EndOfTurn, Some(reply)) => self.cut(reply.turn),
+            (Input::StartOfTurn | Input::EndOfTurn | Input::Hard, Some(reply)) => self.cut(reply.turn),
             // A recogniser repeats the words of an ended turn, or has some without a start; a voice makes them current.
             (Input::Words, Some(reply)) => {
-                if self.voice != Voice::Quiet {
+                if self.voice != Voice::Quiet || self.masked {
                     self.cut(reply.turn);
                 }
             }
+            (Input::Backchannel { whole }, Some(_)) => self.listened_to(whole),
+            (Input::Echo, Some(_)) => self.echoed(),
             (Input::Playing { turn }, Some(reply)) => {
                 if turn == reply.turn {
                     self.reply = Some(Reply { turn, playing: true });
@@ -182,6 +200,42 @@ impl Floor {
         }
     }
 
+    /// Whether words that come at this moment are as likely to be the agent's.
+    fn is_doubtful(&self) -> bool {
+        self.masked && self.voice == Voice::Quiet && !self.doubted
+    }
+
+    /// The caller listens. What the detector heard was a voice, and so it is to be believed; once it has said all, the reply
+    /// goes on at once.
+    fn listened_to(&mut self, whole: bool) {
+        self.doubted = false;
+        if self.voice != Voice::Quiet {
+            self.false_pauses = 0;
+        }
+        if whole {
+            self.forget_voice();
+        }
+    }
+
+    /// The agent has heard itself: a pause was for nothing.
+    fn echoed(&mut self) {
+        self.doubted = false;
+        if self.paused && self.reply.is_some_and(|reply| reply.playing) {
+            self.false_pauses = self.false_pauses.saturating_add(1);
+        }
+        self.forget_voice();
+    }
+
+    /// Goes on, and waits no more for words of a voice that has stopped. One that goes on may still have some.
+    fn forget_voice(&mut self) {
+        if matches!(self.voice, Voice::Stopped { .. }) {
+            self.voice = Voice::Quiet;
+        }
+        if self.paused {
+            self.resume();
+        }
+    }
+
     /// Gives the floor to the caller.
     fn cut(&mut self, turn: TurnId) {
         if self.voice != Voice::Quiet {
@@ -191,12 +245,14 @@ impl Floor {
         self.reply = None;
         self.voice = Voice::Quiet;
         self.paused = false;
+        self.doubted = false;
         self.output = Some(Output::CutPlayout { turn });
     }
 
     /// Leaves the floor to nobody.
     fn release(&mut self) {
         self.reply = None;
+        self.doubted = false;
         self.voice = Voice::Quiet;
         if self.paused {
             self.resume();
@@ -415,6 +471,91 @@ mod tests {
     }
 
     #[test]
+    fn a_listeners_yeah_pauses_and_resumes_at_once_when_it_is_whole() {
+        let mut scene = Scene::playing();
+        assert_eq!(scene.voice(500, true), Some(Output::Pause));
+        assert_eq!(scene.tell(750, Input::Backchannel { whole: false }), None, "more may follow");
+        scene.voice(800, false);
+        assert_eq!(scene.tell(950, Input::Backchannel { whole: true }), Some(Output::Resume));
+        assert_eq!(scene.due(), None);
+        assert_eq!(scene.tell(1000, Input::Words), None, "words without a voice");
+    }
+
+    #[test]
+    fn yeah_but_what_about_cuts() {
+        for resumed in [false, true] {
+            let mut scene = Scene::playing();
+            scene.voice(500, true);
+            let output = scene.tell(750, Input::Backchannel { whole: resumed });
+            assert_eq!(output, resumed.then_some(Output::Resume));
+            assert_eq!(scene.tell(1000, Input::Words), Some(Output::CutPlayout { turn: ONE }), "the voice goes on");
+        }
+    }
+
+    #[test]
+    fn a_backchannel_that_is_never_ended_resumes_as_a_cough_does() {
+        let mut scene = Scene::playing();
+        scene.voice(500, true);
+        scene.tell(750, Input::Backchannel { whole: false });
+        scene.voice(800, false);
+        assert_eq!(scene.wait(1499), None);
+        assert_eq!(scene.wait(1500), Some(Output::Resume));
+    }
+
+    #[test]
+    fn backchannels_and_echoes_without_a_voice_change_nothing() {
+        for aside in [Input::Backchannel { whole: false }, Input::Backchannel { whole: true }, Input::Echo] {
+            let mut scene = Scene::playing();
+            assert_eq!(scene.tell(500, aside), None);
+            assert_eq!(scene.tell(600, Input::StartOfTurn), Some(Output::CutPlayout { turn: ONE }));
+        }
+    }
+
+    #[test]
+    fn hard_words_cut_whatever_the_detector_heard() {
+        for masked in [false, true] {
+            let mut scene = Scene::playing();
+            scene.tell(400, Input::Masked { masked });
+            assert_eq!(scene.tell(500, Input::Hard), Some(Output::CutPlayout { turn: ONE }));
+        }
+    }
+
+    #[test]
+    fn the_first_words_out_of_an_echo_are_doubted_and_the_next_ones_cut() {
+        let mut scene = Scene::playing();
+        scene.tell(400, Input::Masked { masked: true });
+        assert_eq!(scene.tell(500, Input::StartOfTurn), None);
+        assert_eq!(scene.tell(600, Input::Echo), None, "they were the agent's");
+        assert_eq!(scene.tell(900, Input::StartOfTurn), None);
+        assert_eq!(scene.tell(1150, Input::Words), Some(Output::CutPlayout { turn: ONE }));
+        let mut scene = Scene::playing();
+        scene.tell(400, Input::Masked { masked: true });
+        scene.voice(450, true);
+        assert_eq!(
+            scene.tell(500, Input::StartOfTurn),
+            Some(Output::CutPlayout { turn: ONE }),
+            "a voice over the echo"
+        );
+    }
+
+    #[test]
+    fn pauses_for_an_echo_are_counted_and_end_at_once() {
+        let mut scene = Scene::playing();
+        for round in 0..3 {
+            let start = 1000 + round * 2000;
+            assert_eq!(scene.voice(start, true), Some(Output::Pause), "round {round}");
+            assert_eq!(scene.tell(start + 300, Input::Echo), Some(Output::Resume));
+            scene.voice(start + 400, false);
+            scene.wait(start + 1100);
+        }
+        assert_eq!(scene.voice(8000, true), None);
+        assert_eq!(scene.tell(8250, Input::Backchannel { whole: true }), None);
+        scene.voice(8300, false);
+        scene.wait(9000);
+        assert_eq!(scene.voice(9500, true), Some(Output::Pause), "a listener's voice was no echo");
+    }
+
+    #[test]
     fn the_machine_is_a_plain_value() {
         fn copy<T: Copy>() {}
         copy::<Floor>();
@@ -429,7 +570,11 @@ mod tests {
             for step in 0..200 {
                 now += Duration::from_millis(rng.u64(0..400));
                 let turn = TurnId(rng.u32(0..4));
-                let input = match rng.u32(0..9) {
+                let input = match rng.u32(0..13) {
+                    9 => Input::Masked { masked: rng.bool() },
+                    10 => Input::Hard,
+                    11 => Input::Backchannel { whole: rng.bool() },
+                    12 => Input::Echo,
                     0 | 1 => Input::CallerSpeech { speaking: rng.bool() },
                     2 => Input::StartOfTurn,
                     3 => Input::Words,

@@ -16,12 +16,20 @@ use crate::ids::TurnId;
 pub enum Input {
     /// The local detector: the caller's voice began (sustained, not a click) or stopped.
     CallerSpeech { speaking: bool },
+    /// The local detector: there is a voice that the agent's own echo explains, or there is none any more.
+    Masked { masked: bool },
     /// The recogniser: the caller has begun a turn, with at least one word.
     StartOfTurn,
     /// The recogniser: there are (more) words in the caller's turn; never told of an empty transcript.
     Words,
+    /// The recogniser: the same, in words that leave no doubt.
+    Hard,
     /// The recogniser: the caller's turn has ended, with at least one word.
     EndOfTurn,
+    /// The recogniser: the caller's words so far are a listener's, or a sound; `whole`: nothing seems to follow.
+    Backchannel { whole: bool },
+    /// The recogniser: the words are the agent's own, come back.
+    Echo,
     /// The agent gives the floor to its reply `turn`: frames of it may come from here on.
     Granted { turn: TurnId },
     /// The first sample of `turn` was played.

@@ -41,6 +41,14 @@ impl Ears {
     }
 
     pub fn open_shared(server: Server, plan: Arc<Plan>, flux: Arc<Flux>) -> Self {
+        let mut ears = Self::of(server, flux);
+        ears.plan = plan;
+        ears
+    }
+
+    /// Ears of any kind; `plan` is not theirs.
+    pub fn of(server: Server, ears: Arc<dyn Transcriber>) -> Self {
+        let plan = Arc::default();
         let clock: Arc<dyn Clock> = Wall::start();
         let (bell, listener) = Listener::new().expect("a listener");
         let (frames, consumer) = rtrb::RingBuffer::new(256);
@@ -58,7 +66,7 @@ impl Ears {
             events: send,
             stop: stopped,
         };
-        let thread = Some(std::thread::spawn(move || flux.run(io)));
+        let thread = Some(std::thread::spawn(move || ears.run(io)));
         Self { plan, _server: server, clock, frames, bell, stop, commands, events, thread, heard: Vec::new() }
     }
 
@@ -289,7 +297,9 @@ fn nonsense_and_news_of_the_future_are_passed_over() {
 #[test]
 fn an_end_without_a_start_is_a_turn() {
     let mut ears = Ears::open(&[Fault::NoStart], SttFormat::Pcm16);
-    ears.play(true, SECOND);
+    ears.until("connected", |event| *event == EarsEvent::Connected);
+    // Nothing at all is told of this turn before its end, and for much longer that would be a stall.
+    ears.play(true, SECOND / 2);
     assert_eq!(ears.until_end().0, "Hello there.");
     assert_eq!(ears.starts(), 0);
 }
@@ -350,6 +360,71 @@ fn an_order_that_is_not_answered_is_carried_out_here() {
     ears.force_end_turn();
     assert_eq!(ears.until_end().0, "Hello there.");
     assert_eq!(ears.plan.seen.lock().audio.len(), 1);
+}
+
+/// Returns what the operator is told of lost connections.
+fn reconnected(ears: &Ears) -> Vec<String> {
+    let told = |event: &EarsEvent| match event {
+        EarsEvent::Reconnecting(failure) => Some(failure.text.clone()),
+        _ => None,
+    };
+    ears.heard.iter().filter_map(told).collect()
+}
+
+#[test]
+fn a_connection_that_is_lost_is_told_with_its_cause() {
+    let after = Duration::from_millis(600);
+    for (fault, cause) in [
+        (Fault::DropAfter(after), "broke"),
+        (Fault::CloseWith(after, 1000, "connection idle timeout"), "1000"),
+        (Fault::CloseWith(after, 1011, "NET-0001"), "NET-0001"),
+        (Fault::StallAfter(after), "says nothing while audio flows"),
+        (Fault::ErrorAfter(after, "INTERNAL_SERVER_ERROR"), "INTERNAL_SERVER_ERROR"),
+    ] {
+        let mut ears = Ears::open(std::slice::from_ref(&fault), SttFormat::Pcm16);
+        ears.play(true, SECOND);
+        assert_eq!(ears.until_end().0, "Hello there.", "{fault:?}");
+        let told = reconnected(&ears);
+        assert!(told.len() == 1 && told[0].contains(cause) && told[0].contains("deepgram"), "{fault:?}: {told:?}");
+    }
+}
+
+#[test]
+fn a_handshake_that_hangs_is_left_for_another_and_nothing_said_meanwhile_is_lost() {
+    let mut ears = Ears::open(&[Fault::SlowHandshake], SttFormat::Pcm16);
+    ears.play(true, SECOND);
+    assert_eq!(ears.until_end().0, "Hello there.");
+    assert!(reconnected(&ears)[0].contains("in time"), "{:?}", reconnected(&ears));
+    assert_eq!(ears.starts(), 1);
+}
+
+#[test]
+fn a_key_that_is_revoked_in_the_call_ends_the_turn_with_its_words_and_is_told() {
+    let refused = Fault::Refuse(Refusal::new(401, "INVALID_AUTH"));
+    let dropped = Fault::CloseWith(Duration::from_millis(800), 1008, "revoked");
+    let mut ears = Ears::open(&[dropped, refused], SttFormat::Pcm16);
+    ears.play(true, SECOND);
+    let failure = ears.until_failed();
+    assert!(failure.kind == FailureKind::Refused && failure.text.contains("DEEPGRAM_API_KEY"), "{}", failure.text);
+    assert_eq!(ears.until_end().0, "Hello there.", "what was heard of the turn is not lost");
+}
+
+#[test]
+fn a_name_that_is_not_found_is_told() {
+    let (server, plan, _) = start(Plan::default());
+    let flux = Flux::new(&endpoint("wss://nowhere.invalid", "flux-general-en"), SttFormat::Pcm16);
+    let failure = Ears::open_at(server, plan, flux).until_failed();
+    let text = &failure.text;
+    assert!(text.contains("nowhere.invalid cannot be reached") && text.contains("DEEPGRAM_BASE_URL"), "{text}");
+}
+
+#[test]
+fn who_asks_for_a_wait_that_no_caller_has_is_given_up_at_once() {
+    let refusal = Refusal::new(429, "TOO_MANY_REQUESTS").with_header("retry-after", "60");
+    let mut ears = Ears::open(&[Fault::Refuse(refusal)], SttFormat::Pcm16);
+    let failure = ears.until_failed();
+    assert_eq!(failure.kind, FailureKind::RateLimited { retry_after: Some(60 * SECOND) });
+    assert_eq!(ears.plan.seen.lock().paths.len(), 1);
 }
 
 fn with_eager_ends(plan: Plan, waste_max: f64) -> Ears {

@@ -1,13 +1,15 @@
-//! Cartesia against its stand-in.
+//! Cartesia, Aura and ElevenLabs against their stand-ins.
 
 use super::standin::cartesia::{Fault, Plan, start};
-use super::standin::{Refusal, Server, Wall};
+use super::standin::{Refusal, Server, Wall, aura, elevenlabs};
 use super::{PATIENCE, assert_secret, endpoint, events, eventually};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use offhook::agent::{Failure, FailureKind, VoiceEvent};
 use offhook::call::VoiceFrame;
 use offhook::ids::{CallId, TurnId};
+use offhook::providers::aura::Aura;
 use offhook::providers::cartesia::Cartesia;
+use offhook::providers::elevenlabs::ElevenLabs;
 use offhook::providers::{Bell, Listener, Speaker, Stamped, Stop, VoiceCommand, VoiceIo};
 use offhook::time::Clock;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A session of the voice, and everything that is around it.
-struct Voice {
-    plan: Arc<Plan>,
+struct Voice<P = Plan> {
+    plan: Arc<P>,
     _server: Server,
     commands: Sender<VoiceCommand>,
     bell: Bell,
@@ -52,7 +54,41 @@ impl Voice {
         Self::open_at(server, plan, cartesia(&url))
     }
 
-    fn open_at(server: Server, plan: Arc<Plan>, cartesia: Cartesia) -> Self {
+    fn requests(&self) -> Vec<serde_json::Value> {
+        self.plan.seen.lock().requests.clone()
+    }
+
+    fn connections(&self) -> usize {
+        self.plan.seen.lock().connections
+    }
+
+    /// What was asked to be spoken, request by request.
+    fn transcripts(&self) -> Vec<String> {
+        let text = |request: &serde_json::Value| request["transcript"].as_str().unwrap_or_default().to_owned();
+        self.requests().iter().map(text).filter(|text| !text.is_empty()).collect()
+    }
+}
+
+impl Voice<aura::Plan> {
+    fn aura(faults: &[aura::Fault]) -> Self {
+        let plan = aura::Plan::default();
+        faults.iter().cloned().for_each(|fault| plan.faults.push(fault));
+        let (server, plan, url) = aura::start(plan);
+        Self::open_at(server, plan, Aura::new(&endpoint(&url, "aura-2-thalia-en"), Wall::start()))
+    }
+}
+
+impl Voice<elevenlabs::Plan> {
+    fn elevenlabs(faults: &[elevenlabs::Fault]) -> Self {
+        let plan = elevenlabs::Plan::default();
+        faults.iter().cloned().for_each(|fault| plan.faults.push(fault));
+        let (server, plan, url) = elevenlabs::start(plan);
+        Self::open_at(server, plan, ElevenLabs::new(&endpoint(&url, "eleven_flash_v2_5"), "v1ce", Wall::start()))
+    }
+}
+
+impl<P> Voice<P> {
+    fn open_at(server: Server, plan: Arc<P>, speaker: impl Speaker + 'static) -> Self {
         let clock: Arc<dyn Clock> = Wall::start();
         let (bell, listener) = Listener::new().expect("a listener");
         let (commands, receiver) = bounded(64);
@@ -71,7 +107,7 @@ impl Voice {
             events: send,
             stop: stopped,
         };
-        let thread = Some(std::thread::spawn(move || cartesia.run(io)));
+        let thread = Some(std::thread::spawn(move || speaker.run(io)));
         let (heard, audio) = (Vec::new(), Vec::new());
         Self { plan, _server: server, commands, bell, stop, frames, events, thread, heard, audio }
     }
@@ -130,12 +166,16 @@ impl Voice {
         }
     }
 
-    fn requests(&self) -> Vec<serde_json::Value> {
-        self.plan.seen.lock().requests.clone()
+    /// Waits until some of what is spoken has come.
+    fn hear(&mut self) {
+        eventually("audio", || {
+            self.drain();
+            !self.audio.is_empty()
+        });
     }
 }
 
-impl Drop for Voice {
+impl<P> Drop for Voice<P> {
     fn drop(&mut self) {
         self.stop.raise();
         self.bell.ring();
@@ -182,7 +222,7 @@ fn every_turn_has_its_own_context_on_the_same_connection() {
     }
     let ids: Vec<_> = voice.requests().iter().map(|request| request["context_id"].clone()).collect();
     assert_eq!(ids, ["t1-1", "t2-2", "t3-3"]);
-    assert_eq!(voice.plan.seen.lock().connections, 1);
+    assert!(voice.connections() <= 2, "one, and perhaps the spare one already");
 }
 
 #[test]
@@ -228,7 +268,7 @@ fn a_kept_phrase_needs_no_server() {
 #[test]
 fn an_idle_connection_that_is_closed_is_opened_again() {
     let mut voice = Voice::open(&[Fault::IdleClose(Duration::from_millis(50))]);
-    eventually("another connection", || voice.plan.seen.lock().connections == 2);
+    eventually("another connection", || voice.connections() >= 2);
     voice.speak(1, 0, "Still here.", true);
     assert_eq!(voice.finish(1).words, "Still here.");
 }
@@ -274,13 +314,291 @@ fn speech_goes_on_where_a_connection_broke() {
 }
 
 #[test]
-fn speech_that_fails_twice_is_told() {
-    let fault = Fault::DropAfter(Duration::from_millis(500));
-    let mut voice = Voice::open(&[fault.clone(), fault]);
+fn speech_that_fails_again_and_again_is_told() {
+    let fault = Fault::DropAfter(Duration::from_millis(200));
+    let mut voice = Voice::open(&vec![fault; 5]);
     voice.speak(1, 0, "One two three four five six seven eight nine ten.", true);
     assert_eq!(voice.failure(1).kind, FailureKind::Dropped);
+    voice.plan.faults.push_none();
     voice.speak(2, 0, "Sorry.", true);
     assert_eq!(voice.finish(2).words, "Sorry.");
+}
+
+#[test]
+fn what_is_told_as_spoken_before_a_failure_is_what_was_made() {
+    let mut faults = vec![Fault::DropAfter(Duration::from_millis(700))];
+    faults.extend(vec![Fault::Refuse(Refusal::new(503, "down")); 12]);
+    let mut voice = Voice::open(&faults);
+    voice.speak(1, 0, "One two three four five six seven eight nine ten.", true);
+    let spoken = voice.finish(1);
+    assert!(matches!(spoken.end, VoiceEvent::Failed(_)), "{:?}", spoken.end);
+    assert_eq!(spoken.words, "One two", "the words that 0.7 s hold whole");
+    assert_eq!(spoken.length, Duration::from_millis(700), "and what was made is not taken back");
+}
+
+#[test]
+fn a_warm_spare_connection_takes_over_without_a_handshake() {
+    // Whoever comes third is refused: what goes on does so over the two that are there.
+    let mut voice = Voice::open(&[Fault::DropAfter(Duration::from_millis(1500))]);
+    voice.plan.faults.push_none();
+    voice.plan.faults.push(Fault::Refuse(Refusal::new(503, "no more")));
+    eventually("the spare connection", || voice.connections() == 2);
+    voice.speak(1, 0, "One two three four five six seven eight nine ten.", true);
+    let spoken = voice.finish(1);
+    assert!(matches!(spoken.end, VoiceEvent::Done { .. }), "{:?}", spoken.end);
+    assert_eq!(spoken.words, "One two three four five six seven eight nine ten.", "no word is told twice");
+    assert_eq!(voice.transcripts().last().map(String::as_str), Some("six seven eight nine ten."));
+}
+
+#[test]
+fn idle_connections_are_replaced_before_the_server_closes_them() {
+    let idle_close = Fault::IdleClose(Duration::from_secs(3));
+    let (server, plan, url) = start(quick(&vec![idle_close; 3]));
+    let mut voice = Voice::open_at(server, plan, cartesia(&url).with_idle_max(Duration::from_millis(1800)));
+    eventually("both to be replaced", || voice.connections() >= 4);
+    voice.speak(1, 0, "Still here.", true);
+    let spoken = voice.finish(1);
+    assert_eq!((spoken.words.as_str(), voice.transcripts().len()), ("Still here.", 1), "at the first try");
+}
+
+#[test]
+fn idle_closes_do_not_add_up() {
+    let mut voice = Voice::open(&vec![Fault::IdleClose(Duration::from_millis(30)); 6]);
+    for turn in 1..4 {
+        voice.speak(turn, 0, "Yes.", true);
+        assert_eq!(voice.finish(turn).words, "Yes.");
+        let before = voice.connections();
+        eventually("the next idle close", || voice.connections() > before || before > 5);
+    }
+}
+
+#[test]
+fn a_slow_connection_or_first_audio_is_overtaken_by_the_other_one() {
+    for fault in [Fault::SlowOpen(Duration::from_secs(3)), Fault::SlowAudio(Duration::from_secs(3))] {
+        let mut voice = Voice::open(std::slice::from_ref(&fault));
+        if matches!(fault, Fault::SlowAudio(_)) {
+            voice.plan.faults.push_none();
+            eventually("the spare connection", || voice.connections() == 2);
+        }
+        voice.speak(1, 0, "Quick now.", true);
+        let spoken = voice.finish(1);
+        assert_eq!((spoken.words.as_str(), spoken.length), ("Quick now.", length(&["Quick now."])), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_first_audio_that_is_late_but_quicker_than_the_second_try_is_heard() {
+    let mut voice =
+        Voice::open(&[Fault::SlowAudio(Duration::from_millis(800)), Fault::SlowAudio(Duration::from_secs(3))]);
+    eventually("the spare connection", || voice.connections() == 2);
+    voice.speak(1, 0, "Late, but here.", true);
+    assert_eq!(voice.finish(1).words, "Late, but here.");
+    let requests = voice.requests();
+    assert_eq!(voice.transcripts(), ["Late, but here.", "Late, but here."]);
+    let cancelled: Vec<_> = requests.iter().filter(|request| request["cancel"] == true).collect();
+    assert_eq!(cancelled[0]["context_id"], requests[1]["context_id"], "the second one is not wanted any more");
+}
+
+#[test]
+fn silence_on_all_connections_is_told_in_time() {
+    let mut voice = Voice::open(&vec![Fault::StallAfter(Duration::ZERO); 4]);
+    voice.speak(1, 0, "Hello.", true);
+    assert_eq!(voice.failure(1).kind, FailureKind::Stalled);
+}
+
+#[test]
+fn what_is_no_websocket_is_given_up_for_another_connection() {
+    let mut voice = Voice::open(&[Fault::GarbageAfter(Duration::from_millis(700))]);
+    voice.speak(1, 0, "One two three four five.", true);
+    assert_eq!(voice.finish(1).words, "One two three four five.");
+}
+
+#[test]
+fn too_many_connections_are_told_with_the_time_to_wait() {
+    let limited = Refusal::new(429, "slow down").with_header("retry-after", "7");
+    let mut voice = Voice::open(&vec![Fault::Refuse(limited); 4]);
+    voice.speak(1, 0, "Hello.", true);
+    let retry_after = Some(Duration::from_secs(7));
+    assert_eq!(voice.failure(1).kind, FailureKind::RateLimited { retry_after });
+}
+
+#[test]
+fn too_many_contexts_for_ever_are_told_as_that() {
+    let (server, plan, url) = start(quick(&vec![Fault::Limited; 8]));
+    let mut voice = Voice::open_at(server, plan, cartesia(&url));
+    voice.speak(1, 0, "Hello.", true);
+    assert!(matches!(voice.failure(1).kind, FailureKind::RateLimited { .. }));
+}
+
+#[test]
+fn a_key_that_is_revoked_during_a_call_is_told() {
+    let refusal = Fault::Refuse(Refusal::new(401, super::standin::KEY));
+    let mut voice =
+        Voice::open(&[Fault::DropAfter(Duration::from_millis(300)), refusal.clone(), refusal.clone(), refusal]);
+    voice.speak(1, 0, "One two three four five six seven eight.", true);
+    let failure = voice.failure(1);
+    assert_eq!(failure.kind, FailureKind::Refused);
+    assert!(failure.text.contains("check CARTESIA_API_KEY"), "{}", failure.text);
+}
+
+#[test]
+fn a_name_that_is_not_known_any_more_is_told() {
+    let (server, plan, _) = start(quick(&[]));
+    let mut voice = Voice::open_at(server, plan, cartesia("wss://offhook-has-no-such-host.invalid"));
+    voice.speak(1, 0, "Hello.", true);
+    let failure = voice.failure(1);
+    assert!(matches!(failure.kind, FailureKind::Dropped | FailureKind::Stalled), "{failure:?}");
+}
+
+#[test]
+fn figures_are_said_as_words_and_told_as_written() {
+    let mut voice = Voice::open(&[]);
+    voice.speak(1, 0, "That is $12.50, Dr. Smith.", true);
+    assert_eq!(voice.finish(1).words, "That is $12.50, Dr. Smith.");
+    assert_eq!(voice.transcripts(), ["That is twelve dollars and fifty cents, doctor Smith."]);
+}
+
+#[test]
+fn aura_speaks_clause_by_clause_on_one_connection() {
+    let mut voice = Voice::aura(&[]);
+    for turn in 1..4 {
+        voice.speak(turn, 0, "Your table is booked.", false);
+        voice.speak(turn, 1, "Goodbye!", true);
+        let spoken = voice.finish(turn);
+        assert_eq!(spoken.words, "Your table is booked. Goodbye!");
+        assert_eq!(spoken.length, length(&["Your table is booked.", "Goodbye!"]));
+    }
+    assert_eq!(voice.plan.seen.lock().connections, 1);
+    voice.speak(4, 0, "Yes.", false);
+    voice.speak(4, 1, "", true);
+    assert_eq!(voice.finish(4).words, "Yes.");
+}
+
+#[test]
+fn aura_is_cleared_when_it_is_cut() {
+    let mut voice = Voice::aura(&[]);
+    voice.speak(1, 0, &"many words ".repeat(20), false);
+    voice.hear();
+    voice.command(VoiceCommand::Cancel(TurnId(1)));
+    voice.speak(2, 0, "Yes?", true);
+    eventually("the clear", || voice.plan.seen.lock().requests.iter().any(|request| request["type"] == "Clear"));
+    while voice.events.try_recv().is_ok_and(|stamped| stamped.event.0 == TurnId(1)) {}
+    voice.audio.clear();
+    let spoken = voice.finish(2);
+    assert_eq!((spoken.words.as_str(), spoken.length), ("Yes?", length(&["Yes?"])));
+}
+
+#[test]
+fn aura_goes_on_at_the_clause_where_its_connection_broke() {
+    let first = length(&["One two three."]);
+    let mut voice = Voice::aura(&[aura::Fault::DropAfter(first)]);
+    voice.speak(1, 0, "One two three.", false);
+    voice.speak(1, 1, "Four five six.", true);
+    let spoken = voice.finish(1);
+    assert_eq!((spoken.words.as_str(), spoken.length), ("One two three. Four five six.", 2 * first));
+}
+
+#[test]
+fn aura_that_stops_within_a_clause_is_told_with_what_was_said() {
+    let mut voice = Voice::aura(&[aura::Fault::StallAfter(length(&["One two three."]) + Duration::from_millis(100))]);
+    voice.speak(1, 0, "One two three.", false);
+    voice.speak(1, 1, "Four five six.", true);
+    let spoken = voice.finish(1);
+    assert_eq!(spoken.words, "One two three.", "the second clause is for another voice to say");
+    assert!(matches!(spoken.end, VoiceEvent::Failed(_)));
+}
+
+#[test]
+fn aura_is_never_asked_for_more_flushes_than_it_takes() {
+    let mut voice = Voice::aura(&[]);
+    for turn in 1..26 {
+        voice.speak(turn, 0, "Yes.", true);
+        assert_eq!(voice.finish(turn).words, "Yes.");
+    }
+    let seen = voice.plan.seen.lock().clone();
+    assert_eq!((seen.refused, seen.connections > 1), (0, true));
+}
+
+#[test]
+fn auras_errors_and_refusals_are_told_by_the_firm_whose_key_it_is() {
+    let mut voice = Voice::aura(&[aura::Fault::Error("NET-0000")]);
+    voice.speak(1, 0, "Yes.", true);
+    assert_eq!(voice.finish(1).words, "Yes.", "another connection will do");
+    let mut voice = Voice::aura(&vec![aura::Fault::Refuse(Refusal::new(401, super::standin::KEY)); 3]);
+    voice.speak(1, 0, "Yes.", true);
+    let failure = voice.failure(1);
+    assert!(
+        failure.kind == FailureKind::Refused && failure.text.contains("check DEEPGRAM_API_KEY"),
+        "{}",
+        failure.text
+    );
+}
+
+#[test]
+fn elevenlabs_speaks_with_the_times_of_its_words() {
+    let mut voice = Voice::elevenlabs(&[]);
+    for turn in 1..4 {
+        voice.speak(turn, 0, "Your table costs $5.", false);
+        voice.speak(turn, 1, "Goodbye!", true);
+        let spoken = voice.finish(turn);
+        assert_eq!(spoken.words, "Your table costs $5. Goodbye!");
+        assert_eq!(spoken.length, length(&["Your table costs five dollars. ", "Goodbye! "]));
+    }
+    voice.speak(4, 0, "Yes.", false);
+    voice.speak(4, 1, "", true);
+    assert_eq!(voice.finish(4).words, "Yes.");
+}
+
+#[test]
+fn elevenlabs_goes_on_at_the_word_where_it_stopped() {
+    use elevenlabs::Fault::{DropAfter, StallAfter};
+    let text = "One two three four five six seven eight nine ten.";
+    for fault in [DropAfter(20), StallAfter(20)] {
+        let mut voice = Voice::elevenlabs(std::slice::from_ref(&fault));
+        voice.speak(1, 0, text, true);
+        let spoken = voice.finish(1);
+        assert!(matches!(spoken.end, VoiceEvent::Done { .. }), "{fault:?}: {:?}", spoken.end);
+        assert_eq!(spoken.words, text, "{fault:?}");
+        let requests = voice.plan.seen.lock().requests.clone();
+        let again = requests.iter().filter_map(|request| request["text"].as_str()).rfind(|text| *text != " ");
+        assert_eq!(again, Some("five six seven eight nine ten. "), "{fault:?}");
+    }
+}
+
+#[test]
+fn elevenlabs_never_has_too_many_contexts() {
+    let mut voice = Voice::elevenlabs(&vec![elevenlabs::Fault::SlowToClose; 9]);
+    for turn in 1..13 {
+        voice.audio.clear();
+        voice.speak(turn, 0, &"many words ".repeat(20), false);
+        voice.hear();
+        voice.command(VoiceCommand::Cancel(TurnId(turn)));
+        while voice.events.recv_timeout(Duration::from_millis(20)).is_ok() {}
+    }
+    assert_eq!(voice.plan.seen.lock().overfull, 0);
+}
+
+#[test]
+fn elevenlabs_errors_are_tried_again_if_that_is_of_use() {
+    use elevenlabs::Fault::{Error, Refuse};
+    let mut voice = Voice::elevenlabs(&[Error("system_busy")]);
+    voice.speak(1, 0, "Yes.", true);
+    assert_eq!(voice.finish(1).words, "Yes.");
+    for fault in [Error("voice_not_found"), Refuse(Refusal::new(401, super::standin::KEY))] {
+        let mut voice = Voice::elevenlabs(&vec![fault.clone(); 3]);
+        voice.speak(1, 0, "Yes.", true);
+        assert_eq!(voice.failure(1).kind, FailureKind::Refused, "{fault:?}");
+    }
+}
+
+#[test]
+fn every_voice_renders_a_phrase() {
+    let (_server, _, url) = aura::start(aura::Plan::default());
+    let pcm = Aura::new(&endpoint(&url, "aura-2-thalia-en"), Wall::start()).render("Hello.").expect("speech");
+    assert_eq!(pcm.len(), 6 * 480);
+    let (_server, _, url) = elevenlabs::start(elevenlabs::Plan::default());
+    let voice = ElevenLabs::new(&endpoint(&url, "eleven_flash_v2_5"), "v1ce", Wall::start());
+    assert_eq!(voice.render("Hello.").expect("speech").len(), 7 * 480);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The caller speaks while the agent does.
 
 use super::support::{Script, World, caller_voice, ms, seeds, voice_of};
-use offhook::agent::EarsEvent;
+use offhook::agent::{EarsEvent, Verdict};
 use offhook::audio::g711::Codec;
 use offhook::call::CallEvent;
 use offhook::config;
@@ -172,4 +172,98 @@ fn a_caller_who_goes_on_is_answered_and_the_cut_reply_is_not_heard_again() {
         assert!(loud > reply.len() && loud < reply.len() + 8000 * 2, "{loud} loud samples");
         assert!(world.line().ended.is_none());
     }
+}
+
+/// The caller says `words`, which the recogniser tells one after another, 250 ms after the voice has begun.
+fn hear(world: &mut World, words: &[&str]) {
+    world.caller().say(&caller_voice(400));
+    world.run_for(ms(350));
+    world.ears(EarsEvent::StartOfTurn { transcript: words[0].into() });
+    for word in &words[1..] {
+        world.run_for(ms(250));
+        world.ears(EarsEvent::Update { transcript: (*word).into() });
+    }
+}
+
+#[test]
+fn a_listeners_mhm_lets_the_reply_go_on_from_its_sample_and_begins_no_turn() {
+    for seed in seeds(10) {
+        let mut world = greeting(seed, None);
+        hear(&mut world, &["Mhm"]);
+        world.run_for(ms(400));
+        assert!(world.now.since(last_loud(&mut world)) > ms(300), "it waits for what follows");
+        let whole = world.now;
+        world.ears(EarsEvent::EndOfTurn { transcript: "Mhm.".into(), speech: Default::default() });
+        world.run_for(ms(100));
+        let next = world.caller().loud().into_iter().find(|at| *at > whole).expect("it goes on");
+        assert!(next.since(whole) <= PACKET + DELAY, "at once: {:?}", next.since(whole));
+        world.run_for(Duration::from_secs(8));
+        assert_eq!(when(&mut world, is_cut), None);
+        let samples = settings().greeting.len() * super::support::SAMPLES_PER_BYTE;
+        let played = CallEvent::Played { turn: TurnId::GREETING, samples: samples as u64 };
+        assert!(when(&mut world, |event| *event == played).is_some(), "every sample is played");
+        let heard: Vec<i16> = world.caller().heard.iter().flat_map(|packet| packet.pcm.clone()).collect();
+        check_pause(&heard, &voice_of(TurnId::GREETING, samples));
+        assert_eq!(world.line().said(), [settings().greeting]);
+        assert_eq!(world.line().turns.len(), 1);
+        assert_eq!(world.line().asides, [("Mhm.".to_owned(), Verdict::Backchannel)]);
+        assert!(world.line().providers.asked.is_empty(), "nobody was asked");
+    }
+}
+
+#[test]
+fn what_grows_out_of_a_backchannel_cuts_and_is_answered_whole() {
+    let mut world = greeting(1, None);
+    hear(&mut world, &["Yeah"]);
+    assert_eq!(when(&mut world, is_cut), None);
+    world.run_for(ms(250));
+    let grown = world.now;
+    world.ears(EarsEvent::Update { transcript: "Yeah but what about".into() });
+    assert_eq!(when(&mut world, is_cut), Some(grown));
+    world.ears(EarsEvent::EndOfTurn { transcript: "Yeah but what about Sunday?".into(), speech: Default::default() });
+    world.run_for(ms(500));
+    assert!(world.line().providers.asked[0].contains("Yeah but what about Sunday?"));
+}
+
+#[test]
+fn a_hard_word_cuts_though_no_voice_was_heard() {
+    for word in ["Stop", "No", "Wait"] {
+        let mut world = greeting(2, None);
+        let decided = world.now;
+        world.ears(EarsEvent::StartOfTurn { transcript: word.into() });
+        world.run_for(ms(300));
+        assert_eq!(when(&mut world, is_cut), Some(decided), "{word}");
+        assert!(last_loud(&mut world) <= decided + PACKET + DELAY);
+    }
+}
+
+#[test]
+fn yes_into_the_agents_question_is_an_answer() {
+    let greeting = "Would you like to book a table for two at seven or at eight this evening, or on some other day?";
+    let settings = config::Agent { greeting: greeting.into(), ..config::Agent::default() };
+    let mut world = World::talking(3, settings, Script::default());
+    world.run_for(ms(3000));
+    hear(&mut world, &["Yes"]);
+    assert!(when(&mut world, is_cut).is_some());
+    world.ears(EarsEvent::EndOfTurn { transcript: "Yes.".into(), speech: Default::default() });
+    world.run_for(ms(1500));
+    assert!(world.line().providers.asked[0].contains("Yes."));
+}
+
+#[test]
+fn the_recognisers_audio_has_no_hole_while_the_agent_is_interrupted() {
+    let mut world = greeting(4, None);
+    world.line().providers.keep_audio = true;
+    let from = world.caller().said.len();
+    hear(&mut world, &["Can", "Can I ask"]);
+    world.run_for(ms(200));
+    let said: Vec<i16> = world.caller().said[from..].to_vec();
+    let mut codes = vec![0; said.len()];
+    Codec::Pcmu.encode(&said, &mut codes);
+    let heard = &world.line().providers.heard.ulaw;
+    // Its first frames were cut elsewhere than the packets.
+    let start = heard.windows(800).position(|part| part == &codes[480..1280]).expect("the first words are there");
+    let len = (heard.len() - start).min(codes.len() - 480);
+    assert!(len > 5000, "{len}");
+    assert_eq!(heard[start..start + len], codes[480..480 + len]);
 }

@@ -44,6 +44,14 @@ pub enum Fault {
     DeafToCancel,
     /// No word times are told.
     NoTimes,
+    /// Every request gets the error of too many contexts.
+    Limited,
+    /// The upgrade is answered after this long.
+    SlowOpen(Duration),
+    /// From each text to its first audio it takes this long.
+    SlowAudio(Duration),
+    /// After this much audio comes what is no WebSocket.
+    GarbageAfter(Duration),
 }
 
 /// How it behaves, and what it has seen.
@@ -56,6 +64,8 @@ pub struct Plan {
     pub rng: Mutex<fastrand::Rng>,
     /// How long after its last audio an unfinished context is over.
     pub expiry: Duration,
+    /// What its voice sounds like, over and over, at 8 kHz; a hum where it is empty.
+    pub speech: Vec<i16>,
     pub faults: Faults<Fault>,
     pub seen: Mutex<Seen>,
 }
@@ -72,7 +82,15 @@ impl Default for Plan {
     fn default() -> Self {
         let (faults, seen) = (Faults::default(), Mutex::default());
         let rng = Mutex::new(fastrand::Rng::with_seed(0));
-        Self { first_audio: Duration::from_millis(90), spread: Duration::ZERO, rng, expiry: Duration::from_secs(1), faults, seen }
+        Self {
+            first_audio: Duration::from_millis(90),
+            spread: Duration::ZERO,
+            rng,
+            expiry: Duration::from_secs(1),
+            speech: Vec::new(),
+            faults,
+            seen,
+        }
     }
 }
 
@@ -99,6 +117,9 @@ fn check(request: &Request) -> Option<Refusal> {
 
 fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool) {
     let fault = plan.faults.next();
+    if let Some(Fault::SlowOpen(length)) = fault {
+        super::pause(clock, length, stop);
+    }
     let peer = Peer::accept(stream, |request| {
         plan.seen.lock().keys.push(header(request, "x-api-key").to_owned());
         if let Some(Fault::Refuse(refusal)) = &fault { Some(refusal.clone()) } else { check(request) }
@@ -156,6 +177,7 @@ impl Session<'_> {
             }
             match self.fault {
                 Some(Fault::DropAfter(audio)) if self.audio >= audio => return,
+                Some(Fault::GarbageAfter(audio)) if self.audio >= audio => self.peer.send_garbage(),
                 Some(Fault::StallAfter(audio)) if self.audio >= audio => self.contexts.clear(),
                 _ => self.speak(),
             }
@@ -176,9 +198,15 @@ impl Session<'_> {
                 "title": "As planned", "message": format!("key {}", super::KEY)});
             return self.peer.send(error.to_string());
         }
+        if matches!(self.fault, Some(Fault::Limited)) {
+            let error = json!({"type": "error", "done": true, "context_id": id, "status_code": 429,
+                "error_code": "concurrency_limited", "title": "Too many contexts"});
+            return self.peer.send(error.to_string());
+        }
         let text = request["transcript"].as_str().unwrap_or_default();
-        let now = self.clock.now();
-        let first = self.plan.first_audio + self.plan.spread.mul_f64(self.plan.rng.lock().f64());
+        let slow = if let Some(Fault::SlowAudio(length)) = self.fault { Some(length) } else { None };
+        let drawn = self.plan.first_audio + self.plan.spread.mul_f64(self.plan.rng.lock().f64());
+        let (now, first) = (self.clock.now(), slow.unwrap_or(drawn));
         let context = self.contexts.entry(id).or_default();
         context.mulaw = request["output_format"]["encoding"] == "pcm_mulaw";
         context.rate = request["output_format"]["sample_rate"].as_u64().unwrap_or(8000) as u32;
@@ -226,7 +254,7 @@ impl Session<'_> {
             }
             let left = context.left.unwrap_or_default();
             let piece = left.min(CHUNK);
-            let data = STANDARD.encode(hum(context, piece));
+            let data = STANDARD.encode(hum(context, piece, &self.plan.speech));
             let mut message =
                 json!({"type": "chunk", "data": data, "step_time": 12.5, "flush_id": context.flushed + 1});
             message["context_id"] = id.as_str().into();
@@ -270,12 +298,19 @@ fn times(text: &str, from: Duration) -> Value {
     json!({"words": words, "start": starts, "end": ends})
 }
 
-/// A 200 Hz hum of `length`, in the encoding asked for.
-fn hum(context: &Context, length: Duration) -> Vec<u8> {
+/// A 200 Hz hum of `length`, or as much of `speech`, in the encoding asked for.
+fn hum(context: &Context, length: Duration, speech: &[i16]) -> Vec<u8> {
     let samples = (length.as_micros() * u128::from(context.rate) / 1_000_000) as usize;
     let start = (context.audio.as_micros() * u128::from(context.rate) / 1_000_000) as usize;
     let period = context.rate as usize / 200;
-    let sample = |n: usize| (8000.0 * (TAU * ((start + n) % period) as f32 / period as f32).sin()) as i16;
+    let sample = |n: usize| match speech.len() {
+        0 => hum_at(start + n, period),
+        len => speech[(start + n) * 8000 / context.rate as usize % len],
+    };
     let pcm = (0..samples).map(sample);
     if context.mulaw { pcm.map(ulaw_of).collect() } else { pcm.flat_map(i16::to_le_bytes).collect() }
+}
+
+fn hum_at(n: usize, period: usize) -> i16 {
+    (8000.0 * (TAU * (n % period) as f32 / period as f32).sin()) as i16
 }

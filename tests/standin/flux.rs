@@ -26,6 +26,8 @@ const UPDATE_EVERY: Duration = Duration::from_millis(250);
 pub enum Fault {
     /// The upgrade is refused.
     Refuse(Refusal),
+    /// The connection is taken, and the upgrade never answered.
+    SlowHandshake,
     /// The upgrade is granted, and nothing is said.
     NoConnected,
     /// After this much audio, nothing is said any more.
@@ -46,6 +48,8 @@ pub enum Fault {
     NoForce,
     /// `ForceEndTurn` is taken and not answered.
     DeafToForce,
+    /// After this much audio, it is closed with this code and reason.
+    CloseWith(Duration, u16, &'static str),
     /// It closes without a status after this much audio.
     CloseAfter(Duration),
 }
@@ -64,6 +68,8 @@ pub struct Plan {
     pub seed: u64,
     /// What is said in each turn, the last one again and again.
     pub turns: Vec<String>,
+    /// What is being said at this moment, in the place of `turns`; an empty text is a noise without words.
+    pub said: Mutex<Option<String>>,
     pub faults: Faults<Fault>,
     pub seen: Mutex<Seen>,
 }
@@ -92,6 +98,7 @@ impl Default for Plan {
             misses: 0.0,
             seed: 0,
             turns: turns.map(String::from).to_vec(),
+            said: Mutex::default(),
             faults,
             seen,
         }
@@ -163,6 +170,12 @@ fn check(request: &Request) -> Option<Refusal> {
 
 fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, turn: &Mutex<usize>) {
     let fault = plan.faults.next();
+    if matches!(fault, Some(Fault::SlowHandshake)) {
+        while !stop.load(Ordering::Acquire) {
+            std::thread::park_timeout(super::IDLE);
+        }
+        return;
+    }
     let mut mulaw = false;
     let mut eager = false;
     let mut rate = 16_000;
@@ -263,6 +276,9 @@ impl Session<'_> {
                 Some(Fault::CloseAfter(audio)) if self.audio >= audio => {
                     return self.peer.close(None, self.clock, stop);
                 }
+                Some(Fault::CloseWith(audio, code, reason)) if self.audio >= audio => {
+                    return self.peer.close(Some((code, reason)), self.clock, stop);
+                }
                 Some(Fault::ErrorAfter(audio, code)) if self.audio >= audio => {
                     self.send(json!({"type": "Error", "code": code, "description": "as planned"}));
                     return self.peer.close(None, self.clock, stop);
@@ -305,7 +321,8 @@ impl Session<'_> {
             samples.iter().map(|sample| u32::from(sample.unsigned_abs())).sum::<u32>() / samples.len().max(1) as u32;
         let length = Duration::from_secs(samples.len() as u64) / self.rate;
         self.audio += length;
-        if level >= SPEECH_LEVEL {
+        let wordless = self.plan.said.lock().as_ref().is_some_and(String::is_empty);
+        if level >= SPEECH_LEVEL && (self.open || !wordless) {
             if std::mem::replace(&mut self.ending, Ending::Awaited).is_told() {
                 self.tell("TurnResumed", usize::MAX);
             }
@@ -406,7 +423,9 @@ impl Session<'_> {
     /// A TurnInfo with the first `words` words of the script's line.
     fn turn_info(&self, event: &str, words: usize) -> Value {
         let line = *self.line.lock();
+        let said = self.plan.said.lock().clone().filter(|said| !said.is_empty());
         let text = self.plan.turns.get(line).or(self.plan.turns.last()).map_or("", String::as_str);
+        let text = said.as_deref().unwrap_or(text);
         let words: Vec<&str> = text.split_whitespace().take(words).collect();
         let end = self.audio.as_secs_f64();
         let timed: Vec<Value> =

@@ -1,10 +1,13 @@
-//! Local stand-ins of the three cloud providers: their wire, their delays and their faults, on loopback and without keys.
+//! Local stand-ins of the cloud providers: their wire, their delays and their faults, on loopback and without keys.
 
 #![allow(dead_code, reason = "each test and each example uses a part of it")]
 
+pub mod aura;
 pub mod cartesia;
+pub mod elevenlabs;
 pub mod flux;
 pub mod groq;
+pub mod nova;
 
 use offhook::providers::{Bell, Listener};
 use offhook::time::{Clock, Instant};
@@ -178,6 +181,16 @@ impl Peer {
         let _ = self.socket.send(Message::Text(text.into()));
     }
 
+    /// Sends a binary message.
+    pub fn send_binary(&mut self, bytes: Vec<u8>) {
+        let _ = self.socket.send(Message::Binary(bytes.into()));
+    }
+
+    /// Sends what is no WebSocket frame.
+    pub fn send_garbage(&mut self) {
+        let _ = self.socket.get_mut().write_all(&[0xff; 64]);
+    }
+
     /// Closes with `code` and `reason`, or without a status, and waits until the client is gone.
     pub fn close(mut self, status: Option<(u16, &str)>, clock: &dyn Clock, stop: &AtomicBool) {
         let frame = status.map(|(code, reason)| tungstenite::protocol::CloseFrame {
@@ -187,6 +200,21 @@ impl Peer {
         let _ = self.socket.close(frame);
         let until = clock.now() + Duration::from_secs(1);
         while let Woken::Message(_) = self.wait(clock, Some(until), stop) {}
+    }
+}
+
+/// A 200 Hz hum in µ-law at 8 kHz.
+pub fn hum(from: Duration, length: Duration) -> Vec<u8> {
+    let samples = |time: Duration| (time.as_micros() * 8 / 1000) as usize;
+    let sample = |n: usize| (8000.0 * (std::f32::consts::TAU * (n % 40) as f32 / 40.0).sin()) as i16;
+    (samples(from)..samples(from + length)).map(sample).map(offhook::audio::g711::ulaw_of).collect()
+}
+
+/// Waits for `length`, or until the server ends.
+pub fn pause(clock: &dyn Clock, length: Duration, stop: &AtomicBool) {
+    let until = clock.now() + length;
+    while clock.now() < until && !stop.load(Ordering::Acquire) {
+        std::thread::park_timeout(until.since(clock.now()).min(IDLE));
     }
 }
 

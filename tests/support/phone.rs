@@ -88,8 +88,29 @@ struct Shared {
     last_loud_sent: Mutex<Option<Instant>>,
     first_loud_sent: Mutex<Option<Instant>>,
     heard: Mutex<Vec<Heard>>,
+    echo: Mutex<Option<EchoPath>>,
     bye: AtomicBool,
     stop: AtomicBool,
+}
+
+/// From a telephone's loudspeaker to its microphone.
+struct EchoPath {
+    gain: f32,
+    /// What is on its way.
+    line: VecDeque<i16>,
+    /// The sample before: a small loudspeaker plays little below 500 Hz.
+    before: f32,
+}
+
+impl EchoPath {
+    fn mix(&mut self, pcm: &mut [i16]) {
+        let len = self.line.len().min(pcm.len());
+        for (to, back) in pcm.iter_mut().zip(self.line.drain(..len)) {
+            let back = f32::from(back);
+            let heard = back - 0.5 * std::mem::replace(&mut self.before, back);
+            *to = to.saturating_add((heard * self.gain) as i16);
+        }
+    }
 }
 
 /// A telephone in a call.
@@ -227,6 +248,12 @@ impl Phone {
         lock(&self.shared.to_say).extend(pcm);
     }
 
+    /// Sends back what it hears, so much fainter and later, beside what it says itself.
+    pub fn echo(&self, loss_db: f32, delay: Duration) {
+        let line = VecDeque::from(vec![0; delay.as_millis() as usize * 8]);
+        *lock(&self.shared.echo) = Some(EchoPath { gain: 10f32.powf(-loss_db / 20.0), line, before: 0.0 });
+    }
+
     /// Whether something is still queued.
     pub fn saying(&self) -> bool {
         !lock(&self.shared.to_say).is_empty()
@@ -359,6 +386,10 @@ fn send(socket: &UdpSocket, media: SocketAddr, codec: Codec, weather: Weather, h
             }
             len > 0
         };
+        let level = pcm.iter().map(|sample| u32::from(sample.unsigned_abs())).sum::<u32>() / FRAME as u32;
+        if let Some(echo) = lock(&shared.echo).as_mut() {
+            echo.mix(&mut pcm);
+        }
         let mut packet = vec![0x80, payload_type];
         packet.extend(sequence.to_be_bytes());
         packet.extend(timestamp.to_be_bytes());
@@ -376,7 +407,6 @@ fn send(socket: &UdpSocket, media: SocketAddr, codec: Codec, weather: Weather, h
         }
         let leaving = Instant::now();
         deliver(socket, media, &mut under_way);
-        let level = pcm.iter().map(|sample| u32::from(sample.unsigned_abs())).sum::<u32>() / FRAME as u32;
         if said && level >= SPEECH_LEVEL {
             *lock(&shared.last_loud_sent) = Some(leaving);
             lock(&shared.first_loud_sent).get_or_insert(leaving);
@@ -428,6 +458,9 @@ fn listen(socket: &UdpSocket, codec: Codec, shared: &Shared) {
         };
         let mut pcm = vec![0; len - 12];
         codec.decode(&packet[12..], &mut pcm);
+        if let Some(echo) = lock(&shared.echo).as_mut() {
+            echo.line.extend(&pcm);
+        }
         lock(&shared.heard).push(Heard {
             at,
             sequence: u16::from_be_bytes([packet[2], packet[3]]),

@@ -86,12 +86,12 @@ function showNumbers() {
       const { turn_ms: turn, own_path_ms: own, stages_ms: stages } = latency?.[key] ?? {};
       const number = turn?.count ? [Math.round(turn.p50).toLocaleString("en"), el("small", {}, " ms p50")] : [el("small", {}, "no turns")];
       const facts = turn?.count
-        ? [`p90 ${ms(turn.p90)}`, `p99 ${ms(turn.p99)}`, `own ${ms(own.p50)}`, `${turn.count} ${turn.count === 1 ? "turn" : "turns"}`]
+        ? [`p90 ${ms(turn.p90)}`, `p99 ${ms(turn.p99)}`, `own path ${ms(own.p50)}`]
         : [];
       return el(
         "article",
         { class: "window" },
-        el("h3", {}, name),
+        el("h3", {}, name, turn?.count ? el("small", {}, ` ${turn.count} ${turn.count === 1 ? "turn" : "turns"}`) : null),
         el("p", { class: "big" }, ...number),
         turn?.count ? medians(stages) : null,
         turn?.count ? el("p", { class: "spread" }, ...facts.map((fact) => el("span", {}, fact))) : null,

@@ -1,5 +1,6 @@
 //! Cartesia's messages: what is sent as JSON, and what comes back, taken leniently; pure.
 
+use crate::providers::streamed::{Said, Trouble, What};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
 use serde_json::{Map, Value, json};
@@ -19,7 +20,7 @@ pub(super) struct Voice {
 
 impl Voice {
     /// Writes a request to speak `transcript` in `context`; `more` text of that context may follow.
-    pub(super) fn speak(&self, context: &str, transcript: &str, more: bool) -> String {
+    pub(super) fn request(&self, context: &str, transcript: &str, more: bool) -> String {
         json!({
             "model_id": self.model,
             "transcript": transcript,
@@ -41,67 +42,32 @@ pub(super) fn cancel(context: &str) -> String {
     json!({"context_id": context, "cancel": true}).to_string()
 }
 
-/// A message, and the context that it is about; an error may be about none.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Said {
-    pub(super) context: Option<String>,
-    pub(super) what: What,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum What {
-    /// µ-law at 8 kHz.
-    Audio(Vec<u8>),
-    /// Words, and where in the context's audio each of them ends.
-    Words(Vec<(String, Duration)>),
-    /// The oldest text that was not yet spoken is spoken.
-    FlushDone,
-    /// The context is over.
-    Done,
-    /// The context failed.
-    Error(Trouble),
-    /// Of no use, or nonsense.
-    Other,
-}
-
-/// An error event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
-    /// Another try would fail the same way.
-    pub(super) permanent: bool,
-    /// Too many contexts at once.
-    pub(super) limited: bool,
-    pub(super) text: String,
-}
-
-/// Reads a text message.
-pub(super) fn read(text: &str) -> Said {
-    let message = match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(message)) => message,
-        _ => return Said { context: None, what: What::Other },
-    };
+/// Reads a text message; one of no use, or nonsense, says nothing.
+pub(super) fn read(text: &str) -> Option<Said> {
+    let Ok(Value::Object(message)) = serde_json::from_str::<Value>(text) else { return None };
     let word = |name: &str| message.get(name).and_then(Value::as_str);
     let what = match word("type").unwrap_or_default() {
-        "chunk" => audio(word("data").unwrap_or_default()),
-        "timestamps" => words(&message),
+        "chunk" => audio(word("data").unwrap_or_default())?,
+        "timestamps" => words(&message)?,
         "flush_done" => What::FlushDone,
         "done" => What::Done,
         "error" => What::Error(trouble(&message)),
-        _ => What::Other,
+        _ => return None,
     };
-    Said { context: word("context_id").map(str::to_owned), what }
+    Some(Said { context: word("context_id").map(str::to_owned), what })
 }
 
-fn audio(data: &str) -> What {
-    STANDARD_PAD_INDIFFERENT.decode(data).map_or(What::Other, What::Audio)
+fn audio(data: &str) -> Option<What> {
+    STANDARD_PAD_INDIFFERENT.decode(data).ok().map(What::Audio)
 }
 
-fn words(message: &Map<String, Value>) -> What {
+fn words(message: &Map<String, Value>) -> Option<What> {
     let list = |name: &str| message.get("word_timestamps")?.get(name)?.as_array();
-    let (Some(words), Some(ends)) = (list("words"), list("end")) else { return What::Other };
+    let (words, ends) = (list("words")?, list("end")?);
     let seconds = |end: &Value| Duration::try_from_secs_f64(end.as_f64()?).ok();
     let word = |(word, end): (&Value, &Value)| Some((word.as_str()?.to_owned(), seconds(end)?));
-    What::Words(words.iter().zip(ends).filter_map(word).collect())
+    let words = words.iter().zip(ends).filter_map(word).collect();
+    Some(What::Words { words, from_here: false })
 }
 
 fn trouble(message: &Map<String, Value>) -> Trouble {
@@ -127,7 +93,7 @@ mod tests {
     #[test]
     fn a_request_asks_for_the_telephones_own_format_at_once() {
         let voice = Voice { model: "sonic-3.5".into(), voice: "v1".into() };
-        let request: Value = serde_json::from_str(&voice.speak("t1-1", "Hello. ", true)).expect("JSON");
+        let request: Value = serde_json::from_str(&voice.request("t1-1", "Hello. ", true)).expect("JSON");
         assert_eq!(request["output_format"]["encoding"], "pcm_mulaw");
         assert_eq!(request["output_format"]["sample_rate"], 8000);
         assert_eq!(request["max_buffer_delay_ms"], 0);
@@ -139,7 +105,7 @@ mod tests {
     fn audio_is_read_with_and_without_padding() {
         for data in ["/wA=", "/wA"] {
             let said = read(&format!(r#"{{"type":"chunk","context_id":"t1-1","done":false,"data":"{data}"}}"#));
-            assert_eq!(said, Said { context: Some("t1-1".into()), what: What::Audio(vec![0xff, 0]) });
+            assert_eq!(said, Some(Said { context: Some("t1-1".into()), what: What::Audio(vec![0xff, 0]) }));
         }
     }
 
@@ -149,7 +115,8 @@ mod tests {
             r#"{"type":"timestamps","context_id":"t1-1","word_timestamps":{"words":["Your","table"],"start":[0,0.2],"end":[0.2,0.5]}}"#,
         );
         let ends = [("Your".into(), Duration::from_millis(200)), ("table".into(), Duration::from_millis(500))];
-        assert_eq!(said.what, What::Words(ends.to_vec()));
+        let words = What::Words { words: ends.to_vec(), from_here: false };
+        assert_eq!(said.map(|said| said.what), Some(words));
     }
 
     #[test]
@@ -157,22 +124,21 @@ mod tests {
         let new = read(
             r#"{"type":"error","done":true,"status_code":429,"error_code":"concurrency_limited","title":"t","message":"m"}"#,
         );
-        assert_eq!(new.context, None);
-        let What::Error(trouble) = new.what else { panic!("{new:?}") };
+        let Some(Said { context: None, what: What::Error(trouble) }) = new else { panic!("{new:?}") };
         assert_eq!(
             (trouble.permanent, trouble.limited, trouble.text.as_str()),
             (false, true, "concurrency_limited: t: m")
         );
         let old = read(r#"{"type":"error","context_id":"a","error":"Invalid voice: no"}"#);
-        let What::Error(trouble) = old.what else { panic!("{old:?}") };
+        let Some(Said { what: What::Error(trouble), .. }) = old else { panic!("{old:?}") };
         assert_eq!((trouble.permanent, trouble.text.as_str()), (false, "Invalid voice: no"));
     }
 
     #[test]
     fn a_wrong_voice_is_permanent_and_an_expired_context_is_not() {
-        let permanent = |json: &str| match read(json).what {
-            What::Error(trouble) => trouble.permanent,
-            what => panic!("{what:?}"),
+        let permanent = |json: &str| match read(json) {
+            Some(Said { what: What::Error(trouble), .. }) => trouble.permanent,
+            said => panic!("{said:?}"),
         };
         assert!(permanent(r#"{"type":"error","error_code":"voice_not_found"}"#));
         assert!(permanent(r#"{"type":"error","status_code":402,"message":"pay"}"#));
@@ -191,9 +157,9 @@ mod tests {
             r#"{"type":"timestamps","word_timestamps":{"words":["a"]}}"#,
             r#"{"type":"timestamps","word_timestamps":{"words":[1,"b"],"end":["x",-3]}}"#,
         ] {
-            let what = read(odd).what;
-            let empty = matches!(&what, What::Other) || what == What::Words(vec![]) || what == What::Audio(vec![]);
-            assert!(empty, "{odd}: {what:?}");
+            let what = read(odd).map(|said| said.what);
+            let nothing = [What::Words { words: vec![], from_here: false }, What::Audio(vec![])];
+            assert!(what.as_ref().is_none_or(|what| nothing.contains(what)), "{odd}: {what:?}");
         }
     }
 }

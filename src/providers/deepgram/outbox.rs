@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// One frame's time.
-const FRAME: Duration = Duration::from_millis(20);
-/// Frames that wait or are kept for a replay, 5 s: more than that is too old to be answered.
-const FRAMES_MAX: usize = 250;
+pub(super) const FRAME: Duration = Duration::from_millis(20);
+/// Frames that wait or are kept for a replay, 20 s: the longest turns. They are 0.8 kB each, and only those of a turn that is
+/// not over are kept.
+const FRAMES_MAX: usize = 1000;
 /// Frames whose times are remembered, 10 s: an end of turn comes `eot_timeout` after the last word at the latest.
 const MARKS_MAX: usize = 500;
 
@@ -183,9 +184,9 @@ mod tests {
     #[test]
     fn a_turn_longer_than_the_memory_is_replayed_from_where_it_was_transcribed() {
         let mut outbox = Outbox::default();
-        send(&mut outbox, 400, |_| true);
-        assert!(!outbox.rewind(Duration::from_millis(7800)));
-        assert_eq!(outbox.next().map(|frame| frame.arrived), Some(Instant::from_millis(7800)));
+        send(&mut outbox, 1200, |_| true);
+        assert!(!outbox.rewind(Duration::from_millis(23_800)));
+        assert_eq!(outbox.next().map(|frame| frame.arrived), Some(Instant::from_millis(23_800)));
     }
 
     #[test]
@@ -195,7 +196,10 @@ mod tests {
             outbox.push(frame(n * 20, true));
         }
         assert_eq!(outbox.waiting.len(), FRAMES_MAX);
-        assert_eq!(outbox.next().map(|frame| frame.arrived), Some(Instant::from_millis((2000 - 250) * 20)));
+        assert_eq!(
+            outbox.next().map(|frame| frame.arrived),
+            Some(Instant::from_millis((2000 - FRAMES_MAX as u64) * 20))
+        );
         send(&mut outbox, 2000, |_| true);
         assert!(outbox.kept.len() <= FRAMES_MAX && outbox.marks.len() <= MARKS_MAX);
         outbox.rewind(Duration::ZERO);

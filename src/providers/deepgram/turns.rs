@@ -40,6 +40,8 @@ pub(super) struct Turns {
     transcript: String,
     /// What an earlier connection had heard of it.
     carried: String,
+    /// What an earlier connection had heard of it, where this one hears it again: it stands until there is more.
+    before: String,
     /// The front of `transcript` that was told as a turn of its own, since it was ended here and not by Flux.
     told: String,
     /// When the text last changed.
@@ -83,8 +85,10 @@ impl Turns {
     /// A new connection: it counts from zero, and knows nothing of the turn. Where its replayed audio does not reach
     /// back to the turn's start, what was heard so far is carried over in front of what it will hear.
     pub(super) fn reconnected(&mut self, replayed_from_start: bool) {
-        if !replayed_from_start && self.open {
-            self.carried = self.whole();
+        if self.open {
+            let whole = self.whole();
+            let kept = if replayed_from_start { &mut self.before } else { &mut self.carried };
+            *kept = whole;
         }
         self.transcript.clear();
         self.told.clear();
@@ -100,6 +104,7 @@ impl Turns {
             self.open = false;
             let whole = self.whole();
             self.carried.clear();
+            self.before.clear();
             self.told.clone_from(&self.transcript);
             Turned::Ended(whole)
         })
@@ -182,6 +187,13 @@ impl Turns {
     }
 
     fn whole(&self) -> String {
+        let own = self.own();
+        let words = |text: &str| text.split_whitespace().count();
+        if words(&own) < words(&self.before) { self.before.clone() } else { own }
+    }
+
+    /// Returns the turn's text without what is being heard again.
+    fn own(&self) -> String {
         match (self.carried.as_str(), self.rest()) {
             ("", text) | (text, "") => text.to_owned(),
             (carried, text) => format!("{carried} {text}"),
@@ -189,9 +201,10 @@ impl Turns {
     }
 
     fn take(&mut self) -> String {
-        let whole = self.whole();
+        let whole = self.own();
         self.open = false;
         self.carried.clear();
+        self.before.clear();
         self.transcript.clear();
         self.told.clear();
         whole
@@ -306,7 +319,19 @@ mod tests {
         let mut turns = Turns::default();
         told(&mut turns, "StartOfTurn", 4, "my number");
         turns.reconnected(true);
+        assert_eq!(told(&mut turns, "Update", 0, "my"), Some(Turned::Updated("my number".into())), "no step back");
         assert_eq!(told(&mut turns, "Update", 0, "my number is"), Some(Turned::Updated("my number is".into())));
+        assert_eq!(told(&mut turns, "EndOfTurn", 0, "my"), Some(Turned::Ended("my".into())), "Flux knows better");
+    }
+
+    #[test]
+    fn words_are_kept_over_a_connection_that_never_comes() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 4, "my number");
+        turns.reconnected(true);
+        turns.reconnected(true);
+        assert_eq!(turns.end_here(), Some(Turned::Ended("my number".into())));
+        assert!(!turns.is_open());
     }
 
     #[test]

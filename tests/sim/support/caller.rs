@@ -85,6 +85,8 @@ pub struct Caller {
     /// Where its RTP comes from, where that is not what its description says.
     pub behind: Option<SocketAddr>,
     to_say: VecDeque<i16>,
+    /// What its loudspeaker lets its microphone hear: the loss in dB, and what is on its way.
+    echo: Option<(f32, VecDeque<i16>)>,
     keys: VecDeque<u8>,
     key: Option<Key>,
     /// Everything that was sent as audio, in PCM.
@@ -126,6 +128,7 @@ impl Caller {
             payload_type: 0,
             behind: None,
             to_say: VecDeque::new(),
+            echo: None,
             keys: VecDeque::new(),
             key: None,
             said: Vec::new(),
@@ -184,6 +187,11 @@ impl Caller {
     /// Queues audio; silence is sent where there is none.
     pub fn say(&mut self, pcm: &[i16]) {
         self.to_say.extend(pcm);
+    }
+
+    /// Sends back what it hears, so much fainter and later.
+    pub fn echo(&mut self, loss_db: f32, delay: Duration) {
+        self.echo = Some((loss_db, VecDeque::from(vec![0; delay.as_millis() as usize * 8])));
     }
 
     pub fn press(&mut self, keys: &str) {
@@ -252,6 +260,9 @@ impl Caller {
                 let Packet { header, payload } = Packet::parse(&datagram.bytes).expect("the agent sends RTP");
                 let mut pcm = vec![0; payload.len()];
                 self.codec.decode(payload, &mut pcm);
+                if let Some((_, line)) = &mut self.echo {
+                    line.extend(&pcm);
+                }
                 let numbers = self.agent_numbers.get_or_insert(SequenceExtender::new(header.sequence));
                 numbers.advance(numbers.extend(header.sequence));
                 self.heard.push(Heard {
@@ -425,6 +436,12 @@ impl Caller {
         let len = self.to_say.len().min(FRAME);
         for (to, from) in pcm.iter_mut().zip(self.to_say.drain(..len)) {
             *to = from;
+        }
+        if let Some((loss_db, line)) = &mut self.echo {
+            let gain = 10f32.powf(-*loss_db / 20.0);
+            for (to, back) in pcm.iter_mut().zip(line.drain(..FRAME.min(line.len()))) {
+                *to = to.saturating_add((f32::from(back) * gain) as i16);
+            }
         }
         self.said.extend(pcm);
         let mut packet = self.header(self.payload_type, self.timestamp, false);

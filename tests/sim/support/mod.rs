@@ -86,6 +86,8 @@ pub struct Line {
     pub orders: Vec<(Instant, agent::Output)>,
     /// What became of each draft.
     pub drafts: Vec<(Instant, TurnId, DraftNews)>,
+    /// What the caller said that was nothing to answer.
+    pub asides: Vec<(String, agent::Verdict)>,
     /// The latest record of each turn.
     pub turns: BTreeMap<TurnId, agent::TurnRecord>,
     /// Measured on the media path.
@@ -414,6 +416,7 @@ impl World {
             ears: Vec::new(),
             orders: Vec::new(),
             drafts: Vec::new(),
+            asides: Vec::new(),
             turns: BTreeMap::new(),
             pacing_max: Duration::ZERO,
             ended: None,
@@ -543,23 +546,12 @@ impl World {
 
     fn provider_event(&mut self, id: CallId, event: Event) {
         self.note(format!("{event:?}"));
+        let now = self.now;
         match event {
             Event::Ears(event) => {
-                let heard = match &event {
-                    EarsEvent::StartOfTurn { .. } => Some(Heard::StartOfTurn),
-                    EarsEvent::Update { transcript } | EarsEvent::TurnResumed { transcript } => {
-                        (!transcript.trim().is_empty()).then_some(Heard::Words)
-                    }
-                    EarsEvent::EndOfTurn { transcript, .. } => {
-                        (!transcript.trim().is_empty()).then_some(Heard::EndOfTurn)
-                    }
-                    EarsEvent::Connected
-                    | EarsEvent::EagerEndOfTurn { .. }
-                    | EarsEvent::Reconnecting(_)
-                    | EarsEvent::Failed(_) => None,
-                };
                 if let Some(line) = self.lines.get_mut(&id) {
-                    line.ears.push((self.now, event.clone()));
+                    line.ears.push((now, event.clone()));
+                    let heard = Heard::of(&event, line.agent.verdict(&event, now));
                     line.waiting.extend(heard.map(CallCommand::Ears));
                 }
                 self.tell(id, agent::Input::Ears(event));
@@ -639,6 +631,7 @@ impl World {
                 agent::Output::Turn(record) => {
                     line.turns.insert(record.turn, record);
                 }
+                agent::Output::Aside { text, verdict } => line.asides.push((text, verdict)),
                 agent::Output::Draft { turn, news } => line.drafts.push((now, turn, news)),
                 agent::Output::SendDtmf { digits } => {
                     line.waiting.push_back(CallCommand::Press(Presses::parse(&digits).expect("keys")));

@@ -54,6 +54,10 @@ pub struct Script {
     /// What the caller's turns read as; `None`: the ears mark no turn by themselves.
     pub transcripts: Option<VecDeque<String>>,
     pub replies: VecDeque<Reply>,
+    /// What a turn of the caller's begins with.
+    pub first_words: String,
+    /// What the voice sounds like; by default noise whose every sample is known.
+    pub voice: Option<Vec<i16>>,
     /// Whether phrases are ready before the call.
     pub phrases: bool,
     /// Whether the voice fails whatever it is to speak live.
@@ -74,6 +78,8 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             transcripts: None,
+            first_words: "Well".into(),
+            voice: None,
             replies: VecDeque::new(),
             phrases: true,
             voice_fails: false,
@@ -175,9 +181,13 @@ impl Providers {
         loop {
             let entry = self.due.first_entry().filter(|entry| entry.key().0 <= now)?;
             match entry.remove() {
-                Event::Audio(turn, from, to) if self.feeder.turn() == turn => {
-                    self.feeder.push(&voice_part(turn, from..to), now);
-                }
+                Event::Audio(turn, from, to) if self.feeder.turn() == turn => match &self.script.voice {
+                    Some(voice) => {
+                        let said: Vec<i16> = voice.iter().copied().cycle().skip(from).take(to - from).collect();
+                        self.feeder.push(&said, now);
+                    }
+                    None => self.feeder.push(&voice_part(turn, from..to), now),
+                },
                 Event::Whole(turn) if self.feeder.turn() == turn => self.feeder.finish(now),
                 Event::Audio(..) | Event::Whole(_) => {}
                 Event::Order(order) => self.obey(order, now),
@@ -200,7 +210,7 @@ impl Providers {
         self.speech_frames += 1;
         if !self.open && self.speech_frames >= START_FRAMES {
             self.open = true;
-            self.schedule(now, Event::Ears(EarsEvent::StartOfTurn { transcript: "Well".into() }));
+            self.schedule(now, Event::Ears(EarsEvent::StartOfTurn { transcript: self.script.first_words.clone() }));
         }
     }
 

@@ -1,20 +1,15 @@
 //! From written text to the voice's phonemes, word by word, so that what was heard can be told from what was not.
 //!
-//! `normalize` brings figures and signs into words, `tagger` finds their parts of speech, `lexicon` knows how they sound, and
-//! `oov` reads what the lexicon does not know.
+//! Figures and signs are brought into words as for every voice, `tagger` finds their parts of speech, `lexicon` knows how they
+//! sound, and `oov` reads what the lexicon does not know.
 
-mod figures;
 pub mod lexicon;
-mod moments;
-pub mod normalize;
-pub mod numbers;
 pub mod oov;
 pub mod phonemes;
-mod signs;
 pub mod tagger;
 
+use crate::agent::spoken::normalize::{Token, Word, normalize};
 use lexicon::{Dictionary, Following, Lexicon};
-use normalize::{Token, Word, normalize};
 use oov::LetterReader;
 use phonemes::{PRIMARY, Stress, is_consonant, is_vowel, restress, weight};
 use rten::RunOptions;

@@ -1,7 +1,7 @@
 //! Times and dates and how they are said.
 
 use super::figures::written;
-use super::normalize::{Around, Word, all_digits, say, words};
+use super::normalize::{Around, Word, all_digits, is_capitalized, say, words};
 use super::numbers;
 
 const MONTHS: [(&str, &str); 12] = [
@@ -27,6 +27,12 @@ fn month(text: &str) -> Option<&'static str> {
         .map(|m| m.1)
 }
 
+/// Whether `word` is a month's name in full, which a day may follow; "May" and "march" are other words too often.
+pub(super) fn is_month(word: &str) -> bool {
+    let lower = word.to_ascii_lowercase();
+    is_capitalized(word) && lower != "may" && MONTHS.iter().any(|(_, long)| lower == *long)
+}
+
 fn month_name(number: u64) -> Option<&'static str> {
     usize::try_from(number).ok()?.checked_sub(1).and_then(|i| MONTHS.get(i)).map(|m| m.1)
 }
@@ -50,7 +56,7 @@ fn is_half_of_day(text: &str) -> bool {
 
 /// "3:30", "9:05am", "12:00", "7pm".
 pub(super) fn time_of_day(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
-    if is_half_of_day(core) && (around.before.contains(':') || all_digits(around.before)) {
+    if is_half_of_day(core) && around.before.ends_with(|c: char| c.is_ascii_digit()) {
         return Some(vec![Word::Letters(core.replace('.', "").to_ascii_uppercase())]);
     }
     if core == "a.m" || core == "p.m" {
@@ -111,8 +117,45 @@ pub(super) fn iso_date(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
     Some(say_date(month_name(month.parse().ok()?)?, day, Some(year.parse().ok()?)))
 }
 
+/// "24.12.2026".
+pub(super) fn dotted_date(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
+    let parts: Vec<&str> = core.split('.').collect();
+    let [day, month, year] = parts.as_slice() else { return None };
+    if year.len() != 4 || !parts.iter().all(|part| all_digits(part)) {
+        return None;
+    }
+    let day = day.parse().ok().filter(|day| (1..=31).contains(day))?;
+    Some(say_date(month_name(month.parse().ok()?)?, day, Some(year.parse().ok()?)))
+}
+
+/// Days of the week, short and long.
+const DAYS: [(&str, &str); 7] = [
+    ("mon", "monday"),
+    ("tue", "tuesday"),
+    ("wed", "wednesday"),
+    ("thu", "thursday"),
+    ("fri", "friday"),
+    ("sat", "saturday"),
+    ("sun", "sunday"),
+];
+
+/// "Mon-Fri", "Jan–Mar".
+pub(super) fn days(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
+    let (from, to) = core.split_once(['-', '–'])?;
+    let day = |text: &str| {
+        let text = text.trim_end_matches('.').to_ascii_lowercase();
+        DAYS.iter().find(|(short, long)| text == *short || text == *long).map(|(_, long)| *long)
+    };
+    let both = |name: fn(&str) -> Option<&'static str>| Some([name(from)?, "to", name(to)?]);
+    let spoken = day(from).zip(day(to)).map(|(from, to)| [from, "to", to]).or_else(|| both(month))?;
+    Some(words(&spoken))
+}
+
+/// Words in front of a day and month.
+const BEFORE_A_DATE: [&str; 6] = ["on", "by", "until", "since", "from", "before"];
+
 /// "11/24/2026", "11/24", "1/2", "3/4", "24/7".
-pub(super) fn slashed(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
+pub(super) fn slashed(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
     const PARTS: [&str; 9] = ["half", "third", "quarter", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
     let parts: Vec<&str> = core.split('/').collect();
     if !(2..=3).contains(&parts.len()) || !parts.iter().all(|part| all_digits(part) && part.len() <= 4) {
@@ -128,8 +171,12 @@ pub(super) fn slashed(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
     if year.is_none() && first == 24 && second == 7 {
         return Some(words(&["twenty", "four", "seven"]));
     }
-    if year.is_none() && first < second && (2..=10).contains(&second) {
+    let date = BEFORE_A_DATE.contains(&around.before.to_ascii_lowercase().as_str());
+    if year.is_none() && !date && first > 0 && first < second && (2..=10).contains(&second) {
         return Some(say(|list| {
+            if all_digits(around.before) && !around.broken {
+                list.push("and");
+            }
             numbers::cardinal(first, list);
             list.push(PARTS[second as usize - 2]);
         }))
@@ -152,7 +199,8 @@ pub(super) fn slashed(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
 /// "1st", "22nd", and the bare day after a month ("March 5").
 pub(super) fn ordinal_number(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
     let figures = ["st", "nd", "rd", "th"].iter().find_map(|ending| core.strip_suffix(ending));
-    let day_of_month = all_digits(core) && core.len() <= 2 && month(around.before).is_some();
+    let month_follows = !around.breaks && is_capitalized(around.after) && month(around.after).is_some();
+    let day_of_month = all_digits(core) && core.len() <= 2 && (month(around.before).is_some() || month_follows);
     let figures = figures.or(day_of_month.then_some(core))?;
     let number = written(figures).filter(|number| number.fraction.is_none() && !number.minus)?;
     if day_of_month && !(1..=31).contains(&number.whole) {

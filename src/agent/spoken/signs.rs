@@ -1,7 +1,7 @@
 //! Addresses of mail and web, abbreviations and single signs, and how they are said.
 
 use super::figures::unit;
-use super::normalize::{Around, Word, all_digits, is_capitalized, say, words};
+use super::normalize::{Around, Word, all_digits, is_capitalized, read, say, words};
 use super::numbers;
 
 /// "ann.lee@acme-mail.com": "ann dot lee at acme dash mail dot com".
@@ -22,7 +22,7 @@ const TOP_LEVEL: [&str; 19] = [
     "dev",
 ];
 
-/// "www.acme.com/help": "w w w dot acme dot com slash help"; a scheme is not said.
+/// "www.acme.com/help": "acme dot com slash help"; a scheme is not said, nor is "www".
 pub(super) fn address(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
     let bare = ["https://", "http://"].iter().find_map(|scheme| core.strip_prefix(scheme));
     let host = bare.unwrap_or(core).split('/').next()?;
@@ -31,7 +31,8 @@ pub(super) fn address(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
     if bare.is_none() && !core.starts_with("www.") && !named {
         return None;
     }
-    Some(spelled(bare.unwrap_or(core).trim_end_matches('/')))
+    let named = bare.unwrap_or(core).trim_end_matches('/');
+    Some(spelled(named.strip_prefix("www.").unwrap_or(named))).filter(|words| !words.is_empty())
 }
 
 /// Says what stands in an address: words, digits one by one, and its signs by name.
@@ -106,6 +107,16 @@ const ABBREVIATIONS: &[(&str, &str)] = &[
     ("tel", "telephone"),
     ("etc", "etcetera"),
     ("vs", "versus"),
+    ("incl", "including"),
+    ("excl", "excluding"),
+    ("qty", "quantity"),
+    ("avg", "average"),
+    ("mgr", "manager"),
+    ("asst", "assistant"),
+    ("univ", "university"),
+    ("pkwy", "parkway"),
+    ("w/", "with"),
+    ("w/o", "without"),
     ("e.g", "for example"),
     ("i.e", "that is"),
     ("no", "number"),
@@ -136,6 +147,22 @@ const ABBREVIATIONS: &[(&str, &str)] = &[
 /// Abbreviations that are everyday words too, so that only a full stop behind them, or what follows, tells.
 const ALSO_WORDS: [&str; 7] = ["co", "no", "sat", "sun", "mar", "wed", "apt"];
 
+/// Titles and places that are short for something only with a full stop, in front of a name.
+const TITLES: [(&str, &str); 12] = [
+    ("gen", "general"),
+    ("rep", "representative"),
+    ("sen", "senator"),
+    ("rev", "reverend"),
+    ("col", "colonel"),
+    ("capt", "captain"),
+    ("sgt", "sergeant"),
+    ("lt", "lieutenant"),
+    ("gov", "governor"),
+    ("hon", "honorable"),
+    ("mt", "mount"),
+    ("ft", "fort"),
+];
+
 /// Abbreviations that go with what follows them: a full stop behind them never ends a sentence.
 const GO_ON: [&str; 12] = ["mr", "mrs", "ms", "dr", "st", "prof", "vs", "e.g", "i.e", "no", "ext", "approx"];
 
@@ -150,7 +177,29 @@ pub(super) fn dot_belongs_to_it(core: &str) -> bool {
 pub(super) fn ends_sentence(core: &str, after: &str) -> bool {
     let lower = core.to_ascii_lowercase();
     let initial = core.len() == 1;
-    is_capitalized(after) && !GO_ON.contains(&lower.as_str()) && !initial
+    let title = TITLES.iter().any(|(short, _)| *short == lower);
+    is_capitalized(after) && !GO_ON.contains(&lower.as_str()) && !initial && !title
+}
+
+/// Whether the abbreviation `word` goes with the word behind it, or is short for a month or a day: "Dr.", "St.", "Dec.".
+pub(super) fn goes_on(word: &str) -> bool {
+    let stem = word.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let Some(stem) = stem.strip_suffix('.') else { return false };
+    let lower = stem.to_ascii_lowercase();
+    let known =
+        ABBREVIATIONS.iter().any(|(short, _)| *short == lower) || TITLES.iter().any(|(short, _)| *short == lower);
+    let word_too =
+        ALSO_WORDS.contains(&lower.as_str()) && (!is_capitalized(stem) || matches!(lower.as_str(), "no" | "co"));
+    (known && !word_too) || matches!(lower.as_str(), "dr" | "st")
+}
+
+/// "U.S", "a.k.a", "Ph.D": letters with full stops between them.
+pub(super) fn initials(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
+    let parts: Vec<&str> = core.split('.').collect();
+    let letters = |part: &&str| part.chars().all(char::is_alphabetic) && matches!(part.chars().count(), 1 | 2);
+    let short = parts.iter().filter(|part| part.chars().count() == 1).count();
+    (parts.len() > 1 && parts.iter().all(letters) && short + 1 >= parts.len() && parts.len() <= 5)
+        .then(|| vec![Word::Letters(parts.concat().to_uppercase())])
 }
 
 pub(super) fn abbreviation(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
@@ -166,6 +215,9 @@ pub(super) fn abbreviation(core: &str, around: &Around<'_>) -> Option<Vec<Word>>
         "no" if !all_digits(around.after) || !around.breaks => return None,
         _ => {}
     }
+    if let Some((_, long)) = TITLES.iter().find(|(short, _)| *short == lower) {
+        return (is_capitalized(core) && around.breaks && before_name).then(|| words(&[*long]));
+    }
     if ALSO_WORDS.contains(&lower.as_str()) && lower != "no" {
         let dotted = around.breaks && !around.after.is_empty();
         let date = all_digits(around.after) && is_capitalized(core);
@@ -178,15 +230,27 @@ pub(super) fn abbreviation(core: &str, around: &Around<'_>) -> Option<Vec<Word>>
     Some(words(&long.split(' ').collect::<Vec<_>>()))
 }
 
-/// "and/or", "yes/no".
-pub(super) fn joined_by_slash(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
+/// "and/or", "yes/no", "$5/month".
+pub(super) fn joined_by_slash(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
     let parts: Vec<&str> = core.split('/').filter(|part| !part.is_empty()).collect();
-    (parts.len() > 1).then(|| words(&parts))
+    if parts.len() < 2 {
+        return None;
+    }
+    let figures = |part: &str| part.contains(|c: char| c.is_ascii_digit());
+    let per = parts.len() == 2 && figures(parts[0]) && !figures(parts[1]);
+    let mut out = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        if i > 0 && per {
+            out.extend(words(&["per"]));
+        }
+        out.extend(read(part, around));
+    }
+    Some(out)
 }
 
 /// Signs that stand alone, or are glued to words.
-pub(super) fn symbol(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
-    const SIGNS: [(char, &str); 9] = [
+pub(super) fn symbol(core: &str, around: &Around<'_>) -> Option<Vec<Word>> {
+    const SIGNS: [(char, &str); 14] = [
         ('&', "and"),
         ('+', "plus"),
         ('@', "at"),
@@ -196,6 +260,11 @@ pub(super) fn symbol(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
         ('<', "less than"),
         ('>', "greater than"),
         ('°', "degrees"),
+        ('×', "times"),
+        ('÷', "divided by"),
+        ('±', "plus or minus"),
+        ('§', "section"),
+        ('¢', "cents"),
     ];
     if !core.chars().any(|c| SIGNS.iter().any(|(sign, _)| *sign == c)) {
         return None;
@@ -207,15 +276,8 @@ pub(super) fn symbol(core: &str, _: &Around<'_>) -> Option<Vec<Word>> {
             None => spread.push(c),
         }
     }
-    let parts: Vec<&str> = spread.split_whitespace().collect();
     // "AT&T" and "R&B": letters around a sign stay letters.
-    Some(
-        parts
-            .iter()
-            .map(|part| {
-                let letters = part.len() <= 2 && part.chars().all(char::is_uppercase);
-                if letters { Word::Letters((*part).to_owned()) } else { Word::Plain((*part).to_owned()) }
-            })
-            .collect(),
-    )
+    let letters = |part: &str| part.len() <= 2 && part.chars().all(char::is_uppercase);
+    let part = |part: &str| if letters(part) { vec![Word::Letters(part.to_owned())] } else { read(part, around) };
+    Some(spread.split_whitespace().flat_map(part).collect())
 }

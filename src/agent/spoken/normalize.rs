@@ -1,10 +1,11 @@
 //! Written text into words to say: numbers, times, money, telephone numbers, dates, abbreviations, addresses of all kinds.
 
+use super::codes::{code, letters_with_digits, sign_by_sign, telephone};
 use super::figures::{
-    code, decade, letters_with_digits, money, percent, plain_number, spoken_range, telephone, with_unit,
+    currency, decade, feet_and_inches, fraction_sign, money, percent, plain_number, roman, spoken_range, with_unit,
 };
-use super::moments::{iso_date, ordinal_number, slashed, time_of_day};
-use super::signs::{abbreviation, address, dot_belongs_to_it, email, ends_sentence, joined_by_slash, symbol};
+use super::moments::{days, dotted_date, iso_date, ordinal_number, slashed, time_of_day};
+use super::signs::{abbreviation, address, dot_belongs_to_it, email, ends_sentence, initials, joined_by_slash, symbol};
 
 /// A stretch of the text between two spaces, and how it is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,50 +53,75 @@ const READERS: &[Reader] = &[
     address,
     time_of_day,
     money,
+    currency,
     percent,
     telephone,
     iso_date,
+    dotted_date,
     slashed,
     ordinal_number,
     spoken_range,
+    days,
     decade,
     with_unit,
     code,
+    fraction_sign,
+    feet_and_inches,
     plain_number,
+    roman,
     abbreviation,
+    initials,
     letters_with_digits,
     joined_by_slash,
     symbol,
+    sign_by_sign,
 ];
+
+/// Says what a stretch without its punctuation says.
+pub(super) fn read(core: &str, around: &Around<'_>) -> Vec<Word> {
+    READERS.iter().find_map(|reader| reader(core, around)).unwrap_or_else(|| plain(core))
+}
+
+/// A stretch between two spaces or dashes, on its way to a token.
+struct Chunk<'a> {
+    lead: String,
+    core: String,
+    tail: String,
+    /// The stretch as it was written, with the last chunk of it.
+    written: Option<&'a str>,
+}
 
 /// Brings `text` into words. Stretches that say nothing lend their punctuation to the one before.
 #[must_use]
 pub fn normalize(text: &str) -> Vec<Token> {
-    let text = spread(text);
-    let chunks: Vec<(String, &str, &str, String)> = text.split_whitespace().map(peel).collect();
+    let chunks = chunks(text);
     let mut tokens: Vec<Token> = Vec::with_capacity(chunks.len());
-    for (i, (lead, core, source, tail)) in chunks.iter().enumerate() {
+    // Written in front of the first stretch that says something.
+    let mut silent = String::new();
+    for (i, Chunk { lead, core, tail, written }) in chunks.iter().enumerate() {
         if core.is_empty() || is_dash(core) {
             if let Some(previous) = tokens.last_mut() {
-                previous.tail.push_str(if is_dash(source) { "—" } else { tail });
-                previous.source = format!("{} {source}", previous.source);
+                previous.tail.push_str(if is_dash(core) { "—" } else { tail });
+                append(&mut previous.source, written.unwrap_or_default());
+            } else {
+                append(&mut silent, written.unwrap_or_default());
             }
             continue;
         }
         let before = i.checked_sub(1).and_then(|i| chunks.get(i));
         let after = chunks.get(i + 1);
         let around = Around {
-            before: before.map_or("", |chunk| chunk.1),
-            broken: before.is_none_or(|chunk| !chunk.3.is_empty()),
-            after: after.map_or("", |chunk| chunk.1),
+            before: before.map_or("", |chunk| &chunk.core),
+            broken: before.is_none_or(|chunk| !chunk.tail.is_empty()),
+            after: after.map_or("", |chunk| &chunk.core),
             breaks: !tail.is_empty(),
             breaks_for_sure: !tail.is_empty() && tail != ".",
         };
-        let words = READERS.iter().find_map(|reader| reader(core, &around)).unwrap_or_else(|| plain(core));
+        let words = read(core, &around);
         let mut tail = tail.clone();
         let short = dot_belongs_to_it(core) || (words != plain(core) && !core.contains(|c: char| c.is_ascii_digit()));
         let more = tail.len() > 1;
-        if tail.starts_with('.') && short && (more || after.is_some_and(|next| !ends_sentence(core, next.1))) {
+        if tail.starts_with('.') && short && (more || after.is_some_and(|next| !ends_sentence(core, &next.core))) {
             tail.remove(0);
         }
         let mut lead = lead.clone();
@@ -103,9 +129,78 @@ pub fn normalize(text: &str) -> Vec<Token> {
         if lead == "(" && tail == ")" && all_digits(core) && core.len() == 3 {
             (lead, tail) = (String::new(), ",".to_owned());
         }
-        tokens.push(Token { source: (*source).to_owned(), lead, words, tail });
+        let mut source = std::mem::take(&mut silent);
+        append(&mut source, written.unwrap_or_default());
+        tokens.push(Token { source, lead, words, tail });
     }
     tokens
+}
+
+/// Splits `text` at its spaces and dashes; the groups of an international telephone number are one chunk.
+fn chunks(text: &str) -> Vec<Chunk<'_>> {
+    let mut chunks: Vec<Chunk<'_>> = Vec::new();
+    for written in text.split_whitespace() {
+        let spread = spread(written);
+        let mut pieces = spread.split_whitespace().peekable();
+        while let Some(piece) = pieces.next() {
+            let (lead, core, tail) = peel(piece);
+            let written = pieces.peek().is_none().then_some(written);
+            chunks.push(Chunk { lead, core: core.to_owned(), tail, written });
+        }
+    }
+    join_telephone_numbers(&mut chunks);
+    chunks
+}
+
+/// The longest number that can be dialled from abroad, in digits (ITU-T E.164 §6.2).
+const DIGITS_MAX: usize = 15;
+
+/// "+44 20 7946 0958": the chunks behind the country code are said with it.
+fn join_telephone_numbers(chunks: &mut Vec<Chunk<'_>>) {
+    let mut at = 0;
+    while let Some(first) = chunks.get(at) {
+        let country = first.core.strip_prefix('+').is_some_and(|code| all_digits(code) && code.len() <= 3);
+        let (mut digits, mut end) = (first.core.len(), at);
+        while country
+            && chunks[end].tail.is_empty()
+            && let Some(next) = chunks.get(end + 1)
+            && (all_digits(&next.core) || (next.lead == "(" && next.tail == ")"))
+            && next.core.len() > 1
+            && digits + next.core.len() <= DIGITS_MAX
+        {
+            digits += next.core.len();
+            end += 1;
+        }
+        if end > at {
+            let group: Vec<Chunk<'_>> = chunks.splice(at..=end, []).collect();
+            // What was written is told with the first group: no word of it is said before.
+            let core = group.iter().map(|chunk| chunk.core.as_str()).collect::<Vec<_>>().join("-");
+            let tail = group.last().map_or_else(String::new, |chunk| chunk.tail.clone());
+            let rest: Vec<Option<&str>> = group.iter().map(|chunk| chunk.written).collect();
+            let said =
+                Chunk { lead: String::new(), core, tail: String::new(), written: rest.first().copied().flatten() };
+            let silent = rest.iter().skip(1).map(|written| Chunk {
+                lead: String::new(),
+                core: String::new(),
+                tail: String::new(),
+                written: *written,
+            });
+            let mut all: Vec<Chunk<'_>> = std::iter::once(said).chain(silent).collect();
+            if let Some(last) = all.last_mut() {
+                last.tail = tail;
+            }
+            chunks.splice(at..at, all);
+        }
+        at = end + 1;
+    }
+}
+
+/// Appends `more` to a stretch as it was written, behind a space.
+fn append(source: &mut String, more: &str) {
+    if !source.is_empty() && !more.is_empty() {
+        source.push(' ');
+    }
+    source.push_str(more);
 }
 
 /// Sets dashes between words apart and straightens what word processors bend.
@@ -127,18 +222,21 @@ fn is_dash(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| matches!(c, '-' | '–' | '—'))
 }
 
-/// Splits a stretch into punctuation, core, the whole stretch, and punctuation.
-fn peel(chunk: &str) -> (String, &str, &str, String) {
-    let core = chunk.trim_start_matches(['"', '“', '(', '[', '{', '\'', '«', '¿', '¡', '*', '_', '`']);
+/// Splits a stretch into punctuation, core, and punctuation.
+fn peel(chunk: &str) -> (String, &str, String) {
+    let core = chunk.trim_start_matches(['"', '“', '„', '(', '[', '{', '\'', '«', '¿', '¡', '*', '_', '`']);
     let lead = &chunk[..chunk.len() - core.len()];
-    // "-" in front of a digit is a minus; elsewhere a dash says nothing.
-    let core =
-        if core.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) { core } else { core.trim_start_matches('-') };
+    // "-" in front of a digit or an amount is a minus; elsewhere a dash says nothing.
+    let minus = core.starts_with('-') && core.chars().nth(1).is_some_and(|c| c.is_ascii_digit() || "$€£¥.".contains(c));
+    let core = if minus || is_dash(core) { core } else { core.trim_start_matches('-') };
+    if is_dash(core) {
+        return (String::new(), core, String::new());
+    }
     // A bracket that opens inside, as in "f(x)" or "(555)271", keeps its partner.
     let trimmed = core
         .trim_end_matches(['"', '”', ')', ']', '}', '\'', '»', '.', ',', ';', ':', '!', '?', '…', '*', '_', '`', '-']);
     let tail = &core[trimmed.len()..];
-    (lead.chars().filter_map(opening).collect(), trimmed, chunk, tail.chars().filter_map(closing).collect())
+    (lead.chars().filter_map(opening).collect(), trimmed, tail.chars().filter_map(closing).collect())
 }
 
 fn opening(c: char) -> Option<char> {
@@ -243,7 +341,7 @@ mod tests {
             ("R&B and AT&T", "R and B and A.T and T"),
             ("salt & pepper", "salt and pepper"),
             ("ann.lee@acme-mail.com", "ann dot lee at acme dash mail dot com"),
-            ("www.acme.com/help", "w.w.w dot acme dot com slash help"),
+            ("www.acme.com/help", "acme dot com slash help"),
             ("https://offhook.io", "offhook dot i.o"),
             ("5km or 5 km", "five kilometers or five kilometers"),
             ("1 lb", "one pound"),
