@@ -159,9 +159,8 @@ fn measure(options: &Options, seed: u64, watched: bool) -> Outcome {
     let (engine, sip) = engine::start(&[], &env);
     let watchers = watched.then(|| Watchers::start(&engine));
     let share = options.turns.div_ceil(options.calls);
-    let callers: Vec<_> = (0..options.calls)
-        .map(|n| std::thread::spawn(move || converse(sip, share, seed * 1_000 + n as u64)))
-        .collect();
+    let callers: Vec<_> =
+        (0..options.calls).map(|n| std::thread::spawn(move || converse(sip, share, seed * 1_000 + n as u64))).collect();
     let mut outcome = Outcome::default();
     for caller in callers {
         let Ok((call_id, wires)) = caller.join() else {
@@ -170,7 +169,8 @@ fn measure(options: &Options, seed: u64, watched: bool) -> Outcome {
         };
         let view = engine.board().find(&call_id, engine.now()).expect("the call is one of the last hundred");
         let is_reply = |turn: &TurnView| !turn.record.caller.is_empty();
-        let told: Vec<Stages> = view.turns.iter().filter(|turn| is_reply(turn)).filter_map(|turn| turn.latency).collect();
+        let told: Vec<Stages> =
+            view.turns.iter().filter(|turn| is_reply(turn)).filter_map(|turn| turn.latency).collect();
         if told.len() != wires.len() {
             println!("{call_id}: the engine tells of {} turns, the caller of {}", told.len(), wires.len());
             outcome.mismatched += 1;
@@ -301,7 +301,10 @@ fn report(outcome: &Outcome, calls: usize) -> bool {
     }
     print_quantiles("wire", &quantiles(turns.iter().map(|turn| ms(turn.wire))), "");
     let pacing = outcome.pacing.percentiles();
-    println!("pacing error: p50 {:.3}, p99 {:.3}, max {:.3} ms, of {}", pacing.p50, pacing.p99, pacing.max, pacing.count);
+    println!(
+        "pacing error: p50 {:.3}, p99 {:.3}, max {:.3} ms, of {}",
+        pacing.p50, pacing.p99, pacing.max, pacing.count
+    );
     is_close && is_explained && outcome.mismatched == 0 && !turns.is_empty()
 }
 
