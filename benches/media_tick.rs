@@ -91,6 +91,7 @@ impl Line {
         };
         let (ears_in, ears) = rings::ear_frames();
         let (voice, voice_out) = rings::voice_frames();
+        let (_, kept) = rings::kept_frames();
         let (mut commands, commands_out) = rings::call_commands();
         let (events_in, events) = rings::call_events();
         let setup = Setup {
@@ -102,7 +103,7 @@ impl Line {
             guard: Settings::default(),
             port: 10_000,
             silence_max: Duration::from_secs(60),
-            rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
+            rings: Rings { ears: ears_in, voice: voice_out, kept, commands: commands_out, events: events_in },
         };
         let call = Call::new(setup, Instant::ZERO, &mut fastrand::Rng::with_seed(1));
         commands.push(CallCommand::Grant(TurnId(1))).expect("an empty ring");

@@ -129,6 +129,7 @@ impl Peer {
         let (packets, packets_out) = rings::packets();
         let (ears_in, ears) = rings::ear_frames();
         let (voice, voice_out) = rings::voice_frames();
+        let (_, kept) = rings::kept_frames();
         let (commands, commands_out) = rings::call_commands();
         let (events_in, events) = rings::call_events();
         let setup = Setup {
@@ -140,7 +141,7 @@ impl Peer {
             guard: Settings::default(),
             port: 10_000,
             silence_max: Duration::from_secs(60),
-            rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
+            rings: Rings { ears: ears_in, voice: voice_out, kept, commands: commands_out, events: events_in },
         };
         let here = Bell::for_thread(std::thread::current());
         let mut call = Call::new(setup, now, &mut rng);
@@ -287,6 +288,7 @@ impl Peer {
                 CallEvent::Played { .. } => self.seen.played += 1,
                 CallEvent::FirstPacket { .. } => self.seen.first_packets += 1,
                 CallEvent::CallerSpeech { .. }
+                | CallEvent::AgentSpeech { .. }
                 | CallEvent::Silent
                 | CallEvent::Audio { .. }
                 | CallEvent::Arrived { .. }

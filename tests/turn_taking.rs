@@ -15,12 +15,13 @@ use std::time::Duration;
 /// How long one byte of text takes to say; every voice here speaks evenly, so that who heard what is known exactly.
 const BYTE_MS: u64 = 60;
 
-const PHRASES: [(Phrase, &str); 6] = [
+const PHRASES: [(Phrase, &str); 7] = [
     (Phrase::Greeting, "Hello, this is Offhook."),
     (Phrase::Reprompt, "Are you still there?"),
     (Phrase::Goodbye, "Goodbye!"),
     (Phrase::Apology, "I'm sorry, say it again."),
     (Phrase::FarewellOnFailure, "Please call again later."),
+    (Phrase::NotHeard, "I did not hear you."),
     (Phrase::ToolFiller(0), "Let me look that up."),
 ];
 
@@ -88,6 +89,7 @@ impl World {
             goodbye: text(Phrase::Goodbye),
             apology: text(Phrase::Apology),
             farewell_on_failure: text(Phrase::FarewellOnFailure),
+            not_heard: text(Phrase::NotHeard),
             call_max: Duration::from_secs(rng.u64(20..600)),
             reprompts_max: rng.u32(0..3),
             send_dtmf: true,
@@ -202,6 +204,12 @@ impl World {
                 let (_, text) = PHRASES.into_iter().find(|(of, _)| of == phrase).expect("all are there");
                 speech.text = text.to_owned();
                 (speech.kept, speech.whole) = (true, true);
+            }
+            Output::Fill { turn, phrase } => {
+                assert_eq!(self.last_granted, Some(*turn), "a filler bridges the wait of the turn that has the floor");
+                let speech = &self.speeches[turn];
+                assert!(!speech.cancelled && (!speech.kept || speech.over), "there is something to wait for");
+                assert!(matches!(phrase, Phrase::Filler(_)));
             }
             Output::CancelSpeech { turn } => {
                 self.speeches.get_mut(turn).expect("the floor was granted").cancelled = true;
@@ -339,7 +347,8 @@ impl World {
         if let Some(speech) = self.speeches.get_mut(&turn).filter(|speech| !speech.over) {
             speech.over = true;
             if !speech.played.is_zero() {
-                self.reports.push_back(Input::Cut { turn, heard: speech.played });
+                self.reports
+                    .extend([Input::Cut { turn, heard: speech.played }, Input::AgentSpeech { speaking: false }]);
             }
         }
     }
@@ -359,7 +368,8 @@ impl World {
                 assert_eq!(self.granted, Some(turn), "only the turn with the floor is cut");
                 let speech = self.speeches.get_mut(&turn).expect("the floor was granted");
                 speech.over = true;
-                self.reports.push_back(Input::Cut { turn, heard: speech.played });
+                self.reports
+                    .extend([Input::Cut { turn, heard: speech.played }, Input::AgentSpeech { speaking: false }]);
                 self.granted = None;
             }
         }
@@ -374,10 +384,12 @@ impl World {
         speech.played = made.min(speech.played + time);
         let (played, over) = (speech.played, (speech.done || speech.failed) && speech.played == made);
         if first && !played.is_zero() {
+            self.reports.push_back(Input::AgentSpeech { speaking: true });
             self.reports.push_back(Input::FirstPacket { turn });
             self.tell_floor(turn::Input::Playing { turn });
         }
         if over && self.granted == Some(turn) {
+            self.reports.push_back(Input::AgentSpeech { speaking: false });
             self.reports.push_back(Input::Played { turn, heard: played });
             self.speeches.get_mut(&turn).expect("as above").over = true;
             self.granted = None;

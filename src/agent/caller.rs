@@ -37,6 +37,11 @@ impl Caller {
         self.turn.is_some() || self.patience.holds()
     }
 
+    /// Whether the recogniser has begun a turn and not ended it.
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
     /// Whether there is something of the caller's to be answered beside the words at hand: keys, or the turn's beginning.
     pub(super) fn has_more(&self) -> bool {
         !self.digits.is_empty() || self.patience.holds()
@@ -50,6 +55,7 @@ impl Caller {
 
 impl Agent {
     pub(super) fn ears(&mut self, event: EarsEvent, now: Instant) {
+        self.dead_air.ears(&event, now);
         match event {
             EarsEvent::Connected | EarsEvent::Reconnecting(_) => {}
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
@@ -73,7 +79,10 @@ impl Agent {
                     }
                 }
             }
-            EarsEvent::EndOfTurn { transcript, .. } => self.end_of_turn(&transcript, now),
+            EarsEvent::EndOfTurn { transcript, speech } => {
+                self.dead_air.turn_ended(speech.arrived);
+                self.end_of_turn(&transcript, now);
+            }
             EarsEvent::Failed(failure) => self.ears_failed(&failure, now),
         }
     }
@@ -160,6 +169,7 @@ impl Agent {
 
     pub(super) fn caller_speech(&mut self, speaking: bool, now: Instant) {
         self.caller.speaking = speaking;
+        self.dead_air.caller_speech(speaking, now);
         self.listener.voice(speaking, now);
         self.watch_turn(now);
         self.quiet_changed(now);
@@ -193,6 +203,7 @@ impl Agent {
             return;
         }
         self.caller.reprompts = 0;
+        self.dead_air.stirred(now);
         // At once, not when the digits are whole: by then it is known what was heard of the reply, and the model with it.
         if self.reply.as_ref().is_some_and(|reply| !reply.is_final()) {
             self.withdraw(true);

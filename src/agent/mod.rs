@@ -10,6 +10,7 @@ pub mod backchannel;
 mod caller;
 pub mod clauses;
 pub mod conversation;
+mod dead_air;
 pub mod ending;
 pub mod events;
 mod patience;
@@ -39,6 +40,7 @@ use crate::time::{Deadline, Instant};
 use backchannel::Listener;
 use caller::Caller;
 use conversation::Conversation;
+use dead_air::DeadAir;
 use reply::{Reply, Then, Turn};
 use speculation::Budget;
 use std::collections::{BTreeSet, VecDeque};
@@ -58,8 +60,12 @@ pub enum Phrase {
     Goodbye,
     /// Said when one reply could not be made.
     Apology,
+    /// Said when nothing was recognised of what the caller said.
+    NotHeard,
     /// Said before hanging up because a provider stays away.
     FarewellOnFailure,
+    /// Bridges the wait for a reply: the one of that number in `agent.fillers`.
+    Filler(u8),
     /// Said while the operator's tool of this number takes its time.
     ToolFiller(u8),
 }
@@ -77,6 +83,8 @@ pub enum Input {
     Voice { turn: TurnId, event: VoiceEvent },
     /// The caller's voice was heard to begin or to stop by the local detector.
     CallerSpeech { speaking: bool },
+    /// Packets with agent speech leave, or do not any more.
+    AgentSpeech { speaking: bool },
     /// The first packet with speech of `turn` is on the wire.
     FirstPacket { turn: TurnId },
     /// All speech of `turn` was played: `heard` in all.
@@ -117,6 +125,9 @@ pub enum Output {
     Speak { turn: TurnId, clause: u16, text: String, last: bool },
     /// Play a kept phrase as the whole speech of `turn`.
     Play { turn: TurnId, phrase: Phrase },
+    /// Play kept words while `turn`'s speech is waited for; they are no part of it, and give way to it. Where they are not rendered,
+    /// any sound that says that somebody is there.
+    Fill { turn: TurnId, phrase: Phrase },
     /// `turn` is over for the agent: nothing more of it is to be made, and nothing may leave. Where some of it had left
     /// already, an [`Input::Cut`] is still to say how much.
     CancelSpeech { turn: TurnId },
@@ -153,6 +164,8 @@ pub struct TurnRecord {
     pub heard: WordSpan,
     /// Whether the caller cut the reply.
     pub interrupted: bool,
+    /// Whether kept words bridged the wait for the reply.
+    pub filler: bool,
 }
 
 /// How many words of a reply were heard: so many for certain, and so many at most.
@@ -187,6 +200,7 @@ pub struct Agent {
     timers: Timers,
     conversation: Conversation,
     caller: Caller,
+    dead_air: DeadAir,
     /// What the caller's words are while the agent speaks.
     listener: Listener,
     /// The reply that has the floor, or the draft behind the gate; without one the agent listens.
@@ -219,6 +233,7 @@ impl Agent {
             timers: Timers::default(),
             conversation: Conversation::new(&settings.prompt),
             caller: Caller::default(),
+            dead_air: DeadAir::new(settings),
             listener: Listener::new(settings),
             reply: None,
             budget: Budget::new(settings),
@@ -250,6 +265,7 @@ impl Agent {
             (Stage::Talking, Input::Say(text)) => self.say_for_operator(&text, now),
             (Stage::Talking, Input::Mind { turn, event }) => self.mind(turn, event, now),
             (Stage::Talking, Input::Voice { turn, event }) => self.voice(turn, event, now),
+            (Stage::Talking, Input::AgentSpeech { speaking }) => self.dead_air.agent_speech(speaking, now),
             (Stage::Talking, Input::FirstPacket { turn }) => self.first_packet(turn, now),
             (Stage::Talking, Input::Played { turn, heard }) => self.played(turn, heard, now),
             (Stage::Talking, Input::Cut { turn, heard }) => self.cut(turn, heard, now),
@@ -259,6 +275,7 @@ impl Agent {
             (Stage::Talking, Input::Arrived { turn, heard_max }) => self.arrived(turn, heard_max),
             (Stage::Talking, Input::Stalled { turn, heard }) => self.stalled(turn, heard, now),
         }
+        self.watch_dead_air(now);
     }
 
     /// Takes the passage of time. Early, late or repeated calls are safe and change nothing that is not due.
@@ -274,11 +291,13 @@ impl Agent {
                 Timer::Digits => self.digits_whole(now),
                 Timer::Ending => self.ending(now),
                 Timer::CallerTurn => self.turn_stuck(now),
+                Timer::DeadAir => self.bridge(now),
                 Timer::Silence => self.silence(now),
                 Timer::Filler => self.say_filler(now),
                 Timer::Tools => self.tools_stalled(now),
                 Timer::CallMax => self.call_max(now),
             }
+            self.watch_dead_air(now);
         }
     }
 
@@ -295,6 +314,7 @@ impl Agent {
 
     fn answered(&mut self, now: Instant) {
         self.stage = Stage::Talking;
+        self.dead_air.stirred(now);
         self.timers.set(Timer::CallMax, now + self.settings.call_max);
         if let Some(failure) = self.deaf.take() {
             self.ears_failed(&failure, now);
@@ -314,6 +334,7 @@ impl Agent {
     /// The caller holds or is back. What was waited for is waited for anew: a reply is played on from where it stopped.
     fn hold(&mut self, held: bool, now: Instant) {
         if std::mem::replace(&mut self.held, held) && !held {
+            self.dead_air.stirred(now);
             if self.timers.runs(Timer::Silence) {
                 self.timers.set(Timer::Silence, now + self.settings.reprompt_after);
             }
@@ -367,6 +388,7 @@ impl Agent {
         }
         self.conversation.agent(id);
         let reply = Reply::new(id, caller.unwrap_or_default());
+        self.dead_air.granted = Some(id);
         self.outputs.push_back(Output::Floor { turn: id });
         self.outputs.push_back(Output::Turn(reply.turn.record()));
         self.reply = Some(reply);
@@ -389,6 +411,7 @@ impl Agent {
     /// Stops what is still being made of `reply`.
     fn cancel(&mut self, reply: &Reply) {
         let turn = reply.turn.id;
+        self.dead_air.granted.take_if(|granted| *granted == turn);
         if reply.asking {
             self.outputs.push_back(Output::CancelAsk { turn });
         }

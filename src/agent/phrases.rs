@@ -5,6 +5,7 @@ use super::reply::{FIRST_PACKET_MAX, Then};
 use super::speculation::Waste;
 use super::spoken::speakable;
 use super::{Agent, Failure, FailureKind, Output, Phrase, Timer};
+use crate::config;
 use crate::ids::TurnId;
 use crate::time::Instant;
 
@@ -12,6 +13,32 @@ use crate::time::Instant;
 const MIND_FAILURES_MAX: u32 = 3;
 /// Failures in a row after which the agent gives up on its voice.
 const VOICE_FAILURES_MAX: u32 = 2;
+
+impl Phrase {
+    /// Returns every phrase, in the order in which it is needed; what says nothing included.
+    pub fn all(settings: &config::Agent) -> impl Iterator<Item = Self> {
+        let fillers = (0..settings.fillers.len()).map_while(|n| n.try_into().ok().map(Self::Filler));
+        let said =
+            [Self::Greeting, Self::Reprompt, Self::Goodbye, Self::Apology, Self::NotHeard, Self::FarewellOnFailure];
+        let tools = (0..settings.tools.len()).map_while(|n| n.try_into().ok().map(Self::ToolFiller));
+        said.into_iter().chain(fillers).chain(tools)
+    }
+
+    /// Returns what it says.
+    #[must_use]
+    pub fn text(self, settings: &config::Agent) -> &str {
+        match self {
+            Self::Greeting => &settings.greeting,
+            Self::Reprompt => &settings.reprompt,
+            Self::Goodbye => &settings.goodbye,
+            Self::Apology => &settings.apology,
+            Self::NotHeard => &settings.not_heard,
+            Self::FarewellOnFailure => &settings.farewell_on_failure,
+            Self::ToolFiller(tool) => settings.tools.get(usize::from(tool)).map_or("", |tool| &tool.filler),
+            Self::Filler(n) => settings.fillers.get(usize::from(n)).map_or("", String::as_str),
+        }
+    }
+}
 
 impl Agent {
     /// Says `phrase` as a turn of its own and ends the call.
@@ -22,7 +49,7 @@ impl Agent {
 
     /// Says a phrase as the whole speech of the reply, and hangs up where nothing is left to say it with.
     pub(super) fn say(&mut self, phrase: Phrase, then: Then, now: Instant) {
-        let text = speakable(self.text(phrase));
+        let text = speakable(phrase.text(&self.settings));
         let Some(reply) = self.reply.as_mut() else { return };
         self.timers.set(Timer::Reply, now + FIRST_PACKET_MAX);
         if text.is_empty() {
@@ -39,11 +66,20 @@ impl Agent {
             reply.then = then;
             self.speak_last(&clauses_of(&text));
         } else {
-            self.hang_up(match then {
+            self.sound_the_end(match then {
                 Then::HangUp { reason, .. } => reason,
                 Then::Listen | Then::UseTools => "the voice failed".into(),
             });
         }
+    }
+
+    /// Nothing is left to say it with: the call ends with the farewell's sound, which needs no words.
+    fn sound_the_end(&mut self, reason: String) {
+        let Some(reply) = self.reply.as_mut() else { return };
+        reply.then = Then::HangUp { reason, even_if_cut: true };
+        reply.turn.kept = true;
+        reply.whole = true;
+        self.outputs.push_back(Output::Play { turn: reply.turn.id, phrase: Phrase::FarewellOnFailure });
     }
 
     /// Says what the operator wants said, unless the call ends anyhow.
@@ -54,17 +90,6 @@ impl Agent {
         }
         self.begin(None, now);
         self.speak_last(&clauses);
-    }
-
-    fn text(&self, phrase: Phrase) -> &str {
-        match phrase {
-            Phrase::Greeting => &self.settings.greeting,
-            Phrase::Reprompt => &self.settings.reprompt,
-            Phrase::Goodbye => &self.settings.goodbye,
-            Phrase::Apology => &self.settings.apology,
-            Phrase::FarewellOnFailure => &self.settings.farewell_on_failure,
-            Phrase::ToolFiller(tool) => self.settings.tools.get(usize::from(tool)).map_or("", |tool| &tool.filler),
-        }
     }
 
     /// The agent hears nothing any more: it says so, and goes.
@@ -98,7 +123,7 @@ impl Agent {
         } else {
             // The voice is in the middle of this turn, and can say it in one breath.
             reply.then = then;
-            let clauses = clauses_of(self.text(phrase));
+            let clauses = clauses_of(phrase.text(&self.settings));
             self.speak_last(&clauses);
         }
     }
@@ -132,7 +157,7 @@ impl Agent {
         if self.ready.contains(&phrase) {
             self.say(phrase, then, now);
         } else {
-            self.hang_up(reason);
+            self.sound_the_end(reason);
         }
     }
 
@@ -304,13 +329,15 @@ mod tests {
     }
 
     #[test]
-    fn a_voice_that_fails_with_no_phrase_kept_ends_the_call_with_a_reason() {
+    fn a_voice_that_fails_with_no_phrase_kept_ends_the_call_with_a_sound_and_a_reason() {
         let mut scene = Scene::with(|settings| settings.greeting.clear());
         scene.tell(Input::Answered);
         scene.end("Hi?");
         scene.token(1, "We open at nine. And");
         let outputs = scene.voice(1, VoiceEvent::Failed(failure(FailureKind::Dropped)));
-        assert_eq!(outputs.last(), Some(&hang_up("the voice failed: it broke")));
+        assert_eq!(outputs.last(), Some(&play(2, Phrase::FarewellOnFailure)), "if only by a tone");
+        scene.on_air(2);
+        assert_eq!(scene.played(2, 900).last(), Some(&hang_up("the voice failed: it broke")));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(super) struct Turn {
     pub arrived: Option<Duration>,
     /// Whether the caller cut it.
     pub interrupted: bool,
+    /// Whether kept words bridged the wait for it.
+    pub filler: bool,
     /// Whether it is a kept phrase, whose audio is whole by nature.
     pub kept: bool,
 }
@@ -91,6 +93,7 @@ impl Turn {
             agent: self.heard_text().to_owned(),
             heard: self.span(),
             interrupted: self.interrupted,
+            filler: self.filler,
         }
     }
 
@@ -138,6 +141,8 @@ pub(super) struct Reply {
     pub whole: bool,
     /// Whether the caller hears it.
     pub on_air: bool,
+    /// Whether it stands for a question of which nothing was recognised.
+    pub unheard: bool,
     pub then: Then,
 }
 
@@ -155,6 +160,7 @@ impl Reply {
             uses: Vec::new(),
             whole: false,
             on_air: false,
+            unheard: false,
             then: Then::Listen,
         }
     }
@@ -340,6 +346,7 @@ impl Agent {
     pub(super) fn first_packet(&mut self, turn: TurnId, now: Instant) {
         if let Some(reply) = self.reply.as_mut().filter(|reply| reply.turn.id == turn) {
             reply.on_air = true;
+            self.dead_air.reply_heard();
             self.listener.on_air(now);
             self.progress(now);
         }

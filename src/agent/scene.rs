@@ -24,6 +24,7 @@ impl Scene {
             goodbye: "Goodbye!".into(),
             apology: "Sorry, say it again.".into(),
             farewell_on_failure: "Please call later.".into(),
+            fillers: Vec::new(),
             ..config::Agent::default()
         };
         change(&mut settings);

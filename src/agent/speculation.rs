@@ -144,6 +144,7 @@ impl Agent {
         let held_back = reply.gate.take().is_some_and(|gate| gate.held_back);
         text.clone_into(&mut reply.turn.caller);
         let (turn, record) = (reply.turn.id, reply.turn.record());
+        self.dead_air.granted = Some(turn);
         self.outputs.push_back(Output::Floor { turn });
         self.outputs.push_back(Output::Draft { turn, news: DraftNews::Opened });
         self.outputs.push_back(Output::Turn(record));

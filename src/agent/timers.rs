@@ -17,6 +17,8 @@ pub enum Timer {
     Ending,
     /// The end of the caller's turn, long after its last word.
     CallerTurn,
+    /// A sound of either side, where the agent owes one.
+    DeadAir,
     /// The caller, in mutual silence.
     Silence,
     /// The result of a tool, in silence.
@@ -29,13 +31,14 @@ pub enum Timer {
 
 impl Timer {
     /// All timers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Greeting,
         Self::Clause,
         Self::Reply,
         Self::Digits,
         Self::Ending,
         Self::CallerTurn,
+        Self::DeadAir,
         Self::Silence,
         Self::Filler,
         Self::Tools,

@@ -336,10 +336,12 @@ impl Agent {
     /// A tool takes its time, and nothing is heard: the caller is told.
     pub(super) fn say_filler(&mut self, now: Instant) {
         let silent = self.waits_silently();
-        if self.work.fillers >= FILLERS_MAX || !silent && self.reply.is_some() {
+        // Once the tool's own words were said, those that bridge every wait take their turn.
+        let most = if self.settings.fillers.is_empty() { FILLERS_MAX } else { 1 };
+        if self.work.fillers >= most || !silent && self.reply.is_some() {
             return;
         }
-        if self.caller.is_speaking() {
+        if self.caller.is_speaking() || self.dead_air.agent_speaks() {
             return self.timers.set(Timer::Filler, now + FILLER_PUT_OFF);
         }
         let filler = |job: &Job| match job.order {
@@ -391,8 +393,13 @@ mod tests {
 
     /// An agent with two tools, two destinations and keys, that was asked "Hi?": turn 1.
     fn asked_with_tools() -> Scene {
+        asked_with(&[])
+    }
+
+    fn asked_with(fillers: &[&str]) -> Scene {
         let mut scene = Scene::with(|settings| {
             settings.greeting.clear();
+            settings.fillers = fillers.iter().map(|text| (*text).to_owned()).collect();
             settings.send_dtmf = true;
             let transfer = |name: &str| config::Transfer {
                 name: name.into(),
@@ -491,6 +498,35 @@ mod tests {
             caller("What?"),
         ];
         assert_eq!(scene.history(3), expected);
+    }
+
+    #[test]
+    fn a_tool_that_takes_its_time_is_bridged_as_long_as_it_takes() {
+        for (name, own) in [("find", true), ("quiet", false)] {
+            let mut scene = asked_with(&["One moment.", "Let me think."]);
+            scene.call(1, "c1", name, r#"{"n":1}"#);
+            scene.mind(1, MindEvent::Done);
+            if own {
+                assert_eq!(scene.pass(700), [play(1, Phrase::ToolFiller(0))]);
+                scene.tell(Input::AgentSpeech { speaking: true });
+                scene.on_air(1);
+                scene.pass(1000);
+                scene.tell(Input::AgentSpeech { speaking: false });
+                scene.played(1, 1000);
+            }
+            assert_eq!(scene.pass(900), []);
+            for filler in [0, 1] {
+                assert_eq!(
+                    scene.pass(500),
+                    [Output::Fill { turn: TurnId(1), phrase: Phrase::Filler(filler) }],
+                    "{name}"
+                );
+                scene.tell(Input::AgentSpeech { speaking: true });
+                scene.pass(200);
+                scene.tell(Input::AgentSpeech { speaking: false });
+                assert_eq!(scene.pass(900), []);
+            }
+        }
     }
 
     #[test]

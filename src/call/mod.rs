@@ -14,6 +14,7 @@ pub mod doctor;
 mod ear;
 pub mod echo;
 pub mod egress;
+pub mod filler;
 pub mod finding;
 pub mod ingress;
 pub mod lifecycle;
@@ -89,6 +90,15 @@ pub struct VoiceFrame {
     pub made: Instant,
 }
 
+/// Up to 20 ms of what is rendered ahead and needs no voice.
+#[derive(Clone, Copy)]
+pub struct KeptFrame {
+    /// The frame.
+    pub frame: VoiceFrame,
+    /// Whether it only bridges the wait for its turn's speech.
+    pub filler: bool,
+}
+
 /// What the conductor wants of the media path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallCommand {
@@ -160,6 +170,8 @@ pub enum CallEvent {
     Played { turn: TurnId, samples: u64 },
     /// The caller took the floor after `samples` of `turn`, at 8 kHz.
     Cut { turn: TurnId, samples: u64, at: Instant },
+    /// Packets with agent speech leave, or do not any more: whatever the agent means to say, this is what the caller can hear.
+    AgentSpeech { speaking: bool, at: Instant },
     /// At most `samples` of `turn`, which is over, can have been heard: the rest never left, or never arrived.
     Arrived { turn: TurnId, samples: u64 },
     /// Speech of `turn` is under way and not paused, and none of it has left for [`STALL_MAX`], after `samples` of it.
@@ -226,6 +238,8 @@ pub struct Rings {
     pub ears: Producer<EarFrame>,
     /// Agent speech, from the voice.
     pub voice: Consumer<VoiceFrame>,
+    /// Kept phrases and fillers, from the conductor.
+    pub kept: Consumer<KeptFrame>,
     /// Orders, from the conductor.
     pub commands: Consumer<CallCommand>,
     /// Events, to the conductor.
@@ -278,6 +292,8 @@ pub struct Call {
     onset: Onset,
     /// A barge-in that is to be measured.
     barge_in: Option<Duration>,
+    /// Whether the last packet held agent speech.
+    agent_speaks: bool,
     protection: Protection,
     packet: [u8; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
 }
@@ -336,6 +352,7 @@ impl Call {
             echo: Echo::new(),
             onset: Onset::default(),
             barge_in: None,
+            agent_speaks: false,
             protection: Protection::default(),
             packet: [0; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
         }
@@ -398,6 +415,12 @@ impl Call {
     pub fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
         while let Ok(command) = self.links.rings.commands.pop() {
             self.command(command, now);
+        }
+        while let Ok(KeptFrame { frame, filler }) = self.links.rings.kept.peek() {
+            if !(if *filler { self.playout.fill(frame) } else { self.playout.push(frame) }) {
+                break;
+            }
+            let _ = self.links.rings.kept.pop();
         }
         while self.playout.room() > 0 {
             let Ok(frame) = self.links.rings.voice.pop() else { break };
@@ -648,7 +671,7 @@ impl Call {
 
     fn obey_floor(&mut self, now: Instant) {
         while let Some(output) = self.floor.poll_output() {
-            if output != turn::Output::Resume && self.playout.under_way().is_some() {
+            if output != turn::Output::Resume && (self.playout.under_way().is_some() || self.playout.filling()) {
                 self.barge_in = self.barge_in.or(self.onset.silenced(now));
             }
             match output {
@@ -676,6 +699,10 @@ impl Call {
             let at = gone.unwrap_or(now);
             self.watch_speech(&sent, gone, now);
             wire.measure(Measure::PacingError, sent.late);
+            let speaking = sent.taken.samples > 0 && gone.is_some();
+            if std::mem::replace(&mut self.agent_speaks, speaking) != speaking {
+                self.links.event(CallEvent::AgentSpeech { speaking, at });
+            }
             if let (true, Some(turn)) = (sent.taken.first, sent.taken.turn) {
                 self.floor.handle_input(turn::Input::Playing { turn }, now);
                 self.links.event(CallEvent::FirstPacket { turn, at });

@@ -1,5 +1,6 @@
 //! The agent's queued speech: `cut` drops it here, `heard` says how much of it was played.
 
+use super::filler::Filler;
 use super::{FRAME_8K, VoiceFrame};
 use crate::ids::TurnId;
 use crate::time::Instant;
@@ -17,9 +18,9 @@ const FADE_SAMPLES: usize = 40;
 /// What one frame of playout held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// The turn whose speech it holds, or which ended with it; `None`: silence.
+    /// The turn whose speech it holds, or which ended with it; `None`: silence, or a filler.
     pub turn: Option<TurnId>,
-    /// Samples of that turn in it; the rest is silence.
+    /// Samples of that turn, or of a filler, in it; the rest is silence.
     pub samples: u16,
     /// Whether the turn's first sample is in it.
     pub first: bool,
@@ -40,7 +41,7 @@ pub struct Finished {
     pub heard: u32,
 }
 
-/// The queue of the agent's speech. About 11 kB, without heap.
+/// The queue of the agent's speech. About 17 kB, without heap.
 ///
 /// Frames of a turn wait until it is granted. A grant drops everything of the turns before it, here and as it still comes
 /// in; a cut drops its own turn, and those before it if it had been granted. Turns come in rising order.
@@ -68,6 +69,7 @@ pub struct Playout {
     heard_next: usize,
     underruns: u64,
     dry: bool,
+    filler: Filler,
 }
 
 /// Whether the agent is silent though it has something to say.
@@ -108,6 +110,7 @@ impl Playout {
             heard_next: 0,
             underruns: 0,
             dry: false,
+            filler: Filler::new(),
         }
     }
 
@@ -135,6 +138,21 @@ impl Playout {
         self.queue[(self.head + self.len) % QUEUE_FRAMES] = *frame;
         self.len += 1;
         true
+    }
+
+    /// Queues `frame` of a filler for the wait of its turn; it is not counted as heard, and dropped where the turn is over or its own
+    /// speech is there. Returns whether it was queued or rightly dropped: `false` means that there was no room.
+    ///
+    /// # Real-time
+    /// Constant time; copies one frame.
+    pub fn fill(&mut self, frame: &VoiceFrame) -> bool {
+        self.is_over(frame.turn) || self.filler.push(frame)
+    }
+
+    /// Whether a filler is being played.
+    #[must_use]
+    pub const fn filling(&self) -> bool {
+        self.filler.under_way()
     }
 
     /// Gives the floor to `turn`: earlier turns are dropped, a pause ends, and its frames are played from the next frame on.
@@ -169,11 +187,12 @@ impl Playout {
         heard
     }
 
-    /// Is silent from the next frame on, but for a fade of 5 ms, and keeps what is queued.
+    /// Is silent from the next frame on, but for a fade of 5 ms, and keeps what is queued; a filler has nothing to bridge then.
     ///
     /// # Real-time
     /// Constant time.
     pub fn pause(&mut self) {
+        self.stop_filler();
         if self.pause == Pause::No {
             // What has not begun, or has run dry, has nothing to fade.
             self.pause = if self.under_way.is_some() && !self.dry { Pause::Fading } else { Pause::Silent };
@@ -221,8 +240,12 @@ impl Playout {
     /// Bounded by the packet's length.
     #[must_use]
     pub fn ready(&self, samples: usize) -> bool {
+        self.pause == Pause::No && (self.filler.ready(self.granted) || self.speech_ready(samples))
+    }
+
+    fn speech_ready(&self, samples: usize) -> bool {
         let speech = self.front().is_some_and(|front| usize::from(front.len) > self.offset);
-        self.pause == Pause::No && speech && (self.under_way.is_some() || self.fills(samples))
+        speech && (self.under_way.is_some() || self.fills(samples))
     }
 
     /// Whether what is queued fills `samples`, or all there is to come is here. A packet longer than a frame that began with less
@@ -252,6 +275,9 @@ impl Playout {
             Pause::Fading => (at + FADE_SAMPLES).min(out.len()),
             Pause::Silent => return taken,
         };
+        if let Some(samples) = self.take_filler(out.get_mut(at..limit).unwrap_or_default()) {
+            return Taken { samples, ..taken };
+        }
         if self.under_way.is_none() && !self.fills(limit.saturating_sub(at)) {
             return taken;
         }
@@ -266,6 +292,7 @@ impl Playout {
             taken.samples += copied as u16;
             taken.first |= copied > 0 && self.under_way.is_none();
             if copied > 0 {
+                self.filler.drop_all();
                 self.under_way = Some(turn);
                 self.dry = false;
                 self.count(turn, copied);
@@ -286,6 +313,26 @@ impl Playout {
             self.fade_in = FADE_SAMPLES;
         }
         taken
+    }
+
+    /// Fills `out` with a filler; one that has not begun gives way to the speech it was to bridge the wait for.
+    fn take_filler(&mut self, out: &mut [i16]) -> Option<u16> {
+        if !self.filler.under_way() && self.speech_ready(out.len()) {
+            self.filler.drop_all();
+        }
+        let samples = self.filler.take(self.granted, out) as u16;
+        (samples > 0).then_some(samples)
+    }
+
+    /// Drops the filler; what was to come next of one that is played becomes the tail.
+    fn stop_filler(&mut self) {
+        if self.filler.under_way() {
+            let mut tail = [0; FADE_SAMPLES];
+            let len = self.filler.take(self.granted, &mut tail);
+            fade_out(tail.get_mut(..len).unwrap_or_default());
+            (self.tail, self.tail_len) = (tail, len);
+        }
+        self.filler.drop_all();
     }
 
     /// Returns how often a turn's speech ran dry before its end.
@@ -330,6 +377,7 @@ impl Playout {
 
     /// Ends what is under way of `turn` or before it: the next samples of it become the tail.
     fn stop(&mut self, turn: TurnId) {
+        self.stop_filler();
         let audible = self.pause != Pause::Silent && !self.dry;
         if self.under_way.is_some_and(|under_way| under_way <= turn) {
             if audible {
@@ -667,6 +715,63 @@ mod tests {
                 }
                 assert!(playout.room() <= QUEUE_FRAMES);
             }
+        }
+    }
+
+    #[test]
+    fn a_filler_bridges_the_wait_and_the_speech_follows_it_without_being_counted_together() {
+        let mut playout = granted(0);
+        let kept = |last: bool| VoiceFrame { made: Instant::from_millis(9), last, ..frame(1, 500) };
+        assert!(playout.fill(&kept(false)) && playout.fill(&kept(true)));
+        assert!(playout.ready(160));
+        let mut out = [0; 160];
+        let taken = playout.take(&mut out);
+        assert_eq!((taken.turn, taken.samples, taken.first, out), (None, 160, false, [500; 160]));
+        assert!(playout.push(&frame(1, LEVEL)));
+        assert_eq!(playout.take(&mut out).turn, None, "it is not cut short by what it was to bridge the wait for");
+        let taken = playout.take(&mut out);
+        assert_eq!((taken.turn, taken.first, out), (Some(TurnId(1)), true, [LEVEL; 160]));
+        assert_eq!(playout.heard(TurnId(1)), 160);
+    }
+
+    #[test]
+    fn a_filler_that_has_not_begun_gives_way_to_speech_and_a_voice_of_the_caller_ends_one_that_has() {
+        let mut playout = granted(1);
+        let kept = |at: u64| VoiceFrame { made: Instant::from_millis(at), ..frame(1, 500) };
+        playout.fill(&kept(9));
+        let mut out = [0; 160];
+        assert_eq!(playout.take(&mut out).turn, Some(TurnId(1)));
+        playout.fill(&kept(9));
+        assert_eq!(playout.take(&mut out).samples, 0, "nor does the rest of it come");
+        playout.fill(&kept(10));
+        playout.fill(&kept(10));
+        assert_eq!(playout.take(&mut out).samples, 160, "a voice that stops in the middle is bridged, too");
+        playout.pause();
+        assert_eq!(playout.take(&mut out).samples, 0);
+        assert!(out[0] > 400 && out[FADE_SAMPLES - 1] < 50 && out[FADE_SAMPLES] == 0, "it fades");
+        playout.resume();
+        playout.fill(&kept(10));
+        assert_eq!(playout.take(&mut out).samples, 0);
+    }
+
+    #[test]
+    fn a_filler_ends_with_the_turn_it_was_for() {
+        for end in [Playout::cut as fn(&mut Playout, TurnId) -> u32, |playout, turn| {
+            playout.grant(turn.next());
+            0
+        }] {
+            let mut playout = granted(0);
+            let kept = VoiceFrame { made: Instant::from_millis(9), ..frame(1, 500) };
+            playout.fill(&kept);
+            playout.fill(&kept);
+            let mut out = [0; 160];
+            playout.take(&mut out);
+            assert!(playout.filling());
+            end(&mut playout, TurnId(1));
+            assert!(!playout.filling());
+            assert!(playout.fill(&kept), "what comes late is dropped");
+            assert_eq!(playout.take(&mut out).samples, 0);
+            assert!(out[0] > 400 && out[FADE_SAMPLES] == 0, "it fades");
         }
     }
 }

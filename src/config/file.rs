@@ -14,6 +14,10 @@ use std::time::Duration;
 
 /// Characters of a phrase that the agent speaks as a whole: about a minute and a half.
 pub const PHRASE_MAX: usize = 1_500;
+/// Fillers: each is rendered ahead, and the second one is heard by few.
+const FILLERS_MAX: usize = 16;
+/// Characters of one of them, three seconds of speech: a reply that is ready waits behind it.
+const FILLER_MAX: usize = 60;
 /// Characters of the system prompt: well within every model's context, and sent anew with each turn.
 const PROMPT_MAX: usize = 32_000;
 /// Things the receptionist may know; each is compared with what the caller says.
@@ -73,6 +77,9 @@ struct Agent {
     goodbye: Option<String>,
     apology: Option<String>,
     farewell_on_failure: Option<String>,
+    not_heard: Option<String>,
+    fillers: Option<Vec<String>>,
+    filler_after_ms: Option<i64>,
     business: Option<String>,
     reprompt_after_s: Option<i64>,
     reprompts_max: Option<i64>,
@@ -270,12 +277,18 @@ impl File {
             ("agent.goodbye", &agent.goodbye, PHRASE_MAX, &mut to.goodbye),
             ("agent.apology", &agent.apology, PHRASE_MAX, &mut to.apology),
             ("agent.farewell_on_failure", &agent.farewell_on_failure, PHRASE_MAX, &mut to.farewell_on_failure),
+            ("agent.not_heard", &agent.not_heard, PHRASE_MAX, &mut to.not_heard),
             ("agent.business", &agent.business, PHRASE_MAX, &mut to.business),
         ] {
             if let Some(text) = text {
                 *to = in_file(name, text).text(characters_max)?;
             }
         }
+        if let Some(fillers) = &agent.fillers {
+            to.fillers = fillers_of(fillers)?;
+        }
+        let millis = Duration::from_millis;
+        duration("agent.filler_after_ms", agent.filler_after_ms, 300..=10_000, millis, &mut to.filler_after)?;
         number("agent.reprompts_max", agent.reprompts_max, 0..=10, &mut to.reprompts_max)?;
         let seconds = Duration::from_secs;
         duration("agent.reprompt_after_s", agent.reprompt_after_s, 3..=600, seconds, &mut to.reprompt_after)?;
@@ -454,6 +467,20 @@ fn given(key: &str, value: Option<&String>) -> Option<Given> {
 
 pub(super) fn in_file(key: &str, value: &str) -> Given {
     Given { name: format!("{key} in offhook.toml"), value: value.to_owned() }
+}
+
+/// Takes the words that bridge a wait.
+fn fillers_of(fillers: &[String]) -> Result<Vec<String>, Error> {
+    let key = "agent.fillers";
+    if fillers.len() > FILLERS_MAX {
+        let count = fillers.len();
+        return Err(Error(format!("{key} in offhook.toml: {count} fillers are more than {FILLERS_MAX}")));
+    }
+    let filler = |text: &String| match text.trim() {
+        "" => Err(Error(format!("{key} in offhook.toml: one is empty, and says nothing"))),
+        _ => in_file(key, text).text(FILLER_MAX),
+    };
+    fillers.iter().map(filler).collect()
 }
 
 pub(super) fn number<T: TryFrom<i64>>(

@@ -273,6 +273,12 @@ pub struct Agent {
     pub apology: String,
     /// What it says before it hangs up because a provider stayed away.
     pub farewell_on_failure: String,
+    /// What it says when nothing was recognised of what the caller said.
+    pub not_heard: String,
+    /// Kept words that bridge the wait for a reply, one after the other; none: such a wait is silent.
+    pub fillers: Vec<String>,
+    /// How long the caller hears nothing before a filler, counted from the last sound of either side.
+    pub filler_after: Duration,
     /// Silence of the caller after which it asks again.
     pub reprompt_after: Duration,
     /// Re-prompts without an answer after which it says goodbye.
@@ -463,6 +469,13 @@ impl Default for Agent {
             goodbye: "I'll let you go now. Goodbye!".into(),
             apology: "I'm sorry, something went wrong on my side. Could you say that again?".into(),
             farewell_on_failure: "I'm sorry, I have a technical problem. Please call again later. Goodbye.".into(),
+            not_heard: "I'm sorry, I have trouble hearing you. Could you say that again?".into(),
+            fillers: ["One moment, please.", "Let me think.", "Just a second.", "Bear with me."]
+                .map(String::from)
+                .to_vec(),
+            // Between the slowest good replies (the local agent's p90 is 1 s) and the 2 s after which people ask whether
+            // anybody is there.
+            filler_after: Duration::from_millis(1400),
             reprompt_after: Duration::from_secs(12),
             reprompts_max: 2,
             call_max: Duration::from_secs(30 * 60),

@@ -475,6 +475,9 @@ pub struct Turn {
     agent: String,
     heard: Heard,
     interrupted: bool,
+    /// Left out where no kept words bridged the wait for the reply.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    filler: bool,
     /// Null until the reply's first packet is sent.
     latency_ms: Option<TurnLatency>,
     speculation: Speculated,
@@ -620,6 +623,7 @@ impl Turn {
             agent: record.agent,
             heard: Heard { words_min: record.heard.min, words_max: record.heard.max },
             interrupted: record.interrupted,
+            filler: record.filler,
             latency_ms: latency.as_ref().map(TurnLatency::new),
             speculation: Speculated { outcome: speculation.name(), saved_ms: milliseconds(speculation.saved()) },
             slo_breach: breach.map(Broken::from),

@@ -605,6 +605,7 @@ mod tests {
             agent: "Yes, until".into(),
             heard: WordSpan { min: 2, max: 3 },
             interrupted: true,
+            ..TurnRecord::default()
         };
         bridge.board.turn(call, &greeting);
         bridge.board.turn(call, &turn);

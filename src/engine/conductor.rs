@@ -9,6 +9,7 @@ use crate::call::finding::Audio;
 use crate::call::{CallCommand, CallEvent, Heard};
 use crate::config::LogLevel;
 use crate::engine::clock::SystemClock;
+use crate::engine::kept::{self, Kept};
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
@@ -123,6 +124,8 @@ pub struct Seat {
     pub agent: Agent,
     /// Orders to the media path.
     pub commands: Producer<CallCommand>,
+    /// The way of kept phrases to the media path.
+    pub kept: Kept,
     /// What happens on the media path.
     pub media: Consumer<CallEvent>,
     /// Wakes the media worker.
@@ -188,6 +191,8 @@ pub struct Conductor {
     digits: Digits,
     /// Phrases that the agent knows to be ready.
     announced: Vec<Phrase>,
+    /// What the voice would say of kept phrases that are played.
+    played: VecDeque<(TurnId, VoiceEvent)>,
 }
 
 impl Conductor {
@@ -207,6 +212,7 @@ impl Conductor {
             missed: false,
             digits: Digits::new(),
             announced: Vec::new(),
+            played: VecDeque::new(),
         }
     }
 
@@ -218,7 +224,8 @@ impl Conductor {
             let due = self.seat.agent.poll_timeout().map(|deadline| deadline.at.since(now));
             // The ring to the media path has no bell back: a full one is tried again at the next frame.
             let retry = (!self.waiting.is_empty()).then_some(Duration::from_millis(20));
-            self.seat.listener.wait(due.into_iter().chain(retry).min());
+            let pump = self.seat.kept.waiting().then_some(kept::PUMP_EVERY);
+            self.seat.listener.wait(due.into_iter().chain(retry).chain(pump).min());
         }
         self.last_words();
         if self.draft.take().is_some() {
@@ -250,6 +257,7 @@ impl Conductor {
         self.seat.agent.handle_timeout(now);
         self.carry_out(now);
         self.push_waiting();
+        self.seat.kept.pump();
     }
 
     fn event(&mut self, event: Event, now: Instant) {
@@ -407,6 +415,7 @@ impl Conductor {
                 self.seat.board.speaking(self.seat.call, speaking);
                 self.tell(agent::Input::CallerSpeech { speaking }, now);
             }
+            CallEvent::AgentSpeech { speaking, .. } => self.tell(agent::Input::AgentSpeech { speaking }, now),
             CallEvent::FirstPacket { turn, at } => {
                 if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
                     timeline.mark(Mark::FirstPacket, at);
@@ -447,6 +456,14 @@ impl Conductor {
     }
 
     fn carry_out(&mut self, now: Instant) {
+        loop {
+            self.obey(now);
+            let Some((turn, event)) = self.played.pop_front() else { return };
+            self.seat.agent.handle_input(agent::Input::Voice { turn, event }, now);
+        }
+    }
+
+    fn obey(&mut self, now: Instant) {
         while let Some(output) = self.seat.agent.poll_output() {
             match output {
                 agent::Output::Ask { turn, messages, tools } => {
@@ -473,13 +490,20 @@ impl Conductor {
                         timeline.mark(Mark::ClauseSent, now);
                         timeline.mark(Mark::FirstAudio, now);
                     }
-                    if let Some(pcm) = self.seat.phrases.get(phrase) {
-                        let text = self.seat.phrases.text(phrase).to_owned();
-                        self.crew.voice(VoiceCommand::Play { turn, text, pcm });
-                    }
+                    let (pcm, text) = self.seat.phrases.sound(phrase);
+                    let length = duration(pcm.len() as u64);
+                    let spoken = VoiceEvent::Spoken { text: text.to_owned(), end: length };
+                    self.played.extend([(turn, spoken), (turn, VoiceEvent::Done { length })]);
+                    self.push_waiting();
+                    self.seat.kept.play(turn, pcm, now);
+                }
+                agent::Output::Fill { turn, phrase } => {
+                    let (pcm, _) = self.seat.phrases.sound(phrase);
+                    self.seat.kept.fill(turn, pcm, now);
                 }
                 agent::Output::CancelSpeech { turn } => {
                     self.order(CallCommand::Withdraw(turn));
+                    self.seat.kept.cancel(turn);
                     self.crew.voice(VoiceCommand::Cancel(turn));
                 }
                 agent::Output::ForceEndTurn => self.crew.ears(EarsCommand::ForceEndTurn),

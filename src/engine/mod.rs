@@ -21,6 +21,7 @@ pub mod clock;
 pub mod conductor;
 pub mod datagrams;
 pub mod listeners;
+pub mod kept;
 pub mod log;
 pub mod media;
 pub mod net;
@@ -30,6 +31,7 @@ pub mod provider_threads;
 pub mod rings;
 pub mod stats;
 pub mod streams;
+pub mod tones;
 pub mod tool_threads;
 
 use crate::config::{Config, LogLevel};

@@ -2,6 +2,7 @@
 
 use crate::agent::Phrase;
 use crate::config;
+use crate::engine::tones;
 use crate::providers::{Speaker, Stop};
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub struct Phrases {
     ready: Mutex<BTreeMap<Phrase, Arc<[i16]>>>,
     changed: Condvar,
     cache: Option<(PathBuf, String)>,
+    /// What is heard in place of a filler, and of everything else.
+    tones: [Arc<[i16]>; 2],
 }
 
 impl Phrases {
@@ -31,32 +34,21 @@ impl Phrases {
     /// restarts, and what tells that voice from every other.
     #[must_use]
     pub fn new(agent: &config::Agent, cache: Option<(PathBuf, String)>) -> Self {
-        let texts = [
-            (Phrase::Greeting, &agent.greeting),
-            (Phrase::Reprompt, &agent.reprompt),
-            (Phrase::Goodbye, &agent.goodbye),
-            (Phrase::Apology, &agent.apology),
-            (Phrase::FarewellOnFailure, &agent.farewell_on_failure),
-        ];
-        let fillers = (0..).zip(&agent.tools).map(|(n, tool)| (Phrase::ToolFiller(n), &tool.filler));
-        let texts = texts
-            .into_iter()
-            .chain(fillers)
-            .filter(|(_, text)| !text.trim().is_empty())
-            .map(|(p, text)| (p, text.clone()));
-        Self { texts: texts.collect(), ready: Mutex::new(BTreeMap::new()), changed: Condvar::new(), cache }
+        let texts = Phrase::all(agent).map(|phrase| (phrase, phrase.text(agent).to_owned()));
+        let texts = texts.filter(|(_, text)| !text.trim().is_empty()).collect();
+        let tones = [tones::wait(), tones::end()];
+        Self { texts, ready: Mutex::new(BTreeMap::new()), changed: Condvar::new(), cache, tones }
     }
 
-    /// Returns a phrase's audio (mono, 8 kHz) once it is rendered.
+    /// Returns a phrase's audio (mono, 8 kHz) and what it says; before it is rendered a tone, which says nothing.
     #[must_use]
-    pub fn get(&self, phrase: Phrase) -> Option<Arc<[i16]>> {
-        self.ready.lock().get(&phrase).cloned()
-    }
-
-    /// Returns what a phrase says.
-    #[must_use]
-    pub fn text(&self, phrase: Phrase) -> &str {
-        self.texts.get(&phrase).map_or("", String::as_str)
+    pub fn sound(&self, phrase: Phrase) -> (Arc<[i16]>, &str) {
+        let [wait, end] = &self.tones;
+        match (self.ready.lock().get(&phrase), phrase) {
+            (Some(pcm), _) => (pcm.clone(), self.texts.get(&phrase).map_or("", String::as_str)),
+            (None, Phrase::Filler(_)) => (wait.clone(), ""),
+            (None, _) => (end.clone(), ""),
+        }
     }
 
     /// Whether there is nothing to wait for: the phrase is rendered, or says nothing.

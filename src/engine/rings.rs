@@ -7,13 +7,14 @@
 //! | call events | [`CallEvent`] | 256: a DTMF storm of 5 s | media | conductor | newest dropped, counted |
 //! | ear frames | [`EarFrame`] | 256: 5 s of a recogniser that stalls | media | ears | newest dropped, counted |
 //! | voice frames | [`VoiceFrame`] | 256: 5 s ahead of the clock; the feeder holds the rest | voice | media | feeder waits |
+//! | kept frames | [`KeptFrame`] | 64: 1.3 s; the conductor holds the rest | conductor | media | conductor tries again each 100 ms |
 //! | tap | [`TapFrame`] | 50: 1 s of a listener that lags | media | control | newest dropped |
 //! | worker orders | [`WorkerOrder`] | 1024: every call at once, a few times over | net | media | net tries again at its next wake-up |
 //! | retired calls | `Box<Line>` | 1024: every call at once | media | net | the worker keeps the call until there is room |
 //! | quality | ([`CallId`], [`Quality`]) | 2048: every call's, a few times over | media | stats | newest dropped; the next one follows |
 //! | samples | [`Sample`] | 32768: 1 s of 200 calls | media | stats | newest dropped, counted |
 
-use crate::call::{CallCommand, CallEvent, EarFrame, TapFrame, VoiceFrame};
+use crate::call::{CallCommand, CallEvent, EarFrame, KeptFrame, TapFrame, VoiceFrame};
 use crate::engine::media::{Line, WorkerOrder};
 use crate::ids::CallId;
 use crate::metrics::{Quality, Sample};
@@ -61,6 +62,8 @@ rings! {
     ear_frames: EarFrame, 256;
     /// Agent speech, voice to media.
     voice_frames: VoiceFrame, 256;
+    /// What is rendered ahead, conductor to media.
+    kept_frames: KeptFrame, 64;
     /// Both sides of the call, media to a listener.
     tap: TapFrame, 50;
     /// Calls to take over and to let go, net to media.

@@ -233,6 +233,7 @@ impl Board {
             agent: kept(&record.agent, SPEECH_KEPT),
             heard: record.heard,
             interrupted: record.interrupted,
+            filler: record.filler,
         };
         let told = What::Turn(Box::new(turn.clone()));
         self.events.tell(self.now(), Some(view.call_id.as_str().into()), told);

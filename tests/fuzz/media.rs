@@ -71,6 +71,7 @@ fn agreed(rng: &mut Rng, corpus: &Corpus) -> Agreed {
 pub fn run(rng: &mut Rng, corpus: &Corpus, trace: &mut Trace) -> Tally {
     let (ears_in, ears) = rings::ear_frames();
     let (voice, voice_out) = rings::voice_frames();
+    let (_, kept) = rings::kept_frames();
     let (commands, commands_out) = rings::call_commands();
     let (events_in, events) = rings::call_events();
     let setup = Setup {
@@ -82,7 +83,7 @@ pub fn run(rng: &mut Rng, corpus: &Corpus, trace: &mut Trace) -> Tally {
         ntp_at_zero: rng.u64(..),
         cname: "agent@offhook",
         silence_max: Duration::from_secs(60),
-        rings: Rings { ears: ears_in, voice: voice_out, commands: commands_out, events: events_in },
+        rings: Rings { ears: ears_in, voice: voice_out, kept, commands: commands_out, events: events_in },
     };
     let now = Instant::ZERO + Duration::from_millis(rng.u64(0..100_000));
     let mut seeds = rng.fork();

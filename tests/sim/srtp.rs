@@ -92,6 +92,7 @@ impl Line {
         let (_, agreed) = negotiation.answer(&offer(KEY, "sendrecv")).expect("it is acceptable");
         let (ears, frames) = rings::ear_frames();
         let (_speech, voice) = rings::voice_frames();
+        let (_, kept) = rings::kept_frames();
         let (_commands, commands) = rings::call_commands();
         let (events_in, events) = rings::call_events();
         let setup = Setup {
@@ -103,7 +104,7 @@ impl Line {
             ntp_at_zero: 0,
             cname: "agent@offhook",
             silence_max: Duration::from_secs(5),
-            rings: Rings { ears, voice, commands, events: events_in },
+            rings: Rings { ears, voice, kept, commands, events: events_in },
         };
         let mut call = Call::new(setup, Instant::ZERO, &mut fastrand::Rng::with_seed(1));
         call.set_keys(negotiation.keys(), Instant::ZERO);

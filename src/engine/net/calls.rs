@@ -9,6 +9,7 @@ use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
 use crate::engine::arrival;
 use crate::engine::conductor::{self, Conductor, Event, Handle};
+use crate::engine::kept::Kept;
 use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::provider_threads::{Cast, Crew, Ends};
 use crate::engine::rings::{self, Datagram};
@@ -159,6 +160,7 @@ impl Net {
         let (packets, packets_out) = rings::packets();
         let (ear_frames, frames) = rings::ear_frames();
         let (speech, voice) = rings::voice_frames();
+        let (kept, kept_out) = rings::kept_frames();
         let (commands, commands_out) = rings::call_commands();
         let (events, media) = rings::call_events();
         let (conductor_bell, listener) = Listener::new()?;
@@ -182,6 +184,7 @@ impl Net {
             call: id,
             agent: Agent::new(&self.parts.config.agent),
             commands,
+            kept: Kept::new(kept, media_bell.clone()),
             media,
             media_bell,
             events: receiver,
@@ -219,7 +222,7 @@ impl Net {
             conductor: handle,
             waiting: Some(Box::new(Waiting { seat: conductor, ends })),
             idle: Some(Idle {
-                rings: Rings { ears: ear_frames, voice, commands: commands_out, events },
+                rings: Rings { ears: ear_frames, voice, kept: kept_out, commands: commands_out, events },
                 packets: packets_out,
                 sockets: sockets.map(Arc::new),
                 ears: ears_bell,

@@ -45,6 +45,11 @@ pub fn voice_of(turn: TurnId, samples: usize) -> Vec<i16> {
     voice_part(turn, 0..samples)
 }
 
+/// Returns a filler: loud in every sample, and without marks, since it is no part of a turn's speech.
+pub fn filler_of(samples: usize) -> Vec<i16> {
+    (0..samples).map(|n| if n / 10 % 2 == 0 { 3000 } else { -3000 }).collect()
+}
+
 /// Returns the marks in `pcm`, in order.
 pub fn marks(pcm: &[i16]) -> Vec<Mark> {
     let mut marks = Vec::new();

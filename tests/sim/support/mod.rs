@@ -6,18 +6,20 @@ pub mod network;
 pub mod script;
 
 pub use caller::Caller;
-pub use marks::voice_of;
+pub use marks::{filler_of, voice_of};
 pub use network::Weather;
 pub use script::{Event, Reply, SAMPLES_PER_BYTE, Script, Voice, failure};
 
 use network::{Datagram, Network, Port};
-use offhook::agent::{self, Agent, DraftNews, EarsEvent, Phrase};
+use offhook::agent::{self, Agent, DraftNews, EarsEvent, Phrase, VoiceEvent};
 use offhook::call::digits::{Digits, Way};
 use offhook::call::lifecycle::{self, Lifecycle};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Rings, Setup, Wire};
 use offhook::config;
+use offhook::engine::kept::Kept;
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
+use offhook::providers::Bell;
 use offhook::rtp::keypad::Presses;
 use offhook::rtp::latch;
 use offhook::sdp::{Agreed, Negotiation};
@@ -74,6 +76,9 @@ pub struct Line {
     idle: Option<Rings>,
     agent: Agent,
     commands: Producer<CallCommand>,
+    kept: Kept,
+    /// What the voice would say of kept phrases that are played.
+    played: VecDeque<(TurnId, VoiceEvent)>,
     media: Consumer<CallEvent>,
     frames: Consumer<EarFrame>,
     pub providers: Providers,
@@ -81,6 +86,8 @@ pub struct Line {
     digits: Digits,
     /// Every event of the media path, and when the conductor had it.
     pub events: Vec<(Instant, CallEvent)>,
+    /// Fillers that were ordered.
+    pub fillers: Vec<(Instant, String)>,
     /// What the recogniser said, and what the agent wanted done, all in order.
     pub ears: Vec<(Instant, EarsEvent)>,
     pub orders: Vec<(Instant, agent::Output)>,
@@ -122,7 +129,8 @@ impl Line {
         if let Some(wakes) = self.wakes {
             return lifecycle.into_iter().chain(media).chain([wakes]).min();
         }
-        lifecycle.into_iter().chain(agent).chain(media).chain(self.providers.poll_timeout(now)).min()
+        let kept = self.kept.waiting().then(|| now + ms(20));
+        lifecycle.into_iter().chain(kept).chain(agent).chain(media).chain(self.providers.poll_timeout(now)).min()
     }
 }
 
@@ -387,11 +395,12 @@ impl World {
         let script = self.scripts.pop_front().unwrap_or_default();
         let (ears, frames) = rings::ear_frames();
         let (speech, voice) = rings::voice_frames();
+        let (kept, kept_out) = rings::kept_frames();
         let (commands, commands_out) = rings::call_commands();
         let (events, media) = rings::call_events();
         let mut agent = Agent::new(&self.settings);
         if script.phrases {
-            for phrase in PHRASES {
+            for phrase in Phrase::all(&self.settings) {
                 agent.handle_input(agent::Input::PhraseReady(phrase), self.now);
             }
         }
@@ -404,15 +413,18 @@ impl World {
             source: invitation.source,
             media_address,
             call: None,
-            idle: Some(Rings { ears, voice, commands: commands_out, events }),
+            idle: Some(Rings { ears, voice, kept: kept_out, commands: commands_out, events }),
             agent,
             commands,
+            kept: Kept::new(kept, Bell::for_thread(std::thread::current())),
+            played: VecDeque::new(),
             media,
             frames,
             providers: Providers::new(script, speech),
             waiting: VecDeque::new(),
             digits: Digits::new(),
             events: Vec::new(),
+            fillers: Vec::new(),
             ears: Vec::new(),
             orders: Vec::new(),
             drafts: Vec::new(),
@@ -504,6 +516,7 @@ impl World {
             }
             if let Some(line) = self.live(id) {
                 line.agent.handle_timeout(now);
+                line.kept.pump();
             }
             self.carry_out(id);
             let Some(line) = self.live(id) else { return };
@@ -571,6 +584,7 @@ impl World {
         let heard = |samples: u64| Duration::from_micros(samples * 125);
         match event {
             CallEvent::CallerSpeech { speaking, .. } => self.tell(id, agent::Input::CallerSpeech { speaking }),
+            CallEvent::AgentSpeech { speaking, .. } => self.tell(id, agent::Input::AgentSpeech { speaking }),
             CallEvent::FirstPacket { turn, .. } => self.tell(id, agent::Input::FirstPacket { turn }),
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
             CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
@@ -603,6 +617,15 @@ impl World {
     }
 
     fn carry_out(&mut self, id: CallId) {
+        loop {
+            self.obey_agent(id);
+            let played = self.lines.get_mut(&id).and_then(|line| line.played.pop_front());
+            let (Some((turn, event)), Some(line)) = (played, self.lines.get_mut(&id)) else { return };
+            line.agent.handle_input(agent::Input::Voice { turn, event }, self.now);
+        }
+    }
+
+    fn obey_agent(&mut self, id: CallId) {
         let now = self.now;
         while let Some(output) = self.lines.get_mut(&id).and_then(|line| line.agent.poll_output()) {
             self.note(format!("agent: {output:?}"));
@@ -619,11 +642,21 @@ impl World {
                     line.providers.order(Order::Speak { turn, clause, text, last }, now);
                 }
                 agent::Output::Play { turn, phrase } => {
-                    let text = text_of(&self.settings, phrase).to_owned();
-                    line.providers.order(Order::Play { turn, text }, now);
+                    let text = phrase.text(&self.settings).to_owned();
+                    let pcm = voice_of(turn, text.len() * SAMPLES_PER_BYTE);
+                    let length = Duration::from_micros(pcm.len() as u64 * 125);
+                    let spoken = VoiceEvent::Spoken { text, end: length };
+                    line.played.extend([(turn, spoken), (turn, VoiceEvent::Done { length })]);
+                    line.kept.play(turn, pcm.into(), now);
+                }
+                agent::Output::Fill { turn, phrase } => {
+                    let text = phrase.text(&self.settings);
+                    line.fillers.push((now, text.to_owned()));
+                    line.kept.fill(turn, filler_of(text.len() * SAMPLES_PER_BYTE).into(), now);
                 }
                 agent::Output::CancelSpeech { turn } => {
                     line.waiting.push_back(CallCommand::Withdraw(turn));
+                    line.kept.cancel(turn);
                     line.providers.order(Order::CancelSpeech(turn), now);
                 }
                 agent::Output::ForceEndTurn => line.providers.force_end_turn(now),
@@ -657,20 +690,6 @@ impl Drop for World {
             eprintln!("SIM_SEED={} replays it; what happened last:", self.seed);
             self.log.iter().for_each(|line| eprintln!("{line}"));
         }
-    }
-}
-
-const PHRASES: [Phrase; 5] =
-    [Phrase::Greeting, Phrase::Reprompt, Phrase::Goodbye, Phrase::Apology, Phrase::FarewellOnFailure];
-
-fn text_of(settings: &config::Agent, phrase: Phrase) -> &str {
-    match phrase {
-        Phrase::Greeting => &settings.greeting,
-        Phrase::Reprompt => &settings.reprompt,
-        Phrase::Goodbye => &settings.goodbye,
-        Phrase::Apology => &settings.apology,
-        Phrase::FarewellOnFailure => &settings.farewell_on_failure,
-        Phrase::ToolFiller(tool) => &settings.tools[usize::from(tool)].filler,
     }
 }
 

@@ -112,7 +112,6 @@ pub enum Order {
     Ask { turn: TurnId, last: String },
     CancelAsk(TurnId),
     Speak { turn: TurnId, clause: u16, text: String, last: bool },
-    Play { turn: TurnId, text: String },
     CancelSpeech(TurnId),
 }
 
@@ -252,7 +251,6 @@ impl Providers {
             Order::Ask { turn, last } => self.ask(turn, last, now),
             Order::CancelAsk(turn) => self.cancel_ask(turn),
             Order::Speak { turn, clause, text, last } => self.speak(turn, clause, text, last, now),
-            Order::Play { turn, text } => self.play(turn, text, now),
             Order::CancelSpeech(turn) => self.cancel_speech(turn),
         }
     }
@@ -317,11 +315,6 @@ impl Providers {
             Voice::Late(late) => self.utter(turn, text, last, at + late * (u32::from(clause) + 1)),
             _ => self.utter(turn, text, last, at),
         }
-    }
-
-    /// Plays a kept phrase: its audio is there at once.
-    fn play(&mut self, turn: TurnId, text: String, now: Instant) {
-        self.utter(turn, text, true, now);
     }
 
     fn utter(&mut self, turn: TurnId, text: String, last: bool, at: Instant) {
