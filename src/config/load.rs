@@ -576,4 +576,20 @@ mod tests {
             assert!(error.contains("agent.speculation_waste_max") && error.contains("from 0.0 to 1.0"), "{error}");
         }
     }
+
+    #[test]
+    fn the_turn_budget_is_set_bounded_and_switched_off() {
+        let slo = |text: &str| setup(&[("offhook.toml", text)]).config("").slo;
+        assert_eq!(slo("").map(|slo| (slo.turn, slo.share)), Some((Duration::from_millis(900), 0.95)));
+        let own = slo("[slo]\nturn_ms = 700\nshare = 0.9\n");
+        assert_eq!(own.map(|slo| (slo.turn, slo.share)), Some((Duration::from_millis(700), 0.9)));
+        assert_eq!(slo("[slo]\nturn_ms = 0\n"), None);
+        for (wrong, named) in
+            [("turn_ms = 60001", "slo.turn_ms"), ("turn_ms = -1", "slo.turn_ms"), ("share = 2", "slo.share")]
+        {
+            let text = format!("[slo]\n{wrong}\n");
+            let error = setup(&[("offhook.toml", text.as_str())]).error("");
+            assert!(error.contains(named), "{error}");
+        }
+    }
 }
