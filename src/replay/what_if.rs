@@ -153,7 +153,7 @@ fn replies(entries: &[agent::Entry]) -> Replies {
                 DraftNews::Opened => drop(kept.insert(*turn)),
                 DraftNews::ThrownAway { .. } => replies.thrown_away += 1,
             },
-            agent::Entry::Out(Output::Floor { turn }) => {
+            agent::Entry::Out(Output::Floor { turn, .. }) => {
                 if let Some(ended) = ended.take() {
                     answers.insert(*turn, ended);
                 }
@@ -194,7 +194,7 @@ mod tests {
             told(1400, Input::Voice { turn, event: VoiceEvent::FirstAudio }),
             told(1500, Input::Ears(EarsEvent::EndOfTurn { transcript: "Hello.".into(), speech })),
             agent::Entry::Out(Output::Draft { turn, news: DraftNews::Opened }),
-            agent::Entry::Out(Output::Floor { turn }),
+            agent::Entry::Out(Output::Floor { turn, firm: false }),
             told(1510, Input::FirstPacket { turn }),
         ];
         let replies = replies(&entries);
@@ -207,7 +207,7 @@ mod tests {
         let turn = TurnId::GREETING;
         let entries = [
             told(0, Input::Answered),
-            agent::Entry::Out(Output::Floor { turn }),
+            agent::Entry::Out(Output::Floor { turn, firm: false }),
             told(20, Input::FirstPacket { turn }),
             told(900, Input::Cut { turn, heard: Duration::from_millis(880) }),
         ];
