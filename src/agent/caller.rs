@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn a_second_end_of_turn_without_a_start_takes_the_place_of_the_first() {
         let mut scene = Scene::asked();
-        let outputs = scene.end("Good morning.");
+        let outputs = scene.end("Hello?");
         assert_eq!(outputs[..4], [cancel_ask(1), cancel_speech(1), record(1, "Hi?", "", true), floor(2)]);
         assert_eq!(asked(&outputs), Some(vec![system(), caller("Hi? Hello?")]));
     }

@@ -367,7 +367,7 @@ mod tests {
             let wide = std::array::from_fn(|n| heard.get(n / 2).map_or(0, |value| *value as i16));
             echo.heard(&wide, false)
         };
-        let hiss = hiss(200, 3000.0);
+        let hiss = hiss(200, 400.0);
         let before: Vec<bool> =
             talk.chunks(160).zip(hiss.chunks(160)).map(|(sent, heard)| hear(&mut echo, sent, heard)).collect();
         assert!(before.iter().all(|explained| !explained), "nothing has come back so far: {before:?}");
