@@ -39,7 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("md5", &["src/config/accounts.rs"]),
     ("rubato", &["src/audio/resample"]),
     ("earshot", &["src/audio/activity"]),
-    ("hdrhistogram", &["src/metrics/histogram.rs"]),
+    ("hdrhistogram", &["src/metrics/histogram"]),
     ("tiny_http", &["src/control/server.rs"]),
     ("tungstenite", &["src/control/server.rs", "src/providers"]),
     ("socket2", &["src/control/server.rs", "src/engine"]),

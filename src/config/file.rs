@@ -42,6 +42,15 @@ pub struct File {
     llm: Thinking,
     tts: Stage,
     webhooks: Vec<FileWebhook>,
+    slo: FileSlo,
+}
+
+/// The turn budget; 0 ms: there is none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileSlo {
+    turn_ms: Option<i64>,
+    share: Option<f64>,
 }
 
 /// Who serves a stage, first choice first.
@@ -217,6 +226,10 @@ impl File {
     /// Puts what has no other source into `config`.
     pub fn apply(&self, config: &mut Config) -> Result<(), Error> {
         self.apply_agent(&mut config.agent)?;
+        let mut slo = super::Slo::default();
+        duration("slo.turn_ms", self.slo.turn_ms, 0..=60_000, Duration::from_millis, &mut slo.turn)?;
+        share("slo.share", self.slo.share, &mut slo.share)?;
+        config.slo = (!slo.turn.is_zero()).then_some(slo);
         self.sip.apply_trust(&mut config.sip)?;
         let (sip, to) = (&self.sip, &mut config.sip);
         if let Some(address) = &sip.advertised_address {

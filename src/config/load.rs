@@ -184,7 +184,7 @@ mod tests {
         let both = format!("{toml}{mine}");
         let config = setup(&[("offhook.toml", &both)]).env(&[("CRM_SECRET", "s3cret")]).config("");
         assert_eq!((config.webhooks.len(), config.webhooks[1].events[..].join(",")), (2, "turn".to_owned()));
-        assert_eq!((config.webhooks[0].events.len(), config.webhooks[0].secret.expose()), (8, "s3cret"));
+        assert_eq!((config.webhooks[0].events.len(), config.webhooks[0].secret.expose()), (9, "s3cret"));
         assert!(setup(&[("offhook.toml", toml)]).error("").starts_with("CRM_SECRET: not set"));
         for (wrong, named) in [
             (mine.replace("127.0.0.1", "10.0.0.1"), "webhooks.url"),
@@ -574,6 +574,22 @@ mod tests {
             let text = format!("[agent]\nspeculation_waste_max = {wrong}\n");
             let error = setup(&[("offhook.toml", text.as_str())]).error("");
             assert!(error.contains("agent.speculation_waste_max") && error.contains("from 0.0 to 1.0"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_turn_budget_is_set_bounded_and_switched_off() {
+        let slo = |text: &str| setup(&[("offhook.toml", text)]).config("").slo;
+        assert_eq!(slo("").map(|slo| (slo.turn, slo.share)), Some((Duration::from_millis(900), 0.95)));
+        let own = slo("[slo]\nturn_ms = 700\nshare = 0.9\n");
+        assert_eq!(own.map(|slo| (slo.turn, slo.share)), Some((Duration::from_millis(700), 0.9)));
+        assert_eq!(slo("[slo]\nturn_ms = 0\n"), None);
+        for (wrong, named) in
+            [("turn_ms = 60001", "slo.turn_ms"), ("turn_ms = -1", "slo.turn_ms"), ("share = 2", "slo.share")]
+        {
+            let text = format!("[slo]\n{wrong}\n");
+            let error = setup(&[("offhook.toml", text.as_str())]).error("");
+            assert!(error.contains(named), "{error}");
         }
     }
 }

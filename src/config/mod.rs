@@ -51,6 +51,24 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `[[webhooks]]`: who is told of events.
     pub webhooks: Vec<Webhook>,
+    /// `[slo]`: how long a turn may take; `None`: it is not watched.
+    pub slo: Option<Slo>,
+}
+
+/// How long turns may take, and how many of them have to keep to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slo {
+    /// From the caller's last sound to the agent's first packet.
+    pub turn: Duration,
+    /// The share of turns that is within it, 0.0 to 1.0.
+    pub share: f64,
+}
+
+impl Default for Slo {
+    /// People wait for an answer for 200 ms among themselves, and take a telephone's second for a broken line.
+    fn default() -> Self {
+        Self { turn: Duration::from_millis(900), share: 0.95 }
+    }
 }
 
 /// How log lines are written.
@@ -529,6 +547,7 @@ impl Default for Config {
             log: LogLevel::Info,
             log_format: LogFormat::Text,
             webhooks: Vec::new(),
+            slo: Some(Slo::default()),
         }
     }
 }

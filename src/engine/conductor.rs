@@ -177,6 +177,8 @@ pub struct Conductor {
     timelines: BTreeMap<TurnId, Marks>,
     /// The end of the caller's turn that the next request will answer.
     ended_turn: Option<Timeline>,
+    /// The turn that the model was asked for last: tools that run are its.
+    asked: Option<TurnId>,
     /// When the recogniser's latest event came in.
     heard_at: Instant,
     /// The draft that waits behind the gate.
@@ -203,6 +205,7 @@ impl Conductor {
             waiting: VecDeque::new(),
             timelines: BTreeMap::new(),
             ended_turn: None,
+            asked: None,
             heard_at: Instant::ZERO,
             draft: None,
             early: false,
@@ -319,8 +322,11 @@ impl Conductor {
             (None, false) => Speculation::None,
         };
         self.timelines.remove(&turn);
-        self.seat.board.latency(self.seat.call, turn, &stages);
+        let breach = self.seat.board.latency(self.seat.call, turn, &stages);
         self.seat.board.speculated(self.seat.call, turn, speculation);
+        if let Some(breach) = breach {
+            self.warn(&format!("{turn}: slo: {breach}"));
+        }
     }
 
     /// Keeps the marks of `turn` from here on; the oldest make room.
@@ -468,6 +474,10 @@ impl Conductor {
                         let missed = std::mem::take(&mut self.missed);
                         self.keep_marks(turn, Marks { timeline, missed });
                     }
+                    self.asked = Some(turn);
+                    if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
+                        timeline.tools_done(now);
+                    }
                     self.crew.mind(MindCommand::Ask(Request { turn, messages, tools }));
                 }
                 agent::Output::CancelAsk { turn } => self.crew.mind(MindCommand::Cancel(turn)),
@@ -508,7 +518,12 @@ impl Conductor {
                 agent::Output::Turn(record) => self.turn(&record),
                 agent::Output::Aside { text, verdict } => self.aside(&text, verdict),
                 agent::Output::Draft { turn, news } => self.draft(turn, news),
-                agent::Output::RunTool { job, tool, arguments } => self.seat.tools.run(job, tool, &arguments),
+                agent::Output::RunTool { job, tool, arguments } => {
+                    if let Some(Marks { timeline, .. }) = self.asked.and_then(|turn| self.timelines.get_mut(&turn)) {
+                        timeline.tools_begun(now);
+                    }
+                    self.seat.tools.run(job, tool, &arguments);
+                }
                 agent::Output::Transfer { to } => {
                     self.info(&format!("transfers the caller to {to}"));
                     self.seat.net.send(NetCommand::Transfer { call: self.seat.call, target: to });

@@ -94,8 +94,8 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, clock: Arc<SystemClock>, journal: Journal) -> Self {
         Self {
+            board: Arc::new(Board::with_clock(clock.clone()).with_slo(config.slo)),
             config: Arc::new(config),
-            board: Arc::new(Board::with_clock(clock.clone())),
             clock,
             journal,
             casting: OnceLock::new(),
