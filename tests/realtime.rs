@@ -1,7 +1,11 @@
 //! The media path keeps off the heap, sleeps by its deadlines and stays in memory, whatever the network and the caller do.
-#![allow(unsafe_code, reason = "a global allocator is an unsafe trait, and getrusage a C function")]
+#![allow(unsafe_code, reason = "getrusage is a C function")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "support/heap.rs"]
+mod heap;
+
+use heap::counted;
 use offhook::audio::g711::Codec;
 use offhook::audio::g722;
 use offhook::call::capture::{Begin, Capture, Record};
@@ -23,60 +27,11 @@ use offhook::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use offhook::sdp::{Agreed, Direction, Encoding, Keyring, Keys, Negotiation, RemoteAddress};
 use offhook::time::{Clock, Instant};
 use rtrb::{Consumer, Producer};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::f32::consts::TAU;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-struct Counting;
-
-thread_local! {
-    static ARMED: Cell<bool> = const { Cell::new(false) };
-    static HEAP_CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that is going down has no counter any more, and nothing to prove.
-    let _ = ARMED.try_with(|armed| {
-        if armed.get() {
-            let _ = HEAP_CALLS.try_with(|calls| calls.set(calls.get() + 1));
-        }
-    });
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc_zeroed(layout) }
-    }
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count();
-        unsafe { System.dealloc(block, layout) }
-    }
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(block, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Runs `work` with the counter armed.
-fn armed<T>(work: impl FnOnce() -> T) -> T {
-    ARMED.set(true);
-    let result = work();
-    ARMED.set(false);
-    result
-}
 
 const CALLS: u32 = 4;
 /// The call that is encrypted.
@@ -480,6 +435,7 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
     bench.order(WorkerOrder::Tap(CallId(1), tap_in));
     let mut taps: Vec<TapFrame> = Vec::new();
     let (mut next, mut slept_to, mut held) = (Instant::ZERO, Instant::ZERO, 0);
+    let mut heap_calls = 0;
     for slot in 0..61 * 50u64 {
         let start = Instant::from_millis(slot * 20);
         for (n, peer) in peers.iter_mut().enumerate() {
@@ -513,7 +469,9 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
         // The worker is woken by the packets, and then by its own deadlines until the slot is over.
         let mut now = start;
         loop {
-            next = if slot < 50 { bench.worker.do_work(now) } else { armed(|| bench.worker.do_work(now)) };
+            let asked;
+            (next, asked) = counted(|| bench.worker.do_work(now));
+            heap_calls += if slot < 50 { 0 } else { asked };
             slept_to = slept_to.max(next);
             if next >= start + Duration::from_millis(20) {
                 break;
@@ -525,7 +483,7 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
         while bench.samples.pop().is_ok() {}
         while bench.quality.pop().is_ok() {}
     }
-    assert_eq!(HEAP_CALLS.get(), 0, "the media path asked the heap for something");
+    assert_eq!(heap_calls, 0, "the media path asked the heap for something");
 
     // It was all there: nothing was left out that could have asked.
     for peer in &peers[..CALLS as usize] {
@@ -544,8 +502,7 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
         assert_replays(peer);
     }
     // The counter does count.
-    armed(|| drop(std::hint::black_box(vec![0u8; 10])));
-    assert_eq!(HEAP_CALLS.get(), 2);
+    assert_eq!(counted(|| drop(std::hint::black_box(vec![0u8; 10]))).1, 2);
 }
 
 /// Runs a captured call again: every packet is the same, and one that is not is found.
@@ -613,10 +570,11 @@ fn a_worker_sleeps_by_its_deadlines_and_bells_only_and_stays_in_memory() {
     let Bench { mut worker, .. } = bench;
     let stopped = stop.clone();
     let thread = std::thread::spawn(move || {
-        let (mut rounds, mut parks) = (0u64, 0i64);
+        let (mut rounds, mut parks, mut heap_calls) = (0u64, 0i64, 0);
         let mut before = None;
         while !stopped.raised() {
-            let next = armed(|| worker.do_work(clock.now()));
+            let (next, asked) = counted(|| worker.do_work(clock.now()));
+            heap_calls += asked;
             let now = clock.now();
             if next > now {
                 std::thread::park_timeout(next - now);
@@ -627,10 +585,10 @@ fn a_worker_sleeps_by_its_deadlines_and_bells_only_and_stays_in_memory() {
             if rounds == 100 {
                 before = usage();
                 parks = 0;
-                HEAP_CALLS.set(0);
+                heap_calls = 0;
             }
         }
-        (before, usage(), parks, HEAP_CALLS.get())
+        (before, usage(), parks, heap_calls)
     });
     let bell = Bell::for_thread(thread.thread().clone());
     let clock = SystemClock::start();
