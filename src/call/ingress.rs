@@ -68,6 +68,11 @@ impl Ingress {
         }
     }
 
+    /// Waits for every gap for `wait`: to try out what would have been.
+    pub const fn fix_gap_wait(&mut self, wait: std::time::Duration) {
+        self.buffer.fix_gap_wait(wait);
+    }
+
     /// The peer's SIP comes from `from`; what is agreed upon next is seen in that light.
     ///
     /// # Real-time

@@ -6,6 +6,7 @@
 //! | `media-N` | the calls' packets and 20 ms slots | deadlines of its calls, its bell |
 //! | `conductor-C`, `ears-C`, `mind-C`, `voice-C` | one call's agent and its providers | their bells and sockets |
 //! | `tool-C-N` | asks one of the operator's tools | its socket; ends with its answer |
+//! | `capture-C` | writes down what one call is told and sends, where that is asked for | every 100 ms |
 //! | `phrases` | renders the greeting and the apologies ahead | once per start |
 //! | `stats` | empties the media workers' rings into the table of calls | every 50 ms |
 //! | `recorder` | recordings, transcripts and records of calls, if asked for | notes, and every 100 ms |
@@ -15,14 +16,15 @@
 pub mod affinity;
 pub mod arrival;
 pub mod bridge;
+pub mod capture;
 pub mod cast;
 pub mod certificate;
 pub mod check;
 pub mod clock;
 pub mod conductor;
 pub mod datagrams;
-pub mod listeners;
 pub mod kept;
+pub mod listeners;
 pub mod log;
 pub mod media;
 pub mod net;
@@ -39,6 +41,7 @@ pub mod tool_threads;
 use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{Granted, Role};
 use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};
+use crate::engine::capture::Captures;
 use crate::engine::cast::Casting;
 use crate::engine::clock::SystemClock;
 use crate::engine::listeners::Served;
@@ -99,8 +102,8 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, clock: Arc<SystemClock>, journal: Journal) -> Self {
         Self {
+            board: Arc::new(Board::with_clock(clock.clone()).with_slo(config.slo)),
             config: Arc::new(config),
-            board: Arc::new(Board::with_clock(clock.clone())),
             clock,
             journal,
             casting: OnceLock::new(),
@@ -156,6 +159,7 @@ impl Engine {
             journal: self.journal.clone(),
             recorder,
             registrations: Arc::clone(&registrations),
+            captures: Captures::new(&self.config, &self.clock, &self.journal),
             rng: fastrand::Rng::new(),
         };
         let net_state = Net::new(parts).map_err(other)?;

@@ -5,6 +5,7 @@ mod calls;
 
 use crate::call::TapFrame;
 use crate::config::{Config, LogLevel};
+use crate::engine::capture::Captures;
 use crate::engine::affinity::{self, Role};
 use crate::engine::arrival::Arrivals;
 use crate::engine::clock::SystemClock;
@@ -158,6 +159,8 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Registrations that are valid, for the status.
     pub registrations: Arc<AtomicUsize>,
+    /// Where calls are captured, if they are.
+    pub captures: Option<Captures>,
     /// Seeded from the system: tags, ports and SSRCs must not be guessed.
     pub rng: fastrand::Rng,
 }

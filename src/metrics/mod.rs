@@ -18,6 +18,7 @@ pub mod histogram;
 pub mod journal;
 pub mod prometheus;
 pub mod rolling;
+pub mod slo;
 pub mod view;
 
 pub use board::Board;

@@ -7,6 +7,7 @@ mod barge_in;
 mod call;
 mod conversation;
 mod dtmf;
+mod faults;
 mod echo;
 mod heard;
 mod hold;
