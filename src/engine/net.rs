@@ -5,9 +5,9 @@ mod calls;
 
 use crate::call::TapFrame;
 use crate::config::{Config, LogLevel};
-use crate::engine::capture::Captures;
 use crate::engine::affinity::{self, Role};
 use crate::engine::arrival::Arrivals;
+use crate::engine::capture::Captures;
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
 use crate::engine::datagrams::Datagrams;

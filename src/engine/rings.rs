@@ -16,8 +16,8 @@
 //! | quality | ([`CallId`], [`Quality`]) | 2048: every call's, a few times over | media | stats | newest dropped; the next one follows |
 //! | samples | [`Sample`] | 32768: 1 s of 200 calls | media | stats | newest dropped, counted |
 
-use crate::call::recording::RecordFrame;
 use crate::call::capture::Record;
+use crate::call::recording::RecordFrame;
 use crate::call::{CallCommand, CallEvent, EarFrame, KeptFrame, TapFrame, VoiceFrame};
 use crate::engine::media::{Line, WorkerOrder};
 use crate::ids::CallId;
