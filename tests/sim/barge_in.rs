@@ -276,7 +276,7 @@ fn a_greeting_that_is_not_to_be_interrupted_is_heard_whole_and_what_was_said_to_
         let mut world = World::talking(seed, settings.clone(), Script { transcripts, ..Script::default() });
         world.run_for(ms(1000));
         world.caller().say(&caller_voice(900));
-        let answered = |world: &mut World| world.line().turns.get(&TurnId(1)).is_some();
+        let answered = |world: &mut World| world.line().turns.contains_key(&TurnId(1));
         assert!(world.run_until(ms(20_000), |world| answered(world)), "seed {seed}: it is answered");
         assert_eq!(when(&mut world, is_cut), None, "seed {seed}");
         let turns = world.line().turns.clone();
