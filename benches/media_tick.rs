@@ -2,6 +2,7 @@
 
 use divan::Bencher;
 use offhook::audio::g711::Codec;
+use offhook::call::recording::{RecordFrame, Recording};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Measure, Rings, Setup, VoiceFrame, Wire};
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
@@ -64,6 +65,7 @@ struct Line {
     packets: Vec<[u8; HEADER_LEN + FRAME_8K]>,
     peer: SocketAddr,
     speech_frame: Option<VoiceFrame>,
+    recorded: Option<Consumer<RecordFrame>>,
     slot: u64,
     sent: u64,
     loud: u64,
@@ -115,6 +117,7 @@ impl Line {
             events,
             packets: (0..SLOTS as usize).map(|slot| packet(&said(slot, caller))).collect(),
             peer,
+            recorded: None,
             speech_frame: (agent > 0).then_some(frame),
             slot: 0,
             sent: 0,
@@ -122,6 +125,15 @@ impl Line {
             heard: 0,
             speech: 0,
         }
+    }
+
+    /// A call that is recorded, too.
+    fn recorded(caller: i16, agent: i16) -> Self {
+        let mut line = Self::new(caller, agent);
+        let (frames, recorded) = rings::record_frames();
+        line.call.record(Recording::new(frames));
+        line.recorded = Some(recorded);
+        line
     }
 
     /// A second of the call; packets that are not `kept` are lost.
@@ -144,6 +156,7 @@ impl Line {
                 self.speech += u64::from(frame.speech);
             }
             while self.events.pop().is_ok() {}
+            while self.recorded.as_mut().is_some_and(|frames| frames.pop().is_ok()) {}
             self.call.take_wakes();
             self.slot += 1;
         }
@@ -199,6 +212,13 @@ fn second_of_caller(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn second_of_agent(bencher: Bencher<'_, '_>) {
     let mut line = Line::new(0, 6000);
+    bencher.bench_local(|| line.second(|_| true));
+}
+
+/// The caller speaks, and the call is recorded: what that costs the media path, and the copy out of the ring.
+#[divan::bench]
+fn second_of_caller_recorded(bencher: Bencher<'_, '_>) {
+    let mut line = Line::recorded(6000, 0);
     bencher.bench_local(|| line.second(|_| true));
 }
 

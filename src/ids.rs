@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A call, numbered from 1 in the order of their INVITEs; never reused while the engine lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct CallId(pub u32);
 
 impl fmt::Display for CallId {
@@ -16,7 +16,7 @@ impl fmt::Display for CallId {
 ///
 /// Everything made for a reply (request, clause, audio frame) carries its turn, so that what belongs to a cut reply is
 /// recognised and dropped wherever it comes out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct TurnId(pub u32);
 
 impl TurnId {

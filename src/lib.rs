@@ -16,6 +16,7 @@
 //! | [`agent`] | what the agent understands and says: text, history, clauses, tools | |
 //! | [`providers`] | its ears, mind and voice: Deepgram, Groq, Cartesia, and this machine's own | yes |
 //! | [`metrics`] | what is measured, under which name, in which unit | |
+//! | [`capture`], [`replay`] | what is kept of a call, and how it is run again from that | [`replay`] |
 //! | [`control`] | the HTTP API | yes |
 //! | [`config`] | every tunable, its unit, default and reason | reads |
 //! | [`time`], [`ids`] | when, and which | |
@@ -33,6 +34,7 @@
 pub mod agent;
 pub mod audio;
 pub mod call;
+pub mod capture;
 pub mod config;
 pub mod control;
 pub mod engine;
@@ -41,6 +43,7 @@ pub mod jitter;
 pub mod metrics;
 pub mod phone;
 pub mod providers;
+pub mod replay;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;

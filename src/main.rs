@@ -5,6 +5,7 @@ use offhook::control::{Bridge, StartError, server::Server, webhooks::Webhooks};
 use offhook::engine::{Engine, certificate, check, clock::SystemClock, log};
 use offhook::phone::{command, demo};
 use offhook::providers::local::models;
+use offhook::replay;
 use offhook::time::Clock;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Ok((_, Command::Ha1 { user, realm })) => print_ha1(&user, &realm),
         Ok((config, Command::Call(wanted))) => call(&config, &wanted, None),
         Ok((config, Command::Demo(wanted))) => demo(config, &wanted),
+        Ok((_, Command::Replay(wanted))) => replay_call(&wanted),
         Ok((_, Command::Print(text))) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -188,6 +190,15 @@ fn call(config: &Config, wanted: &config::Call, engine: Option<&Engine>) -> Exit
             if measured { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => fail(&error),
+    }
+}
+
+/// Runs a captured call again; exit code 1 where anything is not the same.
+fn replay_call(wanted: &config::Replay) -> ExitCode {
+    match replay::run(wanted, &mut |line| println!("{line}")) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(&error.to_string()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A moment on the engine's one monotonic clock, in nanoseconds since the engine started.
 ///
 /// There is deliberately no `now()`: a machine is told the time, so that a test can tell it any time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Instant(u64);
 
 impl Instant {

@@ -1,16 +1,24 @@
 //! The media path keeps off the heap, sleeps by its deadlines and stays in memory, whatever the network and the caller do.
-#![allow(unsafe_code, reason = "a global allocator is an unsafe trait, and getrusage a C function")]
+#![allow(unsafe_code, reason = "getrusage is a C function")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "support/heap.rs"]
+mod heap;
+
+use heap::counted;
 use offhook::audio::g711::Codec;
 use offhook::audio::g722;
+use offhook::call::capture::{Begin, Capture, Record};
+use offhook::call::recording::{RecordFrame, Recording, Side};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Rings, Setup, TapFrame, VoiceFrame};
+use offhook::capture::{Ending, media};
 use offhook::engine::clock::SystemClock;
 use offhook::engine::media::{Line, Worker, WorkerCounters, WorkerOrder};
 use offhook::engine::rings::{self, DATAGRAM_MAX, Datagram};
 use offhook::ids::{CallId, TurnId};
 use offhook::metrics::{Quality, Sample};
 use offhook::providers::Bell;
+use offhook::replay;
 use offhook::rtp::keypad::Presses;
 use offhook::rtp::latch::Settings;
 use offhook::rtp::packet::{HEADER_LEN, Header};
@@ -20,60 +28,11 @@ use offhook::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use offhook::sdp::{Agreed, Direction, Encoding, Keyring, Keys, Negotiation, RemoteAddress};
 use offhook::time::{Clock, Instant};
 use rtrb::{Consumer, Producer};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::f32::consts::TAU;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-struct Counting;
-
-thread_local! {
-    static ARMED: Cell<bool> = const { Cell::new(false) };
-    static HEAP_CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that is going down has no counter any more, and nothing to prove.
-    let _ = ARMED.try_with(|armed| {
-        if armed.get() {
-            let _ = HEAP_CALLS.try_with(|calls| calls.set(calls.get() + 1));
-        }
-    });
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc_zeroed(layout) }
-    }
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count();
-        unsafe { System.dealloc(block, layout) }
-    }
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(block, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Runs `work` with the counter armed.
-fn armed<T>(work: impl FnOnce() -> T) -> T {
-    ARMED.set(true);
-    let result = work();
-    ARMED.set(false);
-    result
-}
 
 const CALLS: u32 = 4;
 /// The call that is encrypted.
@@ -94,6 +53,7 @@ struct Seen {
     cuts: u64,
     played: u64,
     first_packets: u64,
+    recorded: [u64; 2],
 }
 
 /// The far end of one call: a caller on a bad line, and the threads at the other ends of the rings.
@@ -108,6 +68,7 @@ struct Peer {
     voice: Producer<VoiceFrame>,
     commands: Producer<CallCommand>,
     events: Consumer<CallEvent>,
+    recorded: Consumer<RecordFrame>,
     sequence: u16,
     timestamp: u32,
     ssrc: u32,
@@ -117,6 +78,9 @@ struct Peer {
     /// Of a caller who speaks G.722.
     wide: Option<g722::Encoder>,
     outbound: Option<Outbound>,
+    /// What is captured of the call, where it is.
+    records: Option<Consumer<Record>>,
+    entries: Vec<media::Entry>,
 }
 
 impl Peer {
@@ -147,6 +111,8 @@ impl Peer {
         let mut call = Call::new(setup, now, &mut rng);
         let keys = (id == ENCRYPTED).then(|| keys(1));
         call.set_keys(keys.as_ref(), now);
+        let (frames, recorded) = rings::record_frames();
+        call.record(Recording::new(frames));
         let line = Line {
             call,
             packets: packets_out,
@@ -170,13 +136,42 @@ impl Peer {
             voice,
             commands,
             events,
+            recorded,
             slot: 0,
             turn: TurnId::GREETING,
             seen: Seen::default(),
             wide: wide.then(g722::Encoder::new),
             outbound: keys.and_then(|keys| Outbound::new(Profile::Aes128Sha80, keys.theirs.as_bytes(), None)),
+            records: None,
+            entries: Vec::new(),
         };
         (peer, Box::new(line))
+    }
+
+    /// Captures the call, which was made at `now`, from here on.
+    fn capture(&mut self, line: &mut Line, now: Instant) {
+        let (ring, records) = rings::capture();
+        let mut capture = Capture::new(ring);
+        capture.push(Record::Begin(Begin {
+            now,
+            agreed: self.agreed(Direction::SendRecv),
+            signalling: "127.0.0.1".parse().unwrap(),
+            guard: Settings::default(),
+            port: 10_000,
+            ntp_at_zero: 0,
+            cname: media::cname("agent@offhook"),
+            silence_max: Duration::from_secs(60),
+            seed: u64::from(self.id.0),
+        }));
+        line.call.set_capture(capture);
+        self.records = Some(records);
+    }
+
+    /// What the capture's own thread does.
+    fn write_down(&mut self) {
+        while let Some(record) = self.records.as_mut().and_then(|records| records.pop().ok()) {
+            self.entries.push(media::Entry::from(&record));
+        }
     }
 
     fn agreed(&self, direction: Direction) -> Agreed {
@@ -271,6 +266,12 @@ impl Peer {
             let pcm = voice(self.slot * 160, 5000.0);
             let len = if last { 40 } else { FRAME_8K as u16 };
             let _ = self.voice.push(VoiceFrame { turn: self.turn, pcm, len, last, made: Instant::ZERO });
+        }
+        // A recorder that stalls as long: its ring runs full, too.
+        if self.slot % 1000 > 300 {
+            while let Ok(frame) = self.recorded.pop() {
+                self.seen.recorded[usize::from(frame.side == Side::Agent)] += 1;
+            }
         }
         // Ears that stall for 6 s: their ring runs full.
         if self.slot % 1000 > 300 {
@@ -437,7 +438,8 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
     let mut bench = Bench::new();
     let mut peers = Vec::new();
     for id in 1..=CALLS {
-        let (peer, line) = Peer::new(id, Instant::ZERO);
+        let (mut peer, mut line) = Peer::new(id, Instant::ZERO);
+        peer.capture(&mut line, Instant::ZERO);
         bench.order(WorkerOrder::Add(line));
         peers.push(peer);
     }
@@ -445,6 +447,7 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
     bench.order(WorkerOrder::Tap(CallId(1), tap_in));
     let mut taps: Vec<TapFrame> = Vec::new();
     let (mut next, mut slept_to, mut held) = (Instant::ZERO, Instant::ZERO, 0);
+    let mut heap_calls = 0;
     for slot in 0..61 * 50u64 {
         let start = Instant::from_millis(slot * 20);
         for (n, peer) in peers.iter_mut().enumerate() {
@@ -459,7 +462,8 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
                 held += 1;
             }
             500 => {
-                let (peer, line) = Peer::new(CALLS + 1, start);
+                let (mut peer, mut line) = Peer::new(CALLS + 1, start);
+                peer.capture(&mut line, start);
                 bench.order(WorkerOrder::Add(line));
                 peers.push(peer);
             }
@@ -477,7 +481,9 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
         // The worker is woken by the packets, and then by its own deadlines until the slot is over.
         let mut now = start;
         loop {
-            next = if slot < 50 { bench.worker.do_work(now) } else { armed(|| bench.worker.do_work(now)) };
+            let asked;
+            (next, asked) = counted(|| bench.worker.do_work(now));
+            heap_calls += if slot < 50 { 0 } else { asked };
             slept_to = slept_to.max(next);
             if next >= start + Duration::from_millis(20) {
                 break;
@@ -485,14 +491,16 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
             now = next.max(now + Duration::from_micros(50));
         }
         taps.extend(std::iter::from_fn(|| tap.pop().ok()));
+        peers.iter_mut().for_each(Peer::write_down);
         while bench.samples.pop().is_ok() {}
         while bench.quality.pop().is_ok() {}
     }
-    assert_eq!(HEAP_CALLS.get(), 0, "the media path asked the heap for something");
+    assert_eq!(heap_calls, 0, "the media path asked the heap for something");
 
     // It was all there: nothing was left out that could have asked.
     for peer in &peers[..CALLS as usize] {
-        let Seen { frames, concealed, speech, digits, pressed, cuts, played, first_packets } = peer.seen;
+        let Seen { frames, concealed, speech, digits, pressed, cuts, played, first_packets, recorded } = peer.seen;
+        assert!(recorded.iter().all(|frames| *frames > 1000), "{}: {recorded:?}", peer.id);
         assert!(frames > 1500 && concealed > 20 && speech > 100, "{}: {:?}", peer.id, peer.seen);
         assert!(pressed >= 5, "{}: {:?}", peer.id, peer.seen);
         assert!(digits >= 9 && cuts >= 2 && played >= 1 && first_packets >= 5, "{}: {:?}", peer.id, peer.seen);
@@ -503,9 +511,38 @@ fn a_minute_of_four_bad_calls_makes_no_heap_call_after_the_first_second() {
     assert_eq!(bench.counters.panics.load(Ordering::Relaxed), 0);
     assert_eq!(bench.retired.slots(), 1, "a call that is let go comes back to be dropped");
     assert!(next > Instant::ZERO && slept_to >= next);
+    for peer in peers {
+        assert_replays(peer);
+    }
     // The counter does count.
-    armed(|| drop(std::hint::black_box(vec![0u8; 10])));
-    assert_eq!(HEAP_CALLS.get(), 2);
+    assert_eq!(counted(|| drop(std::hint::black_box(vec![0u8; 10]))).1, 2);
+}
+
+/// Runs a captured call again: every packet is the same, and one that is not is found.
+fn assert_replays(peer: Peer) {
+    let Peer { id, mut entries, .. } = peer;
+    let closed = entries.last() == Some(&media::Entry::End);
+    if closed {
+        entries.pop();
+    }
+    let mut log = (entries, if closed { Ending::Whole } else { Ending::Cut });
+    let outcome = replay::media::replay(id, &log).unwrap();
+    println!("{id}: {outcome}");
+    assert!(outcome.is_identical() && outcome.same > 1900, "{id}: {outcome}");
+    assert_eq!(closed, id == CallId(CALLS + 1));
+    if id != CallId(1) {
+        return;
+    }
+
+    let at = log.0.iter().rposition(|entry| matches!(entry, media::Entry::Packet { .. })).unwrap() / 2;
+    let changed = log.0.iter_mut().skip(at).find_map(|entry| match entry {
+        media::Entry::Packet { bytes, .. } => bytes.0.last_mut(),
+        _ => None,
+    });
+    *changed.unwrap() ^= 1;
+    let outcome = replay::media::replay(id, &log).unwrap();
+    let difference = outcome.difference.clone().unwrap();
+    assert!(!outcome.is_identical() && difference.contains("packet differs from byte"), "{id}: {outcome}");
 }
 
 /// What the system counts of the calling thread: voluntary context switches, minor and major page faults.
@@ -546,10 +583,11 @@ fn a_worker_sleeps_by_its_deadlines_and_bells_only_and_stays_in_memory() {
     let Bench { mut worker, .. } = bench;
     let stopped = stop.clone();
     let thread = std::thread::spawn(move || {
-        let (mut rounds, mut parks) = (0u64, 0i64);
+        let (mut rounds, mut parks, mut heap_calls) = (0u64, 0i64, 0);
         let mut before = None;
         while !stopped.raised() {
-            let next = armed(|| worker.do_work(clock.now()));
+            let (next, asked) = counted(|| worker.do_work(clock.now()));
+            heap_calls += asked;
             let now = clock.now();
             if next > now {
                 std::thread::park_timeout(next - now);
@@ -560,10 +598,10 @@ fn a_worker_sleeps_by_its_deadlines_and_bells_only_and_stays_in_memory() {
             if rounds == 100 {
                 before = usage();
                 parks = 0;
-                HEAP_CALLS.set(0);
+                heap_calls = 0;
             }
         }
-        (before, usage(), parks, HEAP_CALLS.get())
+        (before, usage(), parks, heap_calls)
     });
     let bell = Bell::for_thread(thread.thread().clone());
     let clock = SystemClock::start();

@@ -1,44 +1,15 @@
 //! Codec, filters, voice activity and concealment ask nothing of the heap, whatever they are given.
-#![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one counts and passes on")]
 
+#[path = "support/heap.rs"]
+mod heap;
+
+use heap::counted;
 use offhook::audio::activity::{Activity, FRAME_SAMPLES};
 use offhook::audio::comfort_noise::ComfortNoise;
 use offhook::audio::g711::Codec;
 use offhook::audio::resample::{Down2, Down3, Up2};
 use offhook::audio::{g722, tone};
 use offhook::jitter::conceal::Concealer;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-struct Counting;
-
-thread_local! {
-    static HEAP_CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that is going down has no counter any more, and nothing to prove.
-    let _ = HEAP_CALLS.try_with(|calls| calls.set(calls.get() + 1));
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count();
-        unsafe { System.dealloc(block, layout) }
-    }
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(block, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_minute_of_audio_with_losses_makes_no_heap_call() {
@@ -49,42 +20,42 @@ fn a_minute_of_audio_with_losses_makes_no_heap_call() {
     let (mut wide_concealer, mut noise, mut tones) = (Concealer::wide(), ComfortNoise::new(), tone::Detector::new());
     let mut codes = [0u8; 160];
     let (mut pcm, mut wide, mut narrow, mut voice) = ([0i16; 160], [0i16; FRAME_SAMPLES], [0i16; 160], [0i16; 480]);
-    let before = HEAP_CALLS.get();
-    for frame in 0..3000u32 {
-        // Noise, bursts and pauses: everything that makes a decision go either way.
-        let loudness = [0, 300, 20_000][frame as usize / 25 % 3];
-        pcm.fill_with(|| random.i16(-loudness..=loudness));
-        voice.fill_with(|| random.i16(..));
-        let codec = if frame % 2 == 0 { Codec::Pcmu } else { Codec::Pcma };
-        codec.encode(&pcm, &mut codes);
-        codec.decode(&codes, &mut pcm);
-        if random.u8(..10) == 0 {
-            concealer.conceal(&mut pcm)
-        } else {
-            concealer.good(&mut pcm)
+    let minute = || {
+        for frame in 0..3000u32 {
+            // Noise, bursts and pauses: everything that makes a decision go either way.
+            let loudness = [0, 300, 20_000][frame as usize / 25 % 3];
+            pcm.fill_with(|| random.i16(-loudness..=loudness));
+            voice.fill_with(|| random.i16(..));
+            let codec = if frame % 2 == 0 { Codec::Pcmu } else { Codec::Pcma };
+            codec.encode(&pcm, &mut codes);
+            codec.decode(&codes, &mut pcm);
+            if random.u8(..10) == 0 {
+                concealer.conceal(&mut pcm)
+            } else {
+                concealer.good(&mut pcm)
+            }
+            up.process(&pcm, &mut wide);
+            activity.push(&wide);
+            encoder.encode(&wide, &mut codes);
+            decoder.decode(&codes, &mut wide);
+            if random.u8(..10) == 0 {
+                wide_concealer.conceal(&mut wide)
+            } else {
+                wide_concealer.good(&mut wide)
+            }
+            noise.begin(&codes);
+            noise.fill(&mut wide);
+            tones.push(&pcm);
+            two.process(&wide, &mut narrow);
+            three.process(&voice[..random.usize(..=480)], &mut narrow);
+            if frame % 500 == 499 {
+                (up, two, three) = (Up2::new(), Down2::new(), Down3::new());
+                concealer.reset();
+                activity.reset();
+            }
         }
-        up.process(&pcm, &mut wide);
-        activity.push(&wide);
-        encoder.encode(&wide, &mut codes);
-        decoder.decode(&codes, &mut wide);
-        if random.u8(..10) == 0 {
-            wide_concealer.conceal(&mut wide)
-        } else {
-            wide_concealer.good(&mut wide)
-        }
-        noise.begin(&codes);
-        noise.fill(&mut wide);
-        tones.push(&pcm);
-        two.process(&wide, &mut narrow);
-        three.process(&voice[..random.usize(..=480)], &mut narrow);
-        if frame % 500 == 499 {
-            (up, two, three) = (Up2::new(), Down2::new(), Down3::new());
-            concealer.reset();
-            activity.reset();
-        }
-    }
-    assert_eq!(HEAP_CALLS.get() - before, 0);
+    };
+    assert_eq!(counted(minute).1, 0);
     // The counter does count.
-    drop(std::hint::black_box(vec![0u8; 10]));
-    assert!(HEAP_CALLS.get() - before >= 2);
+    assert_eq!(counted(|| drop(std::hint::black_box(vec![0u8; 10]))).1, 2);
 }

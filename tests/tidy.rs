@@ -10,14 +10,14 @@ const ROWS: &[&[&str]] = &[
     &["sdp", "rtp", "audio", "sip", "turn", "agent"],
     &["jitter"],
     &["call"],
-    &["metrics"],
+    &["metrics", "capture"],
     &["providers"],
     &["engine"],
-    &["control", "phone"],
+    &["control", "phone", "replay"],
 ];
 
 /// Who may touch the world: sockets, threads, files, clocks, the process.
-const WORLDLY: &[&str] = &["src/engine", "src/providers", "src/control", "src/phone", "src/main.rs"];
+const WORLDLY: &[&str] = &["src/engine", "src/providers", "src/control", "src/phone", "src/replay", "src/main.rs"];
 /// Signs of touching it, and who else may show them. Addresses are plain data and may be anywhere.
 const WORLD: &[(&str, &[&str])] = &[
     ("UdpSocket", &[]),
@@ -39,7 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("md5", &["src/config/accounts.rs"]),
     ("rubato", &["src/audio/resample"]),
     ("earshot", &["src/audio/activity"]),
-    ("hdrhistogram", &["src/metrics/histogram.rs"]),
+    ("hdrhistogram", &["src/metrics/histogram"]),
     ("tiny_http", &["src/control/server.rs"]),
     ("tungstenite", &["src/control/server.rs", "src/providers"]),
     ("socket2", &["src/control/server.rs", "src/engine"]),
@@ -59,7 +59,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls", &["src/providers", "src/engine"]),
     ("rcgen", &["src/engine/certificate.rs", "src/providers"]),
     ("webpki_roots", &["src/providers"]),
-    ("clap", &["src/config/cli.rs", "src/config/call.rs"]),
+    ("clap", &["src/config/cli.rs", "src/config/call.rs", "src/config/capture.rs"]),
     ("dotenvy", &["src/config/environment.rs"]),
 ];
 

@@ -175,7 +175,7 @@ impl World {
             }
             Output::ForceEndTurn | Output::TurnEnded | Output::Aside { .. } => {}
             Output::CancelAsk { turn } => assert!(self.asked.remove(turn), "only what runs is cancelled"),
-            Output::Floor { turn } => {
+            Output::Floor { turn, .. } => {
                 assert!(self.last_granted.is_none_or(|last| last < *turn), "turns only grow");
                 if let Some(old) = self.granted {
                     self.drop_speech(old);

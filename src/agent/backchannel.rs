@@ -11,7 +11,7 @@ use crate::time::Instant;
 use std::time::Duration;
 
 /// What words are that were heard while the agent speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verdict {
     /// Somebody wants to say something.
     Words,
@@ -78,9 +78,16 @@ struct Moment<'a> {
     asking: bool,
     /// Whether the detector has heard a voice that is not the agent's echo.
     voice: bool,
+    /// Whether the recogniser has not told an end: more words may follow.
+    open: bool,
 }
 
 impl Phrases {
+    /// Whether `words` are the beginning of a listener's phrase, "I" of "I see".
+    fn is_begun(&self, words: &[String]) -> bool {
+        self.backchannels.iter().any(|phrase| phrase.len() > words.len() && phrase.starts_with(words))
+    }
+
     fn new(settings: &config::Agent) -> Self {
         let of = |list: &[String]| list.iter().map(|phrase| words(phrase)).filter(|words| !words.is_empty()).collect();
         Self { backchannels: of(&settings.backchannels), hard: of(&settings.hard_words) }
@@ -102,6 +109,10 @@ impl Phrases {
                 return Verdict::Hard;
             }
             let len = prefix(&self.backchannels, rest).max(usize::from(is_laughter(&rest[0])));
+            if len == 0 && moment.speaking && moment.open && !moment.asking && self.is_begun(rest) {
+                // Its next word tells; a caller who is heard has made the agent pause by then.
+                return Verdict::Backchannel;
+            }
             if len == 0 || !moment.holding {
                 return Verdict::Words;
             }
@@ -247,13 +258,17 @@ impl Agent {
         };
         // A recogniser repeats the words of an ended turn.
         let repeated = matches!(event, EarsEvent::Update { .. }) && !self.caller.has_turn();
-        match self.judge(transcript, now)? {
+        match self.judge(
+            transcript,
+            !matches!(event, EarsEvent::EagerEndOfTurn { .. } | EarsEvent::EndOfTurn { .. }),
+            now,
+        )? {
             Verdict::Hard if repeated => Some(Verdict::Words),
             verdict => Some(verdict),
         }
     }
 
-    fn judge(&self, transcript: &str, now: Instant) -> Option<Verdict> {
+    fn judge(&self, transcript: &str, open: bool, now: Instant) -> Option<Verdict> {
         if transcript.trim().is_empty() {
             return None;
         }
@@ -271,6 +286,7 @@ impl Agent {
             holding: reply.is_some(),
             asking: on_air.is_some_and(|reply| self.is_at_question(reply, now)),
             voice: self.listener.heard_voice(now),
+            open,
         };
         Some(self.listener.phrases.judge(transcript, &moment))
     }
@@ -283,9 +299,10 @@ impl Agent {
         is_asking(speech.sent(), if heard == 0 && !elapsed.is_zero() && !speech.is_done() { usize::MAX } else { heard })
     }
 
-    /// Whether the words of `event` leave the floor to the agent. Keys that were pressed beside them are to be answered.
-    pub(super) fn aside(&self, transcript: &str, now: Instant) -> Option<Verdict> {
-        self.judge(transcript, now).filter(|verdict| verdict.is_aside() && !self.caller.has_more())
+    /// Whether these words leave the floor to the agent; `open`: more may follow. Keys that were pressed beside them are to be
+    /// answered.
+    pub(super) fn aside(&self, transcript: &str, open: bool, now: Instant) -> Option<Verdict> {
+        self.judge(transcript, open, now).filter(|verdict| verdict.is_aside() && !self.caller.has_more())
     }
 
     /// Lets it be known that the caller's words were nothing to answer.
@@ -308,7 +325,7 @@ mod tests {
 
     /// The agent says something that is no question, and a voice is heard.
     fn talking() -> Moment<'static> {
-        Moment { own: OWN, speaking: true, holding: true, asking: false, voice: true }
+        Moment { own: OWN, speaking: true, holding: true, asking: false, voice: true, open: false }
     }
 
     #[test]
@@ -351,6 +368,24 @@ mod tests {
             "yeah yeah yeah yeah yeah yeah yeah yeah yeah",
         ] {
             assert_eq!(judge(text, talking()), Verdict::Words, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_listeners_phrase_waits_for_its_next_word() {
+        let open = Moment { open: true, ..talking() };
+        for text in ["I", "Yeah, I", "Of", "Got"] {
+            assert_eq!(judge(text, open), Verdict::Backchannel, "{text}");
+            assert_eq!(judge(text, talking()), Verdict::Words, "{text}: nothing followed");
+            assert_eq!(judge(text, Moment { asking: true, ..open }), Verdict::Words, "{text}: an answer");
+            assert_eq!(
+                judge(text, Moment { speaking: false, ..open }),
+                Verdict::Words,
+                "{text}: nobody is listened to"
+            );
+        }
+        for text in ["I want", "Of what", "Can"] {
+            assert_eq!(judge(text, open), Verdict::Words, "{text}");
         }
     }
 
@@ -510,8 +545,8 @@ mod tests {
         let pieces = ["ha", "h", "(", ")", "]", "é", "mhm", " ", "?", "…", "no", "ß", "\u{0}", "we open"];
         for _ in 0..3000 {
             let text: String = (0..rng.usize(..12)).map(|_| pieces[rng.usize(..pieces.len())]).collect();
-            let scene =
-                Moment { voice: rng.bool(), speaking: rng.bool(), holding: rng.bool(), asking: rng.bool(), own: OWN };
+            let (voice, speaking, holding, asking) = (rng.bool(), rng.bool(), rng.bool(), rng.bool());
+            let scene = Moment { voice, speaking, holding, asking, open: rng.bool(), own: OWN };
             judge(&text, scene);
             is_asking(&text, rng.usize(..20));
         }

@@ -16,6 +16,9 @@ const DIGIT_WAIT: Duration = Duration::from_millis(1500);
 /// The most digits of one message: a card number has 19, and an account number 34.
 const DIGITS_MAX: usize = 40;
 
+/// The most that is kept, in bytes, of what is said to a reply that nothing can stop: three minutes of it.
+const WAITED_MAX: usize = 3000;
+
 /// What the caller is doing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Caller {
@@ -27,6 +30,8 @@ pub(super) struct Caller {
     pub(super) patience: Patience,
     /// Digits that are not told to the model yet.
     digits: String,
+    /// What was said and pressed while a reply spoke that nothing could stop: it is answered after it.
+    waited: String,
     /// Re-prompts since the caller last said something.
     reprompts: u32,
 }
@@ -47,6 +52,11 @@ impl Caller {
         !self.digits.is_empty() || self.patience.holds()
     }
 
+    /// Whether something of the caller's waits for the end of a reply.
+    pub(super) fn has_waited(&self) -> bool {
+        !self.waited.is_empty()
+    }
+
     /// Whether the caller is heard.
     pub(super) fn is_speaking(&self) -> bool {
         self.speaking || self.turn.is_some()
@@ -62,7 +72,7 @@ impl Agent {
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);
                 let words = self.caller.patience.joined(&transcript);
-                if !self.is_unfinished(&words) && self.aside(&transcript, now).is_none() {
+                if !self.is_unfinished(&words) && self.aside(&transcript, false, now).is_none() {
                     self.draft(&words, Cause::EagerEnd, now);
                 }
             }
@@ -74,7 +84,7 @@ impl Agent {
             EarsEvent::Update { transcript } => {
                 if self.caller.turn.is_some() {
                     self.words(&transcript, now);
-                    if self.aside(&transcript, now).is_none() {
+                    if self.aside(&transcript, true, now).is_none() {
                         self.draft_words_that_stand(now);
                     }
                 }
@@ -103,12 +113,12 @@ impl Agent {
         if self.is_drafting() {
             return self.compare_draft(&words);
         }
-        if self.aside(transcript, now).is_some() {
+        if self.aside(transcript, true, now).is_some() {
             return;
         }
         // A reply that nobody has heard is not worth finishing: the caller goes on. One that is heard is cut by the
         // floor, which knows how much was.
-        if self.reply.as_ref().is_some_and(|reply| !reply.on_air && !reply.is_final()) {
+        if self.reply.as_ref().is_some_and(|reply| !reply.on_air && !reply.is_final() && !reply.firm) {
             self.withdraw(true);
         }
     }
@@ -121,7 +131,7 @@ impl Agent {
         self.caller.turn = None;
         self.timers.clear(Timer::CallerTurn);
         // What leaves the floor to the agent is not to be answered.
-        if let Some(verdict) = self.aside(transcript, now) {
+        if let Some(verdict) = self.aside(transcript, false, now) {
             self.caller.patience.words_changed();
             self.note_aside(transcript, verdict);
             return self.conclude("", now);
@@ -140,6 +150,12 @@ impl Agent {
         let text = self.question(transcript);
         self.caller.digits.clear();
         self.timers.clear(Timer::Digits);
+        if self.has_firm_floor() {
+            self.caller.waited = text;
+            self.caller.waited.truncate(self.caller.waited.floor_char_boundary(WAITED_MAX));
+            return;
+        }
+        self.caller.waited.clear();
         let drafted = self.open_gate(&text, now);
         self.budget.turn_ended();
         if !text.is_empty() {
@@ -160,11 +176,15 @@ impl Agent {
     /// Returns what the caller has said with `transcript`, and pressed.
     pub(super) fn question(&self, transcript: &str) -> String {
         let (words, digits) = (transcript.trim(), &self.caller.digits);
-        match (words, digits.is_empty()) {
-            (_, true) => words.to_owned(),
-            ("", false) => format!("(pressed {digits})"),
-            (_, false) => format!("{words} (pressed {digits})"),
-        }
+        let pressed = if digits.is_empty() { String::new() } else { format!("(pressed {digits})") };
+        let parts = [self.caller.waited.as_str(), words, &pressed];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Whether a reply has the floor that nothing the caller does can stop.
+    #[must_use]
+    pub fn has_firm_floor(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| reply.firm)
     }
 
     pub(super) fn caller_speech(&mut self, speaking: bool, now: Instant) {
@@ -205,7 +225,7 @@ impl Agent {
         self.caller.reprompts = 0;
         self.dead_air.stirred(now);
         // At once, not when the digits are whole: by then it is known what was heard of the reply, and the model with it.
-        if self.reply.as_ref().is_some_and(|reply| !reply.is_final()) {
+        if self.reply.as_ref().is_some_and(|reply| !reply.is_final() && !reply.firm) {
             self.withdraw(true);
         }
         let ends = digit == '#';
@@ -337,6 +357,67 @@ mod tests {
         let outputs = scene.pass(1);
         assert_eq!(outputs[0], Output::ForceEndTurn);
         assert!(asked(&outputs).is_some());
+    }
+
+    /// A caller who is greeted with what cannot be interrupted.
+    fn greeted_firmly() -> Scene {
+        let mut scene = Scene::with(|settings| settings.interruptible_greeting = false);
+        scene.all_ready();
+        let outputs = scene.tell(Input::Answered);
+        assert_eq!(outputs[0], Output::Floor { turn: crate::ids::TurnId::GREETING, firm: true });
+        scene
+    }
+
+    #[test]
+    fn what_is_said_to_a_firm_greeting_is_answered_after_it() {
+        for on_air in [false, true] {
+            let mut scene = greeted_firmly();
+            if on_air {
+                scene.on_air(0);
+            }
+            scene.tell(Input::CallerSpeech { speaking: true });
+            assert_eq!(scene.start("Stop"), []);
+            assert_eq!(scene.end("Stop, please."), []);
+            scene.tell(Input::CallerSpeech { speaking: false });
+            assert_eq!(scene.start("When"), []);
+            assert_eq!(
+                scene.tell(Input::Ears(EarsEvent::EagerEndOfTurn { transcript: "When do you open?".into() })),
+                []
+            );
+            assert_eq!(scene.tell(Input::Digit('5')), []);
+            assert_eq!(scene.end("When do you open?"), []);
+            scene.on_air(0);
+            let outputs = scene.played(0, 2000);
+            assert_eq!(outputs[0], record(0, "", "Hello, this is Offhook.", false));
+            assert_eq!(outputs[1], floor(1), "and that can be interrupted");
+            let all = "Stop, please. When do you open? (pressed 5)";
+            assert_eq!(asked(&outputs), Some(vec![system(), agent("Hello, this is Offhook."), caller(all)]));
+            assert!(asked(&scene.end("Today?")).is_some_and(
+                |messages| messages.last() == Some(&caller("Stop, please. When do you open? (pressed 5) Today?"))
+            ));
+        }
+    }
+
+    #[test]
+    fn who_is_still_speaking_when_a_firm_greeting_ends_is_answered_as_a_whole() {
+        let mut scene = greeted_firmly();
+        scene.on_air(0);
+        scene.end("Good morning.");
+        scene.start("When do");
+        assert_eq!(scene.played(0, 2000), [record(0, "", "Hello, this is Offhook.", false)]);
+        let outputs = scene.end("When do you open?");
+        let messages = vec![system(), agent("Hello, this is Offhook."), caller("Good morning. When do you open?")];
+        assert_eq!(asked(&outputs), Some(messages));
+    }
+
+    #[test]
+    fn a_firm_greeting_that_fails_is_said_again_as_firmly() {
+        let mut scene = Scene::with(|settings| settings.interruptible_greeting = false);
+        scene.tell(Input::Answered);
+        scene.pass(500);
+        scene.all_ready();
+        let outputs = scene.voice(0, VoiceEvent::Failed(failure(FailureKind::Dropped)));
+        assert!(outputs.contains(&Output::Floor { turn: crate::ids::TurnId(1), firm: true }), "{outputs:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::ids::TurnId;
 use std::collections::VecDeque;
 
 /// One message of the conversation, as a language model sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Message {
     /// The instructions.
     System(String),

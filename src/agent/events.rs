@@ -4,7 +4,7 @@ use crate::time::Instant;
 use std::time::Duration;
 
 /// When the caller's last speech before an end of turn came in, and when it was on its way to the recogniser.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SpeechMark {
     /// Arrival of the last packet with caller speech: the turn's `t0`.
     pub arrived: Instant,
@@ -13,7 +13,7 @@ pub struct SpeechMark {
 }
 
 /// What the recogniser says; the words are Deepgram Flux's (its state machine page), which every recogniser here follows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum EarsEvent {
     /// It listens.
     Connected,
@@ -50,7 +50,7 @@ impl EarsEvent {
 }
 
 /// What the language model says of one turn's request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum MindEvent {
     /// The request is written.
     Sent,
@@ -67,7 +67,7 @@ pub enum MindEvent {
 }
 
 /// What the voice says of one turn's speech. Audio itself goes to the media path by ring.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum VoiceEvent {
     /// A clause's text is written to the voice's socket (or its model has begun).
     Sent { clause: u16 },
@@ -82,7 +82,7 @@ pub enum VoiceEvent {
 }
 
 /// Why a provider failed, without any secret in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
     /// Whose fault, and whether it is of use to try again.
     pub kind: FailureKind,
@@ -91,7 +91,7 @@ pub struct Failure {
 }
 
 /// Kinds of failure, as far as the reaction to them differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum FailureKind {
     /// Key or request refused (4xx other than 408 and 429): trying again is of no use.
     Refused,

@@ -50,7 +50,7 @@ use tools::Toolbox;
 use work::Work;
 
 /// A phrase that is rendered ahead and kept, so that it can be said without any provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Phrase {
     /// Said first.
     Greeting,
@@ -71,7 +71,7 @@ pub enum Phrase {
 }
 
 /// One thing that happened in the call, told to the agent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Input {
     /// The call is answered and media flows.
     Answered,
@@ -112,15 +112,15 @@ pub enum Input {
 }
 
 /// What the agent wants done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Output {
     /// Ask the model for `turn`'s reply; again for the same turn once a tool has given its result.
     Ask { turn: TurnId, messages: Vec<Message>, tools: Vec<Tool> },
     /// The model's reply to `turn` is not wanted any more.
     CancelAsk { turn: TurnId },
     /// From here on only speech of `turn` may be played; what is queued of earlier turns is dropped, and an
-    /// [`Input::Cut`] says how much of them was heard.
-    Floor { turn: TurnId },
+    /// [`Input::Cut`] says how much of them was heard. `firm`: the caller cannot take the floor from it.
+    Floor { turn: TurnId, firm: bool },
     /// Speak a clause; `text` is ready for a voice (no markdown, no emoji) and may be empty when `last`.
     Speak { turn: TurnId, clause: u16, text: String, last: bool },
     /// Play a kept phrase as the whole speech of `turn`.
@@ -152,7 +152,7 @@ pub enum Output {
 }
 
 /// What is known of one turn.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TurnRecord {
     /// Which turn.
     pub turn: TurnId,
@@ -169,7 +169,7 @@ pub struct TurnRecord {
 }
 
 /// How many words of a reply were heard: so many for certain, and so many at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct WordSpan {
     /// Words that were heard whole.
     pub min: u32,
@@ -322,7 +322,7 @@ impl Agent {
             self.next_turn = TurnId::GREETING.next();
             self.listen(now);
         } else {
-            self.begin(None, now);
+            self.begin_reply(None, !self.settings.interruptible_greeting, now);
             if self.ready.contains(&Phrase::Greeting) {
                 self.say(Phrase::Greeting, Then::Listen, now);
             } else {
@@ -379,6 +379,11 @@ impl Agent {
 
     /// Gives the floor to a turn of the agent, in answer to `caller` or of its own accord.
     fn begin(&mut self, caller: Option<&str>, now: Instant) {
+        self.begin_reply(caller, false, now);
+    }
+
+    /// The same; `firm`: the caller cannot take the floor from it.
+    fn begin_reply(&mut self, caller: Option<&str>, firm: bool, now: Instant) {
         self.withdraw(caller.is_some());
         let id = self.next_turn;
         self.next_turn = id.next();
@@ -387,9 +392,10 @@ impl Agent {
             self.conversation.caller(text);
         }
         self.conversation.agent(id);
-        let reply = Reply::new(id, caller.unwrap_or_default());
+        let mut reply = Reply::new(id, caller.unwrap_or_default());
+        reply.firm = firm;
         self.dead_air.granted = Some(id);
-        self.outputs.push_back(Output::Floor { turn: id });
+        self.outputs.push_back(Output::Floor { turn: id, firm });
         self.outputs.push_back(Output::Turn(reply.turn.record()));
         self.reply = Some(reply);
         self.timers.set(Timer::Reply, now + reply::FIRST_PACKET_MAX);
@@ -457,6 +463,8 @@ impl Agent {
             Then::HangUp { reason, even_if_cut } if even_if_cut || !was_cut => self.hang_up(reason),
             Then::UseTools => self.after_words(was_cut, now),
             Then::Listen if self.work.news && !was_cut && !self.caller.has_turn() => self.go_on(now),
+            // What was said to a reply that nothing could stop.
+            Then::Listen if self.caller.has_waited() && !self.caller.has_turn() => self.conclude("", now),
             // A caller who speaks into the farewell wants to go on.
             Then::HangUp { .. } | Then::Listen => self.listen(now),
         }

@@ -135,6 +135,7 @@ impl Agent {
         }
         let Some(reply) = self.reply.as_ref() else { return };
         let (then, kept, greeting) = (reply.then.clone(), reply.turn.kept, reply.turn.id == TurnId::GREETING);
+        let firm = reply.firm;
         let reason = format!("the voice failed: {}", failure.text);
         if kept {
             // Not even what needs no voice comes out.
@@ -143,7 +144,7 @@ impl Agent {
             return;
         }
         self.voice_failures += weight(failure);
-        self.begin(None, now);
+        self.begin_reply(None, firm, now);
         let farewell = Then::HangUp { reason: reason.clone(), even_if_cut: true };
         // The tools that waited for its words do not begin, and the others tell of themselves.
         let then = if then == Then::UseTools { Then::Listen } else { then };

@@ -141,6 +141,8 @@ pub(super) struct Reply {
     pub whole: bool,
     /// Whether the caller hears it.
     pub on_air: bool,
+    /// Whether nothing that the caller does stops it.
+    pub firm: bool,
     /// Whether it stands for a question of which nothing was recognised.
     pub unheard: bool,
     pub then: Then,
@@ -160,6 +162,7 @@ impl Reply {
             uses: Vec::new(),
             whole: false,
             on_air: false,
+            firm: false,
             unheard: false,
             then: Then::Listen,
         }

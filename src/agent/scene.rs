@@ -160,7 +160,7 @@ pub(super) fn failure(kind: FailureKind) -> Failure {
 }
 
 pub(super) fn floor(turn: u32) -> Output {
-    Output::Floor { turn: TurnId(turn) }
+    Output::Floor { turn: TurnId(turn), firm: false }
 }
 
 pub(super) fn play(turn: u32, phrase: Phrase) -> Output {

@@ -36,7 +36,7 @@ const CREDIT_MAX: f32 = 5.0;
 const FORGONE_MAX: f32 = 10.0;
 
 /// What becomes of a draft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum DraftNews {
     /// It is begun; the turn's `Ask` follows.
     Begun,
@@ -49,7 +49,7 @@ pub enum DraftNews {
 }
 
 /// Why a draft is thrown away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Waste {
     /// The caller went on.
     Resumed,
@@ -145,7 +145,7 @@ impl Agent {
         text.clone_into(&mut reply.turn.caller);
         let (turn, record) = (reply.turn.id, reply.turn.record());
         self.dead_air.granted = Some(turn);
-        self.outputs.push_back(Output::Floor { turn });
+        self.outputs.push_back(Output::Floor { turn, firm: false });
         self.outputs.push_back(Output::Draft { turn, news: DraftNews::Opened });
         self.outputs.push_back(Output::Turn(record));
         self.conversation.caller(text);

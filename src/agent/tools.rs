@@ -5,7 +5,7 @@ use crate::config;
 use serde_json::{Value, json};
 
 /// A tool that the model may call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Tool {
     /// Its name, such as `hang_up`.
     pub name: String,

@@ -148,7 +148,10 @@ impl Activity {
         self.voiced = self.voiced << 1 | u32::from(voiced);
 
         let speech = if self.speaking {
-            let above = level_db > self.threshold_db(floor_db + SPEECH_OVER_FLOOR_DB);
+            // The first 5 ms may hold the last sound of the packet before, which the resampler has delayed by 2 ms: speech that
+            // ends there ended in that packet.
+            let later_db = db(powers[1..].iter().sum::<f32>() / (PARTS - 1) as f32);
+            let above = later_db > self.threshold_db(floor_db + SPEECH_OVER_FLOOR_DB);
             above && !tone && self.score >= SPEECH_SCORE
         } else {
             self.voiced & 0b11 == 0b11 && self.tones & 0b111 == 0

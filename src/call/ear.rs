@@ -6,6 +6,7 @@
 use super::codec::{DECODED_MAX, Decoder, samples_per_tick};
 use super::digits::Way;
 use super::ingress::Output;
+use super::recording::Sound;
 use super::{EarFrame, FRAME_8K, FRAME_16K};
 use crate::audio::activity::Activity;
 use crate::audio::comfort_noise::ComfortNoise;
@@ -73,6 +74,8 @@ pub(super) struct Ear {
     made_up: u32,
     /// Ticks filled in whose packets came after all.
     surplus: u32,
+    /// The RTP time up to which there is sound, once there was a packet.
+    ticks: Option<u64>,
 }
 
 impl Ear {
@@ -98,6 +101,7 @@ impl Ear {
             idle: true,
             made_up: 0,
             surplus: 0,
+            ticks: None,
         }
     }
 
@@ -131,6 +135,10 @@ impl Ear {
         let mut pcm = [0; DECODED_MAX];
         let pcm = self.decoder.decode(packet.payload, &mut pcm);
         self.concealer.good(pcm);
+        let wide = samples_per_tick(encoding) == 2;
+        let (ticks, at) = (packet.timestamp, packet.arrived);
+        sink(Output::Sound(&Sound { ticks, at, wide, made_up: false, restart, pcm }));
+        self.ticks = Some(ticks + u64::from(packet.samples));
         self.cut(pcm, packet.arrived, false, stats, sink);
     }
 
@@ -229,6 +237,12 @@ impl Ear {
                 self.concealer.good(pcm);
             } else {
                 self.concealer.conceal(pcm);
+            }
+            if let Some(ticks) = &mut self.ticks {
+                let sound =
+                    Sound { ticks: *ticks, at: arrived, wide: per_tick == 2, made_up: true, restart: false, pcm };
+                sink(Output::Sound(&sound));
+                *ticks += some as u64;
             }
             self.cut(pcm, arrived, true, stats, sink);
         }

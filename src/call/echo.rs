@@ -48,6 +48,9 @@ const MARGIN_DB: f32 = 6.0;
 /// Samples around the delay in which the echo may be spread: 10 ms before and 30 ms after, a small room.
 const SPREAD_BEFORE: usize = 20;
 const SPREAD_AFTER: usize = 60;
+/// Frames after an echo, 1 s of the agent's speech, in which a sound without anything below 1 kHz is taken for a part of it:
+/// an "s" cannot be compared, and comes back with the vowels around it. A caller's own "s" has a vowel to follow.
+const HISS_FRAMES: u32 = 50;
 /// How fast the echo's level is learned, in dB a frame: quickly upwards, and a quarter of it downwards, so that it stands near
 /// the loudest fifth of what came back.
 const LEVEL_UP_DB: f32 = 1.0;
@@ -151,6 +154,8 @@ pub struct Echo {
     frames: u32,
     /// The delay at which the caller's stream is compared, once known.
     lag: Option<usize>,
+    /// Frames for which what cannot be compared belongs to the echo.
+    hisses: u32,
     /// How much louder than what was sent the echo is at its loudest, in dB.
     level_db: f32,
     /// And on average.
@@ -182,6 +187,7 @@ impl Echo {
             found: 0,
             frames: 0,
             lag: None,
+            hisses: 0,
             level_db: 0.0,
             gain_db: 0.0,
             behind: 0.0,
@@ -226,15 +232,21 @@ impl Echo {
             (self.frames, self.behind, behind) = (0, 0.0, 0);
             self.short.clear();
             self.long.clear();
-            self.lag = None;
+            (self.lag, self.hisses) = (None, 0);
         }
         self.behind += 0.05 * (behind as f32 - self.behind);
         let power = power(&frame);
-        if concealed || power < FAINT || self.silent >= PAST {
+        let audible = self.silent < PAST;
+        self.hisses = self.hisses.saturating_sub(u32::from(audible));
+        if concealed || power < FAINT || !audible {
             self.skipped = (self.skipped + 1).min(SKIPPED_MAX);
-            return false;
+            return audible && self.hisses > 0;
         }
-        self.compare(&frame, power, behind)
+        let explained = self.compare(&frame, power, behind);
+        if explained {
+            self.hisses = HISS_FRAMES;
+        }
+        explained
     }
 
     /// Returns what is known of the echo, once something is.
@@ -333,6 +345,44 @@ fn db(power: f32) -> f32 {
 mod tests {
     use super::*;
     use std::f32::consts::{PI, TAU};
+
+    /// An "s" at 8 kHz: noise without anything below 2 kHz.
+    fn hiss(millis: usize, peak: f32) -> Vec<f32> {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut past = [0.0f32; 4];
+        let sample = |_| {
+            past = [rng.f32() - 0.5, past[0], past[1], past[2]];
+            peak * (past[0] - 3.0 * past[1] + 3.0 * past[2] - past[3]) / 4.0
+        };
+        (0..millis * 8).map(sample).collect()
+    }
+
+    #[test]
+    fn a_hiss_amid_an_echo_belongs_to_it_and_one_amid_nothing_does_not() {
+        let mut echo = Echo::new();
+        let talk = voice(1, 110.0, 600);
+        let hear = |echo: &mut Echo, sent: &[f32], heard: &[f32]| {
+            let pcm: Vec<i16> = sent.iter().map(|value| *value as i16).collect();
+            echo.sent(&pcm);
+            let wide = std::array::from_fn(|n| heard.get(n / 2).map_or(0, |value| *value as i16));
+            echo.heard(&wide, false)
+        };
+        let hiss = hiss(200, 400.0);
+        let before: Vec<bool> =
+            talk.chunks(160).zip(hiss.chunks(160)).map(|(sent, heard)| hear(&mut echo, sent, heard)).collect();
+        assert!(before.iter().all(|explained| !explained), "nothing has come back so far: {before:?}");
+        let quieter: Vec<f32> = talk.iter().map(|value| value * 0.3).collect();
+        let copies: Vec<bool> =
+            talk.chunks(160).zip(quieter.chunks(160)).map(|(sent, heard)| hear(&mut echo, sent, heard)).collect();
+        assert!(copies.contains(&true));
+        let amid: Vec<bool> =
+            talk.chunks(160).zip(hiss.chunks(160)).map(|(sent, heard)| hear(&mut echo, sent, heard)).collect();
+        assert!(amid.iter().all(|explained| *explained), "{amid:?}");
+        for sent in talk.chunks(160).cycle().take(HISS_FRAMES as usize) {
+            hear(&mut echo, sent, &[]);
+        }
+        assert!(!hear(&mut echo, &talk[..160], &hiss[..160]), "the loudspeaker is off");
+    }
 
     /// A voice at 8 kHz: glottal pulses of a wavering pitch through three vowels in turn, in syllables with gaps between
     /// words, at about -18 dBov.

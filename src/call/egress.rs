@@ -114,6 +114,9 @@ pub struct Egress {
     /// The timestamp of the key that is down.
     key_began: RtpTimestamp,
     tone: DualTone,
+    /// The sound of the last packet with audio.
+    sound: [i16; PACKET_SAMPLES_MAX],
+    sound_len: usize,
     counts: Counts,
     meter: Option<Arc<Meter>>,
     rng: fastrand::Rng,
@@ -151,6 +154,8 @@ impl Egress {
             event_type: None,
             key_began: RtpTimestamp(0),
             tone: DualTone::new(),
+            sound: [0; PACKET_SAMPLES_MAX],
+            sound_len: 0,
             counts: Counts::default(),
             meter: None,
             rng: rng.fork(),
@@ -319,6 +324,12 @@ impl Egress {
         self.remote
     }
 
+    /// Returns the sound of the last packet with audio: mono PCM at 8 kHz, as it was before it was encoded.
+    #[must_use]
+    pub fn sound(&self) -> &[i16] {
+        self.sound.get(..self.sound_len).unwrap_or_default()
+    }
+
     /// Returns the counts.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
@@ -356,6 +367,8 @@ impl Egress {
         header.write(packet);
         let payload = packet.get_mut(packet::HEADER_LEN..)?;
         self.encoder.encode(pcm, payload);
+        self.sound_len = pcm.len().min(PACKET_SAMPLES_MAX);
+        self.sound.iter_mut().zip(pcm).for_each(|(to, from)| *to = *from);
         self.talking = talk;
         self.counts.packets_sent += 1;
         self.counts.bytes_sent += payload.len() as u64;

@@ -3,6 +3,7 @@
 use super::EarFrame;
 use super::digits::Way;
 use super::ear::Ear;
+use super::recording::Sound;
 use crate::jitter::{self, Incoming, Out, Stats};
 use crate::rtp::latch::{self, Expected, Latch, Source};
 use crate::rtp::packet::Packet;
@@ -21,6 +22,8 @@ const COMFORT_NOISE: u8 = 13;
 pub enum Output<'a> {
     /// The next 20 ms for the recogniser; without a hole, whatever the network does.
     Frame(&'a EarFrame),
+    /// What will come out as frames, at its own RTP time: decoded or made up, each once and in the order of the stream.
+    Sound(&'a Sound<'a>),
     /// The caller's voice began (sustained, not a click) or stopped.
     CallerSpeech { speaking: bool, at: Instant },
     /// A key was pressed, told once for each way, as soon as it is known: with the first packet of its event (RFC 4733), or after
@@ -63,6 +66,11 @@ impl Ingress {
             stats: Stats::default(),
             discards: Discards::default(),
         }
+    }
+
+    /// Waits for every gap for `wait`: to try out what would have been.
+    pub const fn fix_gap_wait(&mut self, wait: std::time::Duration) {
+        self.buffer.fix_gap_wait(wait);
     }
 
     /// The peer's SIP comes from `from`; what is agreed upon next is seen in that light.
@@ -425,6 +433,7 @@ mod tests {
                 }),
                 Output::CallerSpeech { speaking: now, .. } => speaking.push((at_ms, now)),
                 Output::Digit { digit, .. } => digits.push(digit),
+                Output::Sound(_) => {}
             });
         }
 

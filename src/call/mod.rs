@@ -8,6 +8,7 @@
 //! ```
 
 mod arrival;
+pub mod capture;
 mod codec;
 pub mod digits;
 pub mod doctor;
@@ -20,8 +21,10 @@ pub mod ingress;
 pub mod lifecycle;
 pub mod meter;
 mod onset;
+pub mod pauses;
 pub mod playout;
 pub mod protection;
+pub mod recording;
 pub mod tap;
 
 use crate::agent::{EarsEvent, Verdict};
@@ -30,12 +33,14 @@ use crate::jitter::Stats;
 use crate::rtp::keypad::Presses;
 use crate::rtp::latch::Source;
 use crate::rtp::packet::{self, Kind, Packet};
+use crate::rtp::sequence::TimestampExtender;
 use crate::rtp::srtp::TRAILER_LEN_MAX;
 use crate::rtp::{Discard, Discards, latch, rtcp};
 use crate::sdp::{Agreed, Keys};
 use crate::time::Instant;
 use crate::turn::{self, Floor};
 use arrival::Arrivals;
+use capture::{Capture, Edge, Record};
 use doctor::Doctor;
 use echo::Echo;
 use egress::Egress;
@@ -43,8 +48,10 @@ use finding::Audio;
 use ingress::Ingress;
 use meter::Meter;
 use onset::{Change, Onset};
+use pauses::Pauses;
 use playout::Playout;
 use protection::{PLAIN_LEN, Protection, Unprotected};
+use recording::{Recording, Side, Sound};
 use rtrb::{Consumer, Producer};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -100,10 +107,12 @@ pub struct KeptFrame {
 }
 
 /// What the conductor wants of the media path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum CallCommand {
     /// From here on only speech of `turn` may be played; what is queued of earlier turns is dropped.
     Grant(TurnId),
+    /// The same, and the caller cannot take the floor from that turn.
+    GrantFirmly(TurnId),
     /// Speech of `turn` is withdrawn by the agent itself.
     Withdraw(TurnId),
     /// The recogniser says something about the caller's turn.
@@ -113,7 +122,7 @@ pub enum CallCommand {
 }
 
 /// What the floor learns from the recogniser: that there are words, and of which kind, never which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Heard {
     /// The caller has begun a turn.
     StartOfTurn,
@@ -278,8 +287,12 @@ pub struct Call {
     /// Since when speech under way has not left, and whether that was told.
     stalled: Option<(Instant, bool)>,
     floor: Floor,
+    pauses: Pauses,
     links: Links,
     tap: Tap,
+    recording: Recording,
+    /// RTP time of the agent's packets.
+    agent_ticks: Option<TimestampExtender>,
     doctor: Doctor,
     meter: Option<Arc<Meter>>,
     silence_max: Duration,
@@ -302,6 +315,7 @@ pub struct Call {
 struct Links {
     rings: Rings,
     wakes: Wakes,
+    capture: Capture,
     ear_frames_dropped: u64,
     events_dropped: u64,
 }
@@ -310,6 +324,7 @@ impl Links {
     /// Pushes an event; one that finds the ring full is dropped and counted.
     fn event(&mut self, event: CallEvent) {
         self.wakes.conductor = true;
+        self.capture.touch();
         if self.rings.events.push(event).is_err() {
             self.events_dropped += 1;
         }
@@ -340,8 +355,17 @@ impl Call {
             arrivals: Arrivals::new(),
             stalled: None,
             floor: Floor::new(turn::barge_in::Settings::default()),
-            links: Links { rings: setup.rings, wakes: Wakes::default(), ear_frames_dropped: 0, events_dropped: 0 },
+            pauses: Pauses::default(),
+            links: Links {
+                rings: setup.rings,
+                wakes: Wakes::default(),
+                capture: Capture::default(),
+                ear_frames_dropped: 0,
+                events_dropped: 0,
+            },
             tap: Tap::new(setup.agreed.encoding),
+            recording: Recording::default(),
+            agent_ticks: None,
             doctor: Doctor::new(setup.agreed, setup.port, now),
             meter: None,
             silence_max: setup.silence_max,
@@ -372,11 +396,22 @@ impl Call {
         let rtcp = rtcp || packet::kind(bytes) == Kind::Rtcp;
         // Nothing is learned from a packet of whoever lacks the key: not even that somebody is there.
         let mut plain = [0; PLAIN_LEN];
-        let Unprotected { bytes, authenticated } = match self.protection.unprotect(rtcp, bytes, arrived, &mut plain) {
-            Ok(unprotected) => unprotected,
-            Err(reason) => return self.refuse(rtcp, source, bytes, reason, arrived),
-        };
-        let from = Source { address: source, authenticated };
+        match self.protection.unprotect(rtcp, bytes, arrived, &mut plain) {
+            Ok(Unprotected { bytes, authenticated }) => {
+                self.readable(rtcp, Source { address: source, authenticated }, bytes, arrived, wire);
+            }
+            Err(reason) => self.refuse(rtcp, source, bytes, reason, arrived),
+        }
+    }
+
+    /// Takes a datagram that can be read, whether it was encrypted or not; `rtcp`: it is RTCP, whichever port it came to.
+    ///
+    /// # Real-time
+    /// Bounded as [`Ingress::handle_packet`].
+    pub fn readable(&mut self, rtcp: bool, from: Source, bytes: &[u8], arrived: Instant, wire: &mut impl Wire) {
+        let source = from.address;
+        let edge = if from.authenticated { Edge::Authenticated } else { Edge::Plain };
+        self.links.capture.datagram(rtcp, source, arrived, edge, bytes);
         if rtcp {
             let Self { ingress, egress, doctor, arrivals, .. } = self;
             let own = egress.ssrc();
@@ -413,17 +448,22 @@ impl Call {
     /// # Real-time
     /// Bounded by the rings' capacities.
     pub fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
+        self.links.capture.tick(now, self.poll_timeout() <= now);
         while let Ok(command) = self.links.rings.commands.pop() {
+            self.links.capture.push(Record::Command(command));
             self.command(command, now);
         }
         while let Ok(KeptFrame { frame, filler }) = self.links.rings.kept.peek() {
             if !(if *filler { self.playout.fill(frame) } else { self.playout.push(frame) }) {
                 break;
             }
-            let _ = self.links.rings.kept.pop();
+            if let Ok(kept) = self.links.rings.kept.pop() {
+                self.links.capture.push(Record::Kept(kept));
+            }
         }
         while self.playout.room() > 0 {
             let Ok(frame) = self.links.rings.voice.pop() else { break };
+            self.links.capture.push(Record::Voice(frame));
             self.playout.push(&frame);
         }
         if self.ingress.poll_timeout() <= now {
@@ -439,6 +479,12 @@ impl Call {
         if let Some(told) = self.doctor.poll_output(now) {
             self.links.event(CallEvent::Audio { audio: told.audio, log: told.log });
         }
+        self.links.capture.settle();
+    }
+
+    /// Lets `capture` have all that the call is told and sends from here on. Given to it before anything else.
+    pub fn set_capture(&mut self, capture: Capture) {
+        self.links.capture = capture;
     }
 
     /// Returns when [`Self::handle_timeout`] has something to do.
@@ -456,11 +502,13 @@ impl Call {
 
     /// The call has another peer, whose signalling comes from `from`. Told before [`Self::change`].
     pub fn set_signalling(&mut self, from: IpAddr) {
+        self.links.capture.push(Record::Signalling { from });
         self.ingress.set_signalling(from);
     }
 
     /// Takes what a re-offer agreed upon.
     pub fn change(&mut self, agreed: &Agreed, now: Instant) {
+        self.links.capture.push(Record::Change { agreed: *agreed, now });
         self.expects_media = expects_media(agreed);
         self.doctor.set_agreed(agreed, now);
         self.ingress.set_agreed(agreed, now);
@@ -487,16 +535,38 @@ impl Call {
         self.tap.add(listener)
     }
 
+    /// Records the call from here on. Told before its media begin.
+    pub fn record(&mut self, recording: Recording) {
+        self.recording = recording;
+    }
+
     /// Lets both sides' loudness be seen; said before the call is handed to its worker.
     pub fn set_meter(&mut self, meter: Arc<Meter>) {
         self.egress.set_meter(meter.clone());
         self.meter = Some(meter);
     }
 
+    /// Tries out what would have been with this wait for every gap, where there is one, and a floor of these `settings`. Told
+    /// before anything else.
+    pub fn try_out(&mut self, gap_wait: Option<Duration>, settings: turn::Settings) {
+        self.floor = Floor::new(settings);
+        if let Some(wait) = gap_wait {
+            self.ingress.fix_gap_wait(wait);
+        }
+    }
+
+    /// Returns how often the agent's speech was paused for a voice, and what came of it.
+    #[must_use]
+    pub const fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
     /// The call is over: says what was heard of the speech under way, and goodbye to the peer's RTCP.
     pub fn close(&mut self, now: Instant, wire: &mut impl Wire) {
+        self.links.capture.push(Record::Close { now });
         self.drop_speech(|_| true, now);
         self.say_bye(now, wire);
+        self.links.capture.push(Record::End);
     }
 
     /// Says goodbye to the peer's RTCP for our SSRC.
@@ -569,7 +639,7 @@ impl Call {
 
     /// Runs the ingress, and lets the floor, the ears, the tap and the conductor have what comes out of it.
     fn hear<T>(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>)) -> T) -> T {
-        let Self { ingress, links, floor, tap, echo, onset, doctor, meter, .. } = self;
+        let Self { ingress, links, floor, tap, echo, onset, doctor, meter, recording, .. } = self;
         let mut change = |change: Change, at: Instant, links: &mut Links| match change {
             Change::Speaking(speaking) => {
                 floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
@@ -593,6 +663,7 @@ impl Call {
                 tap.caller(&frame.pcm);
                 links.ears(frame);
             }
+            ingress::Output::Sound(sound) => recording.take(Side::Caller, sound),
             ingress::Output::CallerSpeech { speaking, at } => {
                 change(onset.detected(speaking), at, links);
             }
@@ -602,15 +673,19 @@ impl Call {
         outcome
     }
 
-    /// Tells the doctor of a datagram, and what became of it.
     /// Counts a datagram that lacks the key or was here before. The doctor hears of what may be the phone's with another key.
-    fn refuse(&mut self, rtcp: bool, source: SocketAddr, bytes: &[u8], reason: Discard, now: Instant) {
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn refuse(&mut self, rtcp: bool, source: SocketAddr, bytes: &[u8], reason: Discard, now: Instant) {
+        self.links.capture.datagram(rtcp, source, now, Edge::Refused(reason), bytes);
         self.ingress.refuse(reason);
         if !rtcp && self.ingress.is_plausible(source) {
             self.tell_doctor(source, bytes, Err(reason), now);
         }
     }
 
+    /// Tells the doctor of a datagram, and what became of it.
     fn tell_doctor(&mut self, source: SocketAddr, bytes: &[u8], admitted: Result<(), Discard>, now: Instant) {
         let header = Packet::parse(bytes).map(|packet| (packet.header.payload_type.0, packet.payload.len()));
         let input = match (admitted, header) {
@@ -631,10 +706,13 @@ impl Call {
 
     fn command(&mut self, command: CallCommand, now: Instant) {
         let input = match command {
-            CallCommand::Grant(turn) => {
+            CallCommand::Grant(turn) | CallCommand::GrantFirmly(turn) => {
                 self.drop_speech(|under_way| under_way != turn, now);
                 self.playout.grant(turn);
-                turn::Input::Granted { turn }
+                match command {
+                    CallCommand::GrantFirmly(_) => turn::Input::GrantedFirmly { turn },
+                    _ => turn::Input::Granted { turn },
+                }
             }
             CallCommand::Withdraw(turn) => {
                 self.drop_speech(|under_way| under_way == turn, now);
@@ -675,9 +753,20 @@ impl Call {
                 self.barge_in = self.barge_in.or(self.onset.silenced(now));
             }
             match output {
-                turn::Output::Pause => self.playout.pause(),
-                turn::Output::Resume => self.playout.resume(),
-                turn::Output::CutPlayout { turn } => self.cut(turn, now),
+                turn::Output::Pause => {
+                    self.playout.pause();
+                    if self.playout.under_way().is_some() {
+                        self.pauses.pause(now);
+                    }
+                }
+                turn::Output::Resume => {
+                    self.playout.resume();
+                    if self.playout.under_way().is_some() { self.pauses.resume(now) } else { self.pauses.over() }
+                }
+                turn::Output::CutPlayout { turn } => {
+                    self.pauses.cut();
+                    self.cut(turn, now);
+                }
             }
         }
     }
@@ -691,10 +780,13 @@ impl Call {
                 0 => self.tap.agent(self.packet.get(..sent.len).unwrap_or_default()),
                 samples => self.tap.keys(usize::from(samples)),
             }
+            self.record_agent(sent.keys.samples == 0, now);
+            let to = self.ingress.destination();
+            self.links.capture.packet(false, to, self.packet.get(..sent.len).unwrap_or_default());
             let protected = self.protection.protect(false, &mut self.packet, sent.len);
             let bytes = protected.and_then(|len| self.packet.get(..len));
-            let to = self.ingress.destination();
             let gone = to.zip(bytes).and_then(|(to, bytes)| wire.send(false, to, bytes));
+            self.links.capture.push(Record::Gone { at: gone });
             self.doctor.handle_input(doctor::Input::Sent { to, gone: gone.is_some() }, now);
             let at = gone.unwrap_or(now);
             self.watch_speech(&sent, gone, now);
@@ -726,6 +818,18 @@ impl Call {
         }
     }
 
+    /// Records the packet at hand, before it is protected; keys that are pressed as events have no sound.
+    fn record_agent(&mut self, is_audio: bool, now: Instant) {
+        let Ok(Packet { header, .. }) = Packet::parse(&self.packet) else { return };
+        let extender = self.agent_ticks.get_or_insert_with(|| TimestampExtender::new(header.timestamp));
+        if is_audio {
+            let ticks = extender.extend(header.timestamp);
+            let pcm = self.egress.sound();
+            let sound = Sound { ticks, at: now, wide: false, made_up: false, restart: false, pcm };
+            self.recording.take(Side::Agent, &sound);
+        }
+    }
+
     /// Notes what has left, and says so where speech is under way and none does.
     fn watch_speech(&mut self, sent: &egress::Sent, gone: Option<Instant>, now: Instant) {
         let speech = sent.taken.turn.filter(|_| sent.taken.samples > 0);
@@ -748,8 +852,10 @@ impl Call {
 
     /// Sends the report that is the first `len` bytes of `buffer`.
     fn send_rtcp(&mut self, buffer: &mut [u8], len: usize, wire: &mut impl Wire) {
+        let to = self.ingress.rtcp_destination();
+        self.links.capture.packet(true, to, buffer.get(..len).unwrap_or_default());
         let Some(len) = self.protection.protect(true, buffer, len) else { return };
-        if let (Some(to), Some(bytes)) = (self.ingress.rtcp_destination(), buffer.get(..len)) {
+        if let (Some(to), Some(bytes)) = (to, buffer.get(..len)) {
             wire.send(!self.ingress.rtcp_mux(), to, bytes);
         }
     }

@@ -1,6 +1,7 @@
 //! The command line, and the text of `--help`, which says it all.
 
 use super::call::{CallArgs, PeerArgs};
+use super::capture::ReplayArgs;
 use super::given::Given;
 use super::{Error, environment};
 use clap::error::ErrorKind;
@@ -34,6 +35,10 @@ pub struct Cli {
     /// if it is there].
     #[arg(long, value_name = "FILE", global = true)]
     pub env_file: Option<PathBuf>,
+    /// Keep in a folder of DIR what each call is told and sends, so that offhook replay can run it again; all that is said is
+    /// in it.
+    #[arg(long, value_name = "DIR")]
+    pub capture: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Option<Subcommand>,
 }
@@ -59,6 +64,8 @@ pub enum Subcommand {
     Call(PeerArgs),
     /// Start an agent and a telephone in this one process, and let them talk.
     Demo(CallArgs),
+    /// Run a captured call again, offline, and say whether every packet is the same, byte for byte. Exit code 0: it is, 1: not.
+    Replay(ReplayArgs),
 }
 
 /// What the command line says.
@@ -98,7 +105,7 @@ fn after_help() -> String {
     text.push_str(
         "\nA setting is taken from the first place that has it: command line, environment, .env, offhook.toml, default.\n\
          ws:// and http:// addresses are allowed to this machine only. offhook.toml holds [agent], [[agent.transfers]], [[answers]],\n\
-         [[tools]], [sip], [media], [control], [providers], and who serves each stage, those who take over after it:\n\
+         [[tools]], [sip], [media], [control], [capture], [providers], and who serves each stage, those who take over after it:\n\
          `use = [\"groq\", \"local\"]` in [stt], [llm], [tts]; keys and tokens are read from the environment or .env only;\n\
          [[sip.accounts]] holds user and password, or the hashes that `offhook ha1 USER` prints.\n\
          A wrong setting is told in one line on stderr, with exit code 2.",

@@ -39,6 +39,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("OFFHOOK_API_TOKEN", "the bearer token that the control API demands"),
     ("OFFHOOK_TOOL_SECRET", "what requests to your own [[tools]] are signed with"),
     ("OFFHOOK_LOG", "error, warn, info or debug; default info"),
+    ("OFFHOOK_RECORDS", "a folder in which recordings, transcripts and call records are kept; default none"),
     ("OFFHOOK_LOG_FORMAT", "text or json; default text"),
 ];
 

@@ -4,6 +4,7 @@ use super::accounts::{self, FileAccount};
 use super::environment::Environment;
 use super::given::Given;
 use super::network::Network;
+use super::records::FileRecords;
 use super::tools::{self, FileTool, FileTransfer};
 use super::webhooks::{self, FileWebhook};
 use super::{Answer, Config, Error, Latch, Srtp, Webhook, words};
@@ -37,11 +38,22 @@ pub struct File {
     sip: Sip,
     media: Media,
     control: Control,
+    records: FileRecords,
+    capture: Capture,
     providers: Providers,
     stt: Stage,
     llm: Thinking,
     tts: Stage,
     webhooks: Vec<FileWebhook>,
+    slo: FileSlo,
+}
+
+/// The turn budget; 0 ms: there is none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileSlo {
+    turn_ms: Option<i64>,
+    share: Option<f64>,
 }
 
 /// Who serves a stage, first choice first.
@@ -63,6 +75,7 @@ struct Thinking {
 #[serde(deny_unknown_fields, default)]
 struct Agent {
     greeting: Option<String>,
+    interruptible_greeting: Option<bool>,
     prompt: Option<String>,
     reprompt: Option<String>,
     goodbye: Option<String>,
@@ -145,6 +158,12 @@ struct Control {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct Capture {
+    folder: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Providers {
     stt_format: Option<String>,
     models: Option<String>,
@@ -217,6 +236,10 @@ impl File {
     /// Puts what has no other source into `config`.
     pub fn apply(&self, config: &mut Config) -> Result<(), Error> {
         self.apply_agent(&mut config.agent)?;
+        let mut slo = super::Slo::default();
+        duration("slo.turn_ms", self.slo.turn_ms, 0..=60_000, Duration::from_millis, &mut slo.turn)?;
+        share("slo.share", self.slo.share, &mut slo.share)?;
+        config.slo = (!slo.turn.is_zero()).then_some(slo);
         self.sip.apply_trust(&mut config.sip)?;
         let (sip, to) = (&self.sip, &mut config.sip);
         if let Some(address) = &sip.advertised_address {
@@ -280,6 +303,7 @@ impl File {
         let seconds = Duration::from_secs;
         duration("agent.reprompt_after_s", agent.reprompt_after_s, 3..=600, seconds, &mut to.reprompt_after)?;
         duration("agent.call_max_s", agent.call_max_s, 10..=86_400, seconds, &mut to.call_max)?;
+        to.interruptible_greeting = agent.interruptible_greeting.unwrap_or(to.interruptible_greeting);
         to.speculation = agent.speculation.unwrap_or(to.speculation);
         share("agent.speculation_waste_max", agent.speculation_waste_max, &mut to.speculation_waste_max)?;
         phrases("agent.backchannels", agent.backchannels.as_ref(), &mut to.backchannels)?;
@@ -299,6 +323,11 @@ impl File {
         Ok(())
     }
 
+    /// Returns what is to be kept of calls.
+    pub(super) const fn records(&self) -> &FileRecords {
+        &self.records
+    }
+
     pub fn log(&self) -> Option<Given> {
         given("log", self.log.as_ref())
     }
@@ -313,6 +342,10 @@ impl File {
 
     pub fn api(&self) -> Option<Given> {
         given("control.listen", self.control.listen.as_ref())
+    }
+
+    pub fn capture_folder(&self) -> Option<Given> {
+        given("capture.folder", self.capture.folder.as_ref())
     }
 
     pub fn sip_listen(&self) -> Option<Given> {

@@ -34,10 +34,13 @@ impl Config {
         }
         config.webhooks = file.webhooks(&env)?;
         config.read_addresses(&cli, &env, &file)?;
+        let folder = cli.capture.clone().or(file.capture_folder().map(|folder| folder.value.into()));
+        config.capture.folder = folder.map(|folder| cwd.join(folder));
         file.apply_tools(&env, &mut config.agent)?;
         if let Some(greeting) = env.get_even_empty("OFFHOOK_GREETING") {
             config.agent.greeting = greeting.text(file::PHRASE_MAX)?;
         }
+        file.records().apply(env.get("OFFHOOK_RECORDS"), cwd, &mut config)?;
         config.read_providers(&env, &file, cwd)?;
         let command = match cli.command {
             None => Command::Run,
@@ -48,6 +51,7 @@ impl Config {
                 Command::Ha1 { user, realm: config.sip.realm.clone() }
             }
             Some(cli::Subcommand::Call(args)) => Command::Call(Box::new(args.read(&env, cwd)?)),
+            Some(cli::Subcommand::Replay(args)) => Command::Replay(args.read(cwd)?),
             Some(cli::Subcommand::Demo(args)) => Command::Demo(Box::new(args.read(cwd)?)),
         };
         Ok((config, command))
@@ -184,7 +188,7 @@ mod tests {
         let both = format!("{toml}{mine}");
         let config = setup(&[("offhook.toml", &both)]).env(&[("CRM_SECRET", "s3cret")]).config("");
         assert_eq!((config.webhooks.len(), config.webhooks[1].events[..].join(",")), (2, "turn".to_owned()));
-        assert_eq!((config.webhooks[0].events.len(), config.webhooks[0].secret.expose()), (8, "s3cret"));
+        assert_eq!((config.webhooks[0].events.len(), config.webhooks[0].secret.expose()), (9, "s3cret"));
         assert!(setup(&[("offhook.toml", toml)]).error("").starts_with("CRM_SECRET: not set"));
         for (wrong, named) in [
             (mine.replace("127.0.0.1", "10.0.0.1"), "webhooks.url"),
@@ -568,12 +572,29 @@ mod tests {
         let usual = agent("");
         assert!(usual.speculation && usual.speculation_waste_max > 0.0);
         assert!(!agent("[agent]\nspeculation = false\n").speculation);
+        assert!(!agent("[agent]\ninterruptible_greeting = false\n").interruptible_greeting);
         assert_eq!(agent("[agent]\nspeculation_waste_max = 0\n").speculation_waste_max, 0.0);
         assert_eq!(agent("[agent]\nspeculation_waste_max = 0.5\n").speculation_waste_max, 0.5);
         for wrong in ["1.5", "-0.1", "nan"] {
             let text = format!("[agent]\nspeculation_waste_max = {wrong}\n");
             let error = setup(&[("offhook.toml", text.as_str())]).error("");
             assert!(error.contains("agent.speculation_waste_max") && error.contains("from 0.0 to 1.0"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_turn_budget_is_set_bounded_and_switched_off() {
+        let slo = |text: &str| setup(&[("offhook.toml", text)]).config("").slo;
+        assert_eq!(slo("").map(|slo| (slo.turn, slo.share)), Some((Duration::from_millis(900), 0.95)));
+        let own = slo("[slo]\nturn_ms = 700\nshare = 0.9\n");
+        assert_eq!(own.map(|slo| (slo.turn, slo.share)), Some((Duration::from_millis(700), 0.9)));
+        assert_eq!(slo("[slo]\nturn_ms = 0\n"), None);
+        for (wrong, named) in
+            [("turn_ms = 60001", "slo.turn_ms"), ("turn_ms = -1", "slo.turn_ms"), ("share = 2", "slo.share")]
+        {
+            let text = format!("[slo]\n{wrong}\n");
+            let error = setup(&[("offhook.toml", text.as_str())]).error("");
+            assert!(error.contains(named), "{error}");
         }
     }
 }

@@ -6,12 +6,14 @@
 
 mod accounts;
 mod call;
+mod capture;
 mod cli;
 mod environment;
 mod file;
 mod given;
 mod load;
 mod network;
+mod records;
 mod stages;
 mod tools;
 mod webhooks;
@@ -19,8 +21,10 @@ mod words;
 
 pub use accounts::{Account, DigestAlgorithm};
 pub use call::Call;
+pub use capture::{Replay, WhatIf};
 pub use given::{host_of, is_loopback_name};
 pub use network::Network;
+pub use records::Records;
 pub use stages::{Llm, Stage, Stt, Tts};
 pub use tools::{Method, RESERVED_TOOLS, Tool, Transfer};
 pub use webhooks::{EVENTS, Webhook};
@@ -45,12 +49,34 @@ pub struct Config {
     pub agent: Agent,
     /// Who hears, thinks and speaks.
     pub providers: Providers,
+    /// What is kept of calls.
+    pub records: Records,
+    /// What is kept of calls so that they can be run again.
+    pub capture: Capture,
     /// `OFFHOOK_LOG`: the least grave lines that are written to stderr.
     pub log: LogLevel,
     /// `OFFHOOK_LOG_FORMAT`: how they are written.
     pub log_format: LogFormat,
     /// `[[webhooks]]`: who is told of events.
     pub webhooks: Vec<Webhook>,
+    /// `[slo]`: how long a turn may take; `None`: it is not watched.
+    pub slo: Option<Slo>,
+}
+
+/// How long turns may take, and how many of them have to keep to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slo {
+    /// From the caller's last sound to the agent's first packet.
+    pub turn: Duration,
+    /// The share of turns that is within it, 0.0 to 1.0.
+    pub share: f64,
+}
+
+impl Default for Slo {
+    /// People wait for an answer for 200 ms among themselves, and take a telephone's second for a broken line.
+    fn default() -> Self {
+        Self { turn: Duration::from_millis(900), share: 0.95 }
+    }
 }
 
 /// How log lines are written.
@@ -91,6 +117,8 @@ pub enum Command {
     Call(Box<Call>),
     /// `offhook demo`: start an agent and call it.
     Demo(Box<Call>),
+    /// `offhook replay`: run a captured call again, and say whether the same comes of it.
+    Replay(Replay),
     /// `--help` or `--version`: print this and end with exit code 0.
     Print(String),
 }
@@ -102,6 +130,13 @@ pub struct Control {
     pub listen: SocketAddr,
     /// `OFFHOOK_API_TOKEN`, the bearer token it demands; required where it does not listen on loopback.
     pub token: Option<Secret>,
+}
+
+/// Captures (`engine/capture.rs`).
+#[derive(Clone, Debug, Default)]
+pub struct Capture {
+    /// `capture.folder`, or `--capture`: where each call is kept from here on; `None`: nowhere. All that is said is in it.
+    pub folder: Option<PathBuf>,
 }
 
 /// Signalling (`sip/`).
@@ -228,7 +263,7 @@ pub enum Srtp {
 }
 
 /// Whose packets may be taken for the caller's, where more than one host sends (`rtp/latch.rs`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Latch {
     /// The host that the session description names, and no other: for peers that are never behind a NAT.
     Sdp,
@@ -241,10 +276,12 @@ pub enum Latch {
 }
 
 /// What the agent says and for how long (`agent/`, `turn/`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Agent {
     /// What it says first; empty: the caller speaks first.
     pub greeting: String,
+    /// Whether the caller may interrupt it. Where not, what the caller says meanwhile is answered after it.
+    pub interruptible_greeting: bool,
     /// The system prompt of the language model.
     pub prompt: String,
     /// What it says when the caller has been silent for `reprompt_after`.
@@ -287,11 +324,12 @@ pub struct Agent {
     /// The operator's own tools: `[[tools]]`.
     pub tools: Vec<Tool>,
     /// `OFFHOOK_TOOL_SECRET`: what requests to the tools are signed with; empty: they are not.
+    #[serde(skip)]
     pub tool_secret: Secret,
 }
 
 /// One thing that the receptionist knows.
-#[derive(Clone, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// Ways in which callers ask for it.
@@ -444,6 +482,7 @@ impl Default for Agent {
     fn default() -> Self {
         Self {
             greeting: "Hello, this is Offhook. How can I help you?".into(),
+            interruptible_greeting: true,
             prompt: "You are a friendly, quick agent on the telephone. Answer in one or two short spoken sentences. \
                      No lists, no markdown, no emoji. When the caller says goodbye, say goodbye and call hang_up."
                 .into(),
@@ -526,9 +565,12 @@ impl Default for Config {
             media: Media::default(),
             agent: Agent::default(),
             providers: Providers::default(),
+            records: Records::default(),
+            capture: Capture::default(),
             log: LogLevel::Info,
             log_format: LogFormat::Text,
             webhooks: Vec::new(),
+            slo: Some(Slo::default()),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::environment::Environment;
 use super::file::in_file;
 use super::given::Scheme;
 use super::{Error, Secret};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ const RESERVED_HEADERS: [&str; 7] =
     ["host", "content-length", "content-type", "transfer-encoding", "connection", "accept", "user-agent"];
 
 /// How a tool is asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Method {
     /// Arguments in the query.
     Get,
@@ -76,13 +76,14 @@ impl Method {
 }
 
 /// A tool of the operator's: an address that is asked over HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tool {
     /// What the model calls it.
     pub name: String,
     /// What it is for, for the model.
     pub description: String,
     /// Where it is: `https://`, or `http://` to loopback.
+    #[serde(skip)]
     pub url: String,
     /// How it is asked.
     pub method: Method,
@@ -93,11 +94,12 @@ pub struct Tool {
     /// What the agent says while it runs; empty: nothing.
     pub filler: String,
     /// Headers, whose values are secrets.
+    #[serde(skip)]
     pub headers: Vec<(String, Secret)>,
 }
 
 /// Where callers may be transferred to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfer {
     /// What the model calls it.
     pub name: String,

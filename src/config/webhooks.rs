@@ -6,13 +6,14 @@ use super::{Error, Secret};
 use serde::Deserialize;
 
 /// Types of events that a webhook may be told of; `/api/v1/events` has them all.
-pub const EVENTS: [&str; 10] = [
+pub const EVENTS: [&str; 11] = [
     "call.ringing",
     "call.answered",
     "call.ended",
     "caller.speaking",
     "transcript.partial",
     "turn",
+    "slo.breach",
     "audio",
     "provider.failed",
     "bridge.started",

@@ -8,6 +8,7 @@ use crate::metrics::health::HealthView;
 use crate::metrics::histogram::milliseconds;
 use crate::metrics::journal::Utc;
 use crate::metrics::rolling::Window;
+use crate::metrics::slo::{Breach, Slo};
 use crate::metrics::{CallView, Kind, Percentiles, ProviderNames, TurnView};
 use crate::sip::EndedBy;
 use crate::time::Instant;
@@ -102,6 +103,8 @@ pub struct Status {
     uptime_seconds: u64,
     totals: Totals,
     latency: Latencies,
+    /// Null where no budget is set.
+    slo: Option<Kept>,
 }
 
 /// Who serves each stage, and how everybody in its line does.
@@ -204,6 +207,35 @@ struct Totals {
     interrupted: u64,
 }
 
+/// How turns keep to their budget, since the engine's start.
+#[derive(Serialize)]
+struct Kept {
+    turn_ms: f64,
+    share: f64,
+    turns: u64,
+    breaches: u64,
+    /// By the stage to blame.
+    breaches_by_stage: Stages<u64>,
+    /// Null while there are no turns.
+    within: Option<f64>,
+    met: bool,
+}
+
+impl Kept {
+    fn new(slo: &Slo) -> Option<Self> {
+        let target = slo.target?;
+        Some(Self {
+            turn_ms: milliseconds(target.turn),
+            share: target.share,
+            turns: slo.turns,
+            breaches: slo.breached(),
+            breaches_by_stage: Stages::each(|stage| slo.breaches[stage as usize]),
+            within: slo.share(),
+            met: slo.is_met(),
+        })
+    }
+}
+
 /// Percentiles over all calls since the engine's start.
 #[derive(Serialize)]
 struct Latencies {
@@ -234,6 +266,7 @@ struct Stages<T> {
     end_of_turn: T,
     decision: T,
     llm: T,
+    tools: T,
     clause: T,
     tts: T,
     egress: T,
@@ -247,6 +280,7 @@ impl<T> Stages<T> {
             end_of_turn: of(Stage::EndOfTurn),
             decision: of(Stage::Decision),
             llm: of(Stage::Llm),
+            tools: of(Stage::Tools),
             clause: of(Stage::Clause),
             tts: of(Stage::Tts),
             egress: of(Stage::Egress),
@@ -313,6 +347,7 @@ impl Status {
                 last_5m: lately(Window::FiveMinutes),
                 last_60m: lately(Window::Hour),
             },
+            slo: Kept::new(&board.slo()),
         }
     }
 }
@@ -446,6 +481,30 @@ pub struct Turn {
     /// Null until the reply's first packet is sent.
     latency_ms: Option<TurnLatency>,
     speculation: Speculated,
+    /// Null where the turn kept to its budget.
+    slo_breach: Option<Broken>,
+}
+
+/// The stage to blame for a turn over its budget.
+#[derive(Serialize)]
+pub struct Broken {
+    budget_ms: f64,
+    total_ms: f64,
+    stage: &'static str,
+    took_ms: f64,
+    usual_ms: f64,
+}
+
+impl From<Breach> for Broken {
+    fn from(Breach { total, budget, stage, took, usual }: Breach) -> Self {
+        Self {
+            budget_ms: milliseconds(budget),
+            total_ms: milliseconds(total),
+            stage: stage.name(),
+            took_ms: milliseconds(took),
+            usual_ms: milliseconds(usual),
+        }
+    }
 }
 
 /// How many words of the reply were heard.
@@ -557,7 +616,7 @@ impl Ended {
 
 impl Turn {
     /// Takes what is known of it.
-    pub fn new(TurnView { record, latency, speculation }: TurnView) -> Self {
+    pub fn new(TurnView { record, latency, speculation, breach }: TurnView) -> Self {
         Self {
             turn: record.turn.0,
             caller: record.caller,
@@ -567,6 +626,7 @@ impl Turn {
             filler: record.filler,
             latency_ms: latency.as_ref().map(TurnLatency::new),
             speculation: Speculated { outcome: speculation.name(), saved_ms: milliseconds(speculation.saved()) },
+            slo_breach: breach.map(Broken::from),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Events as JSON, and their stream as browsers read it (HTML Standard, server-sent events).
 
 use super::Bridge;
-use super::bodies::{Audio, Listed, Quality, Turn};
+use super::bodies::{Audio, Broken, Listed, Quality, Turn};
 use crate::metrics::events::{Cursor, News};
 use crate::metrics::journal::Utc;
 use crate::metrics::{Event, What};
@@ -40,6 +40,7 @@ pub fn body(event: &Event, bridge: &dyn Bridge) -> Value {
         What::Speaking(speaking) => json!({"speaking": speaking}),
         What::Partial(text) => json!({"caller": text}),
         What::Turn(turn) => json!({"turn": Turn::new((**turn).clone())}),
+        What::SloBreach(turn, breach) => json!({"of_turn": turn.0, "slo_breach": Broken::from(*breach)}),
         What::Audio(audio) => json!({"audio": Audio::from(*audio)}),
         What::Provider { role, name, failure } => json!({"role": role, "provider": name, "failure": failure}),
         What::BridgeStarted(listen) => json!({"host": listen.ip().to_string(), "sip_port": listen.port()}),

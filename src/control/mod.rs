@@ -4,6 +4,7 @@
 //! [`engine::bridge`](crate::engine::bridge).
 
 mod bodies;
+mod download;
 mod events;
 mod guard;
 mod openapi;

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub const NAMES: ProviderNames = ProviderNames { stt: "moonshine", llm: "receptionist", tts: "hibari" };
@@ -104,6 +105,11 @@ impl Bridge for Pretend {
     /// 2026-11-22T17:19:16Z is the start.
     fn unix_time(&self, at: Instant) -> Duration {
         Duration::from_secs(1_795_367_956) + at.since(Instant::ZERO)
+    }
+
+    /// Nothing is kept.
+    fn recording(&self, _call_id: &str) -> Option<PathBuf> {
+        None
     }
 
     fn listen(&self, call_id: &str) -> Result<Receiver<ListenFrame>, ListenError> {

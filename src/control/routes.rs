@@ -5,10 +5,14 @@ use super::guard::{self, Denied, Sender};
 use super::table::{self, Route};
 use super::{Bridge, ListenError, StartError, events, openapi, page};
 use crate::config::Secret;
+use crate::metrics::Kind;
+use crate::metrics::histogram::log;
 use crate::metrics::prometheus::{self, Gauges};
+use crate::time::Instant;
 use serde::Serialize;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// Longest request target that is looked at: a percent-encoded Call-ID of the longest kind that is kept, and room.
 pub const TARGET_MAX: usize = 8_192;
@@ -48,6 +52,13 @@ pub enum Answer {
     Listen {
         /// The Call-ID.
         call_id: String,
+    },
+    /// It is answered with this file.
+    Download {
+        /// Where it is.
+        path: PathBuf,
+        /// The Content-Type header.
+        content_type: &'static str,
     },
     /// It becomes a stream of events.
     Follow {
@@ -116,6 +127,10 @@ pub fn answer(request: &Request<'_>, token: Option<&Secret>, bridge: &dyn Bridge
         (method, _) if !row.takes(method) => Reply::detail(405, "Method Not Allowed").with("Allow", methods),
         (_, Route::Audio) if request.handshake => return Answer::Listen { call_id: taken },
         (_, Route::Audio) => Reply::detail(400, "a WebSocket handshake (version 13) is expected here"),
+        (_, Route::Recording) => match bridge.recording(call_id) {
+            Some(path) => return Answer::Download { path, content_type: "audio/wav" },
+            None => Reply::detail(404, "there is no recording of this call"),
+        },
         (_, Route::Events) => return follow(query, request.last_event_id, bridge),
         ("DELETE", Route::Call) => hang_up(call_id, bridge),
         (_, Route::Call) => call(call_id, bridge),
@@ -126,6 +141,7 @@ pub fn answer(request: &Request<'_>, token: Option<&Secret>, bridge: &dyn Bridge
         (_, Route::Page) => page::asset(&taken).unwrap_or_else(|| Reply::detail(404, "Not Found")),
         (_, Route::OpenApi) => openapi::reply(),
         (_, Route::Metrics) => metrics(bridge),
+        (_, Route::Hdr) => hdr(&taken, query, bridge),
         (_, Route::Start) => start(query, bridge),
         (_, Route::Stop) => stop(bridge),
         (_, Route::Status) => status(bridge),
@@ -145,6 +161,11 @@ pub fn reads_body(method: &str, target: &str) -> bool {
 #[must_use]
 pub fn too_many_followers() -> Reply {
     Reply::detail(503, "as many readers of events as are served are there already").with("Retry-After", "5")
+}
+
+/// Says that enough files are on their way.
+pub fn too_many_downloads() -> Reply {
+    Reply::detail(503, "as many recordings as are served at once are on their way already").with("Retry-After", "5")
 }
 
 /// Returns the WebSocket close code and reason for a call that cannot be heard (RFC 6455 §7.4.1).
@@ -358,6 +379,32 @@ fn metrics(bridge: &dyn Bridge) -> Reply {
     Reply { status: 200, content_type: prometheus::CONTENT_TYPE, header: None, body }
 }
 
+/// The distribution of this name as an HDR log: over all calls and, with tags, by provider; or that of one call.
+fn hdr(name: &str, query: &str, bridge: &dyn Bridge) -> Reply {
+    let (board, now) = (bridge.board(), bridge.now());
+    let Some(kind) = Kind::all().find(|kind| kind.name() == name) else {
+        let names: Vec<_> = Kind::all().map(Kind::name).collect();
+        return Reply::detail(404, format!("no such latency; there are: {}", names.join(", ")));
+    };
+    let call = table::parameters(query).find(|(name, _)| name == "call").map(|(_, call)| call);
+    let (whole, start, length) = match call {
+        None => (board.distribution(kind), Instant::ZERO, now.since(Instant::ZERO)),
+        Some(call_id) => {
+            let (Some(view), Some(of)) = (board.find(&call_id, now), board.distribution_of(&call_id, kind)) else {
+                return Reply::detail(404, "Call not found, or it keeps no such latency");
+            };
+            (of, view.invited_at, view.duration)
+        }
+    };
+    let of_call = table::parameters(query).any(|(name, _)| name == "call");
+    let providers = if of_call { Vec::new() } else { board.by_provider() };
+    let tagged = providers.iter().filter(|(stage, ..)| kind == Kind::Stage(*stage));
+    let tagged = tagged.map(|(_, provider, of)| (Some(*provider), of));
+    let lines: Vec<_> = std::iter::once((None, &whole)).chain(tagged).collect();
+    let body = log::write(name, bridge.unix_time(start), length, &lines);
+    Reply { status: 200, content_type: "text/plain; charset=utf-8", header: None, body }
+}
+
 fn index() -> Reply {
     let routes = table::ROUTES.iter().map(|row| {
         let methods = row.methods.replace(", HEAD", "").replace(", OPTIONS", "");
@@ -373,9 +420,8 @@ mod tests {
     use crate::control::pretend::Pretend;
     use crate::ids::{CallId, TurnId};
     use crate::metrics::health::{CircuitState, Health, ProviderStage};
-    use crate::metrics::{Kind, Quality, Sample, Speculation};
+    use crate::metrics::{Quality, Sample, Speculation};
     use crate::sip::EndedBy;
-    use crate::time::Instant;
     use crate::turn::timeline::{Mark, Timeline};
     use std::time::Duration;
 
@@ -603,7 +649,7 @@ mod tests {
         let body = ask(&bridge, "GET /api/v1/sip/calls/abc").body;
         for part in [
             r#""providers":{"stt":"moonshine","llm":"receptionist","tts":"hibari"}"#,
-            r#""turns":[{"turn":0,"caller":"","agent":"Hello.","heard":{"words_min":0,"words_max":0},"interrupted":false,"latency_ms":null,"speculation":{"outcome":"none","saved_ms":0.0}},{"turn":1,"caller":"Are you open?","agent":"Yes, until","heard":{"words_min":2,"words_max":3},"interrupted":true,"latency_ms":{"total":612.2,"ingress":0.6,"end_of_turn":200.1,"decision":0.2,"llm":300.3,"clause":5.0,"tts":90.2,"egress":15.8,"unexplained":0.0},"speculation":{"outcome":"hit","saved_ms":120.5}}]"#,
+            r#""turns":[{"turn":0,"caller":"","agent":"Hello.","heard":{"words_min":0,"words_max":0},"interrupted":false,"latency_ms":null,"speculation":{"outcome":"none","saved_ms":0.0},"slo_breach":null},{"turn":1,"caller":"Are you open?","agent":"Yes, until","heard":{"words_min":2,"words_max":3},"interrupted":true,"latency_ms":{"total":612.2,"ingress":0.6,"end_of_turn":200.1,"decision":0.2,"llm":300.3,"tools":0.0,"clause":5.0,"tts":90.2,"egress":15.8,"unexplained":0.0},"speculation":{"outcome":"hit","saved_ms":120.5},"slo_breach":null}]"#,
             r#""quality":{"packets_received":600,"lost":2,"late":1,"#,
             r#""concealed_ms":40.0"#,
             r#""pacing_error_ms":{"p50":0.07,"#,
@@ -803,6 +849,30 @@ mod tests {
             assert_eq!((reply.status, reply.content_type), (200, prometheus::CONTENT_TYPE));
             assert!(reply.body.lines().any(|l| l == line));
         }
+    }
+
+    #[test]
+    fn a_latency_is_downloaded_as_a_log_of_all_calls_or_of_one() {
+        let bridge = Pretend::started();
+        bridge.invite(1, "abc@host");
+        let mut timeline = Timeline::default();
+        for (mark, ms) in
+            [(Mark::SpeechArrived, 0), (Mark::RequestSent, 200), (Mark::FirstToken, 500), (Mark::FirstPacket, 600)]
+        {
+            timeline.mark(mark, Instant::from_millis(ms));
+        }
+        bridge.board.latency(CallId(1), TurnId(1), &timeline.stages().expect("both ends are marked"));
+        let log = ask(&bridge, "GET /api/v1/hdr/llm.hlog");
+        assert_eq!((log.status, log.content_type), (200, "text/plain; charset=utf-8"));
+        let lines: Vec<_> = log.body.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(lines.len(), 2, "all of them, and the one provider\n{}", log.body);
+        assert!(lines[0].starts_with("0.000,20.000,301.") && lines[1].starts_with("Tag=receptionist,"), "{}", log.body);
+        let call = ask(&bridge, "GET /api/v1/hdr/llm.hlog?call=abc%40host");
+        assert_eq!(call.body.lines().filter(|line| !line.starts_with('#')).count(), 1, "{}", call.body);
+        assert_eq!(ask(&bridge, "GET /api/v1/hdr/llm.hlog?call=nobody").status, 404);
+        let unknown = ask(&bridge, "GET /api/v1/hdr/dinner.hlog");
+        assert_eq!(unknown.status, 404);
+        assert!(unknown.body.contains("pacing_error"), "{}", unknown.body);
     }
 
     #[test]

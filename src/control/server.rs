@@ -5,6 +5,7 @@
 //! answer asks the client to close. And it limits neither the time nor the length of a request's head, so that whoever may
 //! connect may hold threads and memory: beyond loopback the place for those limits is a proxy in front.
 
+use super::download;
 use super::guard::Sender;
 use super::routes::{self, Answer, Reply};
 use super::{Bridge, ListenError, ListenFrame, events};
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, ErrorKind, Read as _, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -36,6 +38,8 @@ const BODY_MAX: usize = 64 << 20;
 const LISTENERS_MAX: usize = 32;
 /// Streams of events at once: each takes a thread.
 const FOLLOWERS_MAX: usize = 16;
+/// Most files that are on their way at once: each is a thread, and reads from the disk that recordings go to.
+const DOWNLOADS_MAX: usize = 8;
 /// How long a write waits for a client that does not read. Its socket's buffers hold seconds of audio before that.
 const WRITE_WAIT: Duration = Duration::from_secs(2);
 /// Writes in a row that may wait in vain before a listener is given up: 10 s.
@@ -81,6 +85,7 @@ struct Shared {
     bodies: AtomicUsize,
     listeners: AtomicUsize,
     followers: AtomicUsize,
+    downloads: AtomicUsize,
 }
 
 impl Server {
@@ -106,6 +111,7 @@ impl Server {
             bodies: AtomicUsize::new(0),
             listeners: AtomicUsize::new(0),
             followers: AtomicUsize::new(0),
+            downloads: AtomicUsize::new(0),
         });
         let mut server = Self { shared, workers: Vec::with_capacity(WORKERS), local };
         for n in 0..WORKERS {
@@ -254,6 +260,7 @@ impl Shared {
         match routes::answer(&seen, self.token.as_ref(), &*self.bridge) {
             Answer::Reply(reply) => respond(request, reply),
             Answer::Listen { call_id } => self.listen(request, call_id),
+            Answer::Download { path, content_type } => self.download(request, path, content_type),
             Answer::Follow { call_id, after } => self.follow(request, call_id, after),
         }
     }
@@ -276,6 +283,23 @@ impl Shared {
         };
         // Where the system has no thread left, the request is dropped with the closure, which answers 500.
         let _ = thread::Builder::new().name("control-events".into()).spawn(run);
+    }
+
+    /// Answers with a file, from a thread of its own: an hour of a call is more than a slow reader takes at once.
+    fn download(self: &Arc<Self>, request: Request, path: PathBuf, content_type: &'static str) {
+        let Some(place) = Place::take(self, |shared| &shared.downloads, DOWNLOADS_MAX) else {
+            return respond(request, routes::too_many_downloads());
+        };
+        let run = move || {
+            let is_head = *request.method() == Method::Head;
+            let range = header(&request, "Range").map(str::to_owned);
+            let mut out = request.into_writer();
+            // A reader that is gone needs nothing more; a file that went just now leaves the connection closed.
+            let _ = download::send(&path, content_type, range.as_deref(), is_head, &mut out);
+            drop(place);
+        };
+        // Where the system has no thread left, the request is dropped with the closure, which answers 500.
+        let _ = thread::Builder::new().name("control-file".into()).spawn(run);
     }
 
     /// Turns the request into a WebSocket with a thread of its own.

@@ -7,12 +7,14 @@ pub enum Route {
     Page,
     OpenApi,
     Metrics,
+    Hdr,
     Events,
     Start,
     Stop,
     Status,
     Calls,
     Say,
+    Recording,
     Transfer,
     Call,
     Audio,
@@ -36,11 +38,17 @@ const fn row(path: &'static str, route: Route, methods: &'static str, what: &'st
 }
 
 /// Every route. A Call-ID may hold a slash, so that what follows one in a path comes before what does not.
-pub const ROUTES: [Row; 13] = [
+pub const ROUTES: [Row; 15] = [
     row("/", Route::Index, "GET, HEAD, OPTIONS", "the page for browsers; this list for others"),
     row("/page/{asset}", Route::Page, "GET, HEAD, OPTIONS", "what the page is made of"),
     row("/openapi.json", Route::OpenApi, "GET, HEAD, OPTIONS", "this API, as OpenAPI 3.1 describes it"),
     row("/metrics", Route::Metrics, "GET, HEAD, OPTIONS", "Prometheus text"),
+    row(
+        "/api/v1/hdr/{name}.hlog",
+        Route::Hdr,
+        "GET, HEAD, OPTIONS",
+        "a latency as an HDR log: turn, own_path, pacing_error, llm, ...; query: call",
+    ),
     row("/api/v1/events", Route::Events, "GET, OPTIONS", "what happens, as server-sent events; query: call"),
     row("/api/v1/sip/start", Route::Start, "POST, OPTIONS", "starts the bridge; query: host, port"),
     row("/api/v1/sip/stop", Route::Stop, "POST, OPTIONS", "ends every call and stops the bridge"),
@@ -50,6 +58,12 @@ pub const ROUTES: [Row; 13] = [
         Route::Calls,
         "GET, HEAD, OPTIONS",
         "the live calls; query: state=ended for the last hundred",
+    ),
+    row(
+        "/api/v1/sip/calls/{call_id}/recording.wav",
+        Route::Recording,
+        "GET, HEAD, OPTIONS",
+        "both sides of a call, stereo, while it lasts and afterwards",
     ),
     row("/api/v1/sip/calls/{call_id}/say", Route::Say, "POST, OPTIONS", "has the agent say a text"),
     row(

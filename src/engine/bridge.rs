@@ -6,6 +6,7 @@ use crate::metrics::{Board, ProviderNames};
 use crate::time::Instant;
 use crossbeam_channel::Receiver;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// 20 ms of both sides of a call, mixed: mono PCM at 16 kHz.
@@ -37,6 +38,8 @@ pub trait Bridge: Send + Sync {
     fn transfer(&self, call: CallId, target: String) -> bool;
     /// Returns the time of day at `at`, since 1970 in UTC.
     fn unix_time(&self, at: Instant) -> Duration;
+    /// Returns where the recording of the call with this Call-ID is, the newest one; it may be growing.
+    fn recording(&self, call_id: &str) -> Option<PathBuf>;
     /// Returns frames of both sides of the live call with this Call-ID from here on; the channel closes when the call ends. It is bounded, and
     /// whoever fills it drops frames rather than wait.
     ///

@@ -8,11 +8,13 @@ use crate::call::digits::{Digits, Way};
 use crate::call::finding::Audio;
 use crate::call::{CallCommand, CallEvent, Heard};
 use crate::config::LogLevel;
+use crate::engine::capture::AgentLog;
 use crate::engine::clock::SystemClock;
 use crate::engine::kept::{self, Kept};
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
+use crate::engine::recorder::Recorder;
 use crate::engine::tool_threads::ToolThreads;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::{Board, Counter, Journal, Speculation};
@@ -142,12 +144,16 @@ pub struct Seat {
     pub board: Arc<Board>,
     /// Log lines.
     pub journal: Journal,
+    /// What is kept of the call.
+    pub recorder: Recorder,
     /// Where the operator's tools are asked.
     pub tools: ToolThreads,
     /// To hang up.
     pub net: NetHandle,
     /// The clock.
     pub clock: Arc<SystemClock>,
+    /// What the agent is told and wants done is captured by it.
+    pub capture: AgentLog,
 }
 
 impl Seat {
@@ -177,8 +183,12 @@ pub struct Conductor {
     timelines: BTreeMap<TurnId, Marks>,
     /// The end of the caller's turn that the next request will answer.
     ended_turn: Option<Timeline>,
+    /// The turn that the model was asked for last: tools that run are its.
+    asked: Option<TurnId>,
     /// When the recogniser's latest event came in.
     heard_at: Instant,
+    /// When that happened which the agent is told next, where a provider has said so.
+    told_at: Option<Instant>,
     /// The draft that waits behind the gate.
     draft: Option<TurnId>,
     /// Whether it was begun before any eager end of turn.
@@ -203,7 +213,9 @@ impl Conductor {
             waiting: VecDeque::new(),
             timelines: BTreeMap::new(),
             ended_turn: None,
+            asked: None,
             heard_at: Instant::ZERO,
+            told_at: None,
             draft: None,
             early: false,
             missed: false,
@@ -225,6 +237,7 @@ impl Conductor {
             self.seat.listener.wait(due.into_iter().chain(retry).chain(pump).min());
         }
         self.last_words();
+        self.seat.capture.end();
         if self.draft.take().is_some() {
             self.seat.board.count(MISSES, 1);
         }
@@ -251,6 +264,9 @@ impl Conductor {
                 self.media_event(event, now);
             }
         }
+        if self.seat.agent.poll_timeout().is_some_and(|due| due.at <= now) {
+            self.seat.capture.tick(now);
+        }
         self.seat.agent.handle_timeout(now);
         self.carry_out(now);
         self.push_waiting();
@@ -258,6 +274,7 @@ impl Conductor {
     }
 
     fn event(&mut self, event: Event, now: Instant) {
+        self.seat.recorder.event(self.seat.call, &event, now);
         match event {
             Event::Answered => self.tell(agent::Input::Answered, now),
             Event::Digit(digit) => self.digit(digit, Way::Info, now, now),
@@ -284,6 +301,7 @@ impl Conductor {
                     self.seat.board.provider_failed(self.seat.call, "llm", &failure.text);
                     self.warn(&format!("mind: {}", failure.text));
                 }
+                self.told_at = Some(at);
                 self.tell(agent::Input::Mind { turn, event }, now);
             }
             Event::Voice(Stamped { at, event: (turn, event) }) => {
@@ -299,6 +317,7 @@ impl Conductor {
                     self.seat.board.provider_failed(self.seat.call, "tts", &failure.text);
                     self.warn(&format!("voice: {}", failure.text));
                 }
+                self.told_at = Some(at);
                 self.tell(agent::Input::Voice { turn, event }, now);
             }
         }
@@ -319,8 +338,11 @@ impl Conductor {
             (None, false) => Speculation::None,
         };
         self.timelines.remove(&turn);
-        self.seat.board.latency(self.seat.call, turn, &stages);
+        let breach = self.seat.board.latency(self.seat.call, turn, &stages);
         self.seat.board.speculated(self.seat.call, turn, speculation);
+        if let Some(breach) = breach {
+            self.warn(&format!("{turn}: slo: {breach}"));
+        }
     }
 
     /// Keeps the marks of `turn` from here on; the oldest make room.
@@ -380,7 +402,9 @@ impl Conductor {
         let verdict = self.seat.agent.verdict(&event, now);
         match &event {
             // What is nothing to answer is not what the next reply answers.
-            EarsEvent::EndOfTurn { speech, .. } if !verdict.is_some_and(agent::Verdict::is_aside) => {
+            EarsEvent::EndOfTurn { speech, .. }
+                if !verdict.is_some_and(agent::Verdict::is_aside) && !self.seat.agent.has_firm_floor() =>
+            {
                 let mut timeline = Timeline::default();
                 timeline.mark(Mark::SpeechArrived, speech.arrived);
                 timeline.mark(Mark::SpeechHanded, speech.handed);
@@ -400,10 +424,12 @@ impl Conductor {
         if let Some(heard) = Heard::of(&event, verdict) {
             self.order(CallCommand::Ears(heard));
         }
+        self.told_at = Some(at);
         self.tell(agent::Input::Ears(event), now);
     }
 
     fn media_event(&mut self, event: CallEvent, now: Instant) {
+        self.seat.recorder.media(self.seat.call, &event, now);
         match event {
             CallEvent::CallerSpeech { speaking, .. } => {
                 self.seat.board.speaking(self.seat.call, speaking);
@@ -415,6 +441,7 @@ impl Conductor {
                     timeline.mark(Mark::FirstPacket, at);
                 }
                 self.close_budget(turn);
+                self.told_at = Some(at);
                 self.tell(agent::Input::FirstPacket { turn }, now);
             }
             CallEvent::Played { turn, samples } => {
@@ -445,6 +472,8 @@ impl Conductor {
     }
 
     fn tell(&mut self, input: agent::Input, now: Instant) {
+        let at = self.told_at.take();
+        self.seat.capture.input(&input, at, now);
         self.seat.agent.handle_input(input, now);
         self.carry_out(now);
     }
@@ -453,12 +482,15 @@ impl Conductor {
         loop {
             self.obey(now);
             let Some((turn, event)) = self.played.pop_front() else { return };
-            self.seat.agent.handle_input(agent::Input::Voice { turn, event }, now);
+            let input = agent::Input::Voice { turn, event };
+            self.seat.capture.input(&input, None, now);
+            self.seat.agent.handle_input(input, now);
         }
     }
 
     fn obey(&mut self, now: Instant) {
         while let Some(output) = self.seat.agent.poll_output() {
+            self.seat.capture.output(&output);
             match output {
                 agent::Output::Ask { turn, messages, tools } => {
                     // A draft has its marks already, and the end of its turn is still to come.
@@ -468,10 +500,15 @@ impl Conductor {
                         let missed = std::mem::take(&mut self.missed);
                         self.keep_marks(turn, Marks { timeline, missed });
                     }
+                    self.asked = Some(turn);
+                    if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
+                        timeline.tools_done(now);
+                    }
                     self.crew.mind(MindCommand::Ask(Request { turn, messages, tools }));
                 }
                 agent::Output::CancelAsk { turn } => self.crew.mind(MindCommand::Cancel(turn)),
-                agent::Output::Floor { turn } => self.order(CallCommand::Grant(turn)),
+                agent::Output::Floor { turn, firm: false } => self.order(CallCommand::Grant(turn)),
+                agent::Output::Floor { turn, firm: true } => self.order(CallCommand::GrantFirmly(turn)),
                 agent::Output::Speak { turn, clause, text, last } => {
                     self.crew.voice(VoiceCommand::Speak { turn, clause, text, last });
                 }
@@ -508,7 +545,12 @@ impl Conductor {
                 agent::Output::Turn(record) => self.turn(&record),
                 agent::Output::Aside { text, verdict } => self.aside(&text, verdict),
                 agent::Output::Draft { turn, news } => self.draft(turn, news),
-                agent::Output::RunTool { job, tool, arguments } => self.seat.tools.run(job, tool, &arguments),
+                agent::Output::RunTool { job, tool, arguments } => {
+                    if let Some(Marks { timeline, .. }) = self.asked.and_then(|turn| self.timelines.get_mut(&turn)) {
+                        timeline.tools_begun(now);
+                    }
+                    self.seat.tools.run(job, tool, &arguments);
+                }
                 agent::Output::Transfer { to } => {
                     self.info(&format!("transfers the caller to {to}"));
                     self.seat.net.send(NetCommand::Transfer { call: self.seat.call, target: to });

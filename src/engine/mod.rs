@@ -6,28 +6,32 @@
 //! | `media-N` | the calls' packets and 20 ms slots | deadlines of its calls, its bell |
 //! | `conductor-C`, `ears-C`, `mind-C`, `voice-C` | one call's agent and its providers | their bells and sockets |
 //! | `tool-C-N` | asks one of the operator's tools | its socket; ends with its answer |
+//! | `capture-C` | writes down what one call is told and sends, where that is asked for | every 100 ms |
 //! | `phrases` | renders the greeting and the apologies ahead | once per start |
 //! | `stats` | empties the media workers' rings into the table of calls | every 50 ms |
+//! | `recorder` | recordings, transcripts and records of calls, if asked for | notes, and every 100 ms |
 //! | `journal` | writes log lines | lines |
 //! | `control-N` | the HTTP API | requests |
 
 pub mod affinity;
 pub mod arrival;
 pub mod bridge;
+pub mod capture;
 pub mod cast;
 pub mod certificate;
 pub mod check;
 pub mod clock;
 pub mod conductor;
 pub mod datagrams;
-pub mod listeners;
 pub mod kept;
+pub mod listeners;
 pub mod log;
 pub mod media;
 pub mod net;
 pub mod phrases;
 pub mod ports;
 pub mod provider_threads;
+pub mod recorder;
 pub mod rings;
 pub mod stats;
 pub mod streams;
@@ -37,12 +41,14 @@ pub mod tool_threads;
 use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{Granted, Role};
 use crate::engine::bridge::{About, Bridge, ListenError, ListenFrame, Realtime, Running, StartError};
+use crate::engine::capture::Captures;
 use crate::engine::cast::Casting;
 use crate::engine::clock::SystemClock;
 use crate::engine::listeners::Served;
 use crate::engine::media::{Worker, WorkerCounters};
 use crate::engine::net::{Net, NetCommand, NetHandle, Parts, WorkerLink};
 use crate::engine::phrases::Phrases;
+use crate::engine::recorder::RecorderThread;
 use crate::ids::CallId;
 use crate::metrics::{Board, Journal, ProviderNames};
 use crate::providers::webhook::Webhooks;
@@ -53,6 +59,7 @@ use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -83,6 +90,7 @@ struct Started {
     worker_bells: Vec<Bell>,
     workers: Vec<JoinHandle<()>>,
     stats: JoinHandle<()>,
+    recorder: RecorderThread,
     phrases: Arc<Phrases>,
     stop_phrases: Stop,
     phrases_thread: JoinHandle<()>,
@@ -94,8 +102,8 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, clock: Arc<SystemClock>, journal: Journal) -> Self {
         Self {
+            board: Arc::new(Board::with_clock(clock.clone()).with_slo(config.slo)),
             config: Arc::new(config),
-            board: Arc::new(Board::with_clock(clock.clone())),
             clock,
             journal,
             casting: OnceLock::new(),
@@ -127,6 +135,9 @@ impl Engine {
         let mut started = Workers::start(self, &net, &stop_workers).map_err(other)?;
         let stats =
             stats::start(std::mem::take(&mut started.ends), self.board.clone(), stop_workers.clone()).map_err(other)?;
+        let (recorder, recorder_thread) =
+            recorder::start(&self.config.records, self.clock.clone(), self.board.clone(), self.journal.clone())
+                .map_err(other)?;
         let phrases = Arc::new(Phrases::new(&self.config.agent, casting.phrase_cache.clone()));
         let stop_phrases = Stop::default();
         let phrases_thread = self.render_phrases(casting, &phrases, &stop_phrases, net.bell()).map_err(other)?;
@@ -146,7 +157,9 @@ impl Engine {
             webhooks: Arc::new(Webhooks::new(&self.config.agent)),
             board: self.board.clone(),
             journal: self.journal.clone(),
+            recorder,
             registrations: Arc::clone(&registrations),
+            captures: Captures::new(&self.config, &self.clock, &self.journal),
             rng: fastrand::Rng::new(),
         };
         let net_state = Net::new(parts).map_err(other)?;
@@ -163,6 +176,7 @@ impl Engine {
             worker_bells: started.bells,
             workers: started.threads,
             stats,
+            recorder: recorder_thread,
             phrases,
             stop_phrases,
             phrases_thread,
@@ -228,6 +242,7 @@ impl Started {
             // A thread that panicked is gone, which is what a stop wants.
             let _ = thread.join();
         }
+        self.recorder.end();
     }
 }
 
@@ -357,6 +372,10 @@ impl Bridge for Engine {
 
     fn unix_time(&self, at: Instant) -> Duration {
         self.clock.unix_time(at)
+    }
+
+    fn recording(&self, call_id: &str) -> Option<PathBuf> {
+        recorder::recording(&self.config.records, call_id)
     }
 
     fn listen(&self, call_id: &str) -> Result<Receiver<ListenFrame>, ListenError> {

@@ -7,6 +7,7 @@ use crate::call::TapFrame;
 use crate::config::{Config, LogLevel};
 use crate::engine::affinity::{self, Role};
 use crate::engine::arrival::Arrivals;
+use crate::engine::capture::Captures;
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
 use crate::engine::datagrams::Datagrams;
@@ -15,6 +16,7 @@ use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::phrases::Phrases;
 use crate::engine::ports::Ports;
 use crate::engine::provider_threads::Cast;
+use crate::engine::recorder::Recorder;
 use crate::engine::rings::{DATAGRAM_MAX, Datagram};
 use crate::engine::streams::Streams;
 use crate::ids::CallId;
@@ -153,8 +155,12 @@ pub struct Parts {
     pub board: Arc<Board>,
     /// Log lines.
     pub journal: Journal,
+    /// What is kept of calls.
+    pub recorder: Recorder,
     /// Registrations that are valid, for the status.
     pub registrations: Arc<AtomicUsize>,
+    /// Where calls are captured, if they are.
+    pub captures: Option<Captures>,
     /// Seeded from the system: tags, ports and SSRCs must not be guessed.
     pub rng: fastrand::Rng,
 }

@@ -9,11 +9,15 @@
 //! | voice frames | [`VoiceFrame`] | 256: 5 s ahead of the clock; the feeder holds the rest | voice | media | feeder waits |
 //! | kept frames | [`KeptFrame`] | 64: 1.3 s; the conductor holds the rest | conductor | media | conductor tries again each 100 ms |
 //! | tap | [`TapFrame`] | 50: 1 s of a listener that lags | media | control | newest dropped |
+//! | record frames | [`RecordFrame`] | 128: 1.3 s of a disk that stalls | media | recorder | newest dropped, counted |
+//! | capture | [`Record`] | 1024, 1.6 MB: 4 s of a disk that stalls | media | capture | the capture breaks off |
 //! | worker orders | [`WorkerOrder`] | 1024: every call at once, a few times over | net | media | net tries again at its next wake-up |
 //! | retired calls | `Box<Line>` | 1024: every call at once | media | net | the worker keeps the call until there is room |
 //! | quality | ([`CallId`], [`Quality`]) | 2048: every call's, a few times over | media | stats | newest dropped; the next one follows |
 //! | samples | [`Sample`] | 32768: 1 s of 200 calls | media | stats | newest dropped, counted |
 
+use crate::call::capture::Record;
+use crate::call::recording::RecordFrame;
 use crate::call::{CallCommand, CallEvent, EarFrame, KeptFrame, TapFrame, VoiceFrame};
 use crate::engine::media::{Line, WorkerOrder};
 use crate::ids::CallId;
@@ -66,6 +70,10 @@ rings! {
     kept_frames: KeptFrame, 64;
     /// Both sides of the call, media to a listener.
     tap: TapFrame, 50;
+    /// Both sides of the call with their RTP times, media to recorder.
+    record_frames: RecordFrame, 128;
+    /// What a captured call is told and sends, media to its capture.
+    capture: Record, 1024;
     /// Calls to take over and to let go, net to media.
     worker_orders: WorkerOrder, 1024;
     /// Calls that the worker has let go, media to net, which drops them.

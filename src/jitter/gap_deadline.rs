@@ -31,6 +31,8 @@ pub struct GapDeadline {
     /// The share of packets in each bucket; they add up to 1.
     shares: [f32; BUCKETS],
     packets: u32,
+    /// The wait that is tried in place of what the lateness asks for.
+    fixed: Option<Duration>,
 }
 
 impl Default for GapDeadline {
@@ -45,7 +47,12 @@ impl GapDeadline {
     pub fn new() -> Self {
         let mut shares = [0.0; BUCKETS];
         shares[bucket(WAIT_FIRST)] = 1.0;
-        Self { shares, packets: 0 }
+        Self { shares, packets: 0, fixed: None }
+    }
+
+    /// Waits for `wait`, whatever is seen: to try out what would have been.
+    pub const fn fix(&mut self, wait: Duration) {
+        self.fixed = Some(wait);
     }
 
     /// Takes a packet: not overtaken, or overtaken and here this long after. One that came too late counts, too.
@@ -68,6 +75,9 @@ impl GapDeadline {
     /// Bounded by the number of buckets.
     #[must_use]
     pub fn wait(&self) -> Duration {
+        if let Some(wait) = self.fixed {
+            return wait;
+        }
         let mut too_late = 0.0;
         let mut within = |share: &f32| {
             too_late += share;

@@ -182,6 +182,11 @@ impl Buffer {
         self.reorder.missed_since().map(|since| since + self.deadline.wait())
     }
 
+    /// Waits for every gap for `wait`: to try out what would have been.
+    pub const fn fix_gap_wait(&mut self, wait: Duration) {
+        self.deadline.fix(wait);
+    }
+
     /// Returns how long a gap is waited for, as things are.
     #[must_use]
     pub fn gap_wait(&self) -> Duration {

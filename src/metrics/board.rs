@@ -8,6 +8,7 @@ use crate::metrics::events::{Events, Flow, What};
 use crate::metrics::health::{Health, HealthView};
 use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
 use crate::metrics::rolling::{Rolling, Window};
+use crate::metrics::slo::{Breach, Slo};
 use crate::metrics::view::{
     CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView,
 };
@@ -57,6 +58,9 @@ struct State {
     distributions: Vec<Distribution>,
     /// The same of each turn, over the last minutes.
     rolling: BTreeMap<Kind, Rolling>,
+    /// What each provider took in its stage of each turn.
+    by_provider: BTreeMap<(Stage, &'static str), Distribution>,
+    slo: Slo,
 }
 
 /// A live call.
@@ -93,6 +97,13 @@ impl Board {
     #[must_use]
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..Self::new() }
+    }
+
+    /// Holds turns against this budget from here on.
+    #[must_use]
+    pub fn with_slo(self, target: Option<crate::config::Slo>) -> Self {
+        self.state.lock().slo.target = target;
+        self
     }
 
     /// Returns what is told as it happens.
@@ -229,13 +240,25 @@ impl Board {
     }
 
     /// The reply of `turn` reached the caller; its stages, own path and total are counted here, and are not to be sent as
-    /// samples. The greeting answers nobody and is not counted.
-    pub fn latency(&self, call: CallId, turn: TurnId, stages: &Stages) {
+    /// samples. The greeting answers nobody and is not counted. Returns how the turn broke its budget, where it did.
+    pub fn latency(&self, call: CallId, turn: TurnId, stages: &Stages) -> Option<Breach> {
         let now = self.now();
         let mut state = self.state.lock();
-        let State { live, totals, distributions, rolling, .. } = &mut *state;
+        let State { live, totals, distributions, rolling, by_provider, slo, .. } = &mut *state;
+        let mut breach = None;
         if turn != TurnId::GREETING {
             totals.turns += 1;
+            let usual = |stage| {
+                let lately = rolling.get(&Kind::Stage(stage));
+                lately.map_or(Duration::ZERO, |lately| lately.over(Window::Hour, now).quantile(0.5))
+            };
+            breach = slo.judge(stages, usual);
+            if let Some(row) = live.get(&call) {
+                let ProviderNames { stt, llm, tts } = row.view.providers;
+                for (stage, provider) in [(Stage::EndOfTurn, stt), (Stage::Llm, llm), (Stage::Tts, tts)] {
+                    by_provider.entry((stage, provider)).or_default().record(stages.get(stage));
+                }
+            }
             let each = Stage::ALL.into_iter().map(|stage| (Kind::Stage(stage), stages.get(stage)));
             let sums = [(Kind::OwnPath, stages.own_path()), (Kind::Turn, stages.total())];
             for (kind, value) in each.chain(sums) {
@@ -244,8 +267,13 @@ impl Board {
             }
         }
         if let Some(row) = live.get_mut(&call) {
-            turn_of(&mut row.view, turn).latency = Some(*stages);
+            let view = turn_of(&mut row.view, turn);
+            (view.latency, view.breach) = (Some(*stages), breach);
+            if let Some(breach) = breach {
+                self.events.tell(now, Some(row.call_id.clone()), What::SloBreach(turn, breach));
+            }
         }
+        breach
     }
 
     /// What came of drafting the reply of `turn`, once its first packet is sent and its latency is told. What a draft saved is
@@ -269,12 +297,16 @@ impl Board {
         let mut state = self.state.lock();
         let State { live, distributions, .. } = &mut *state;
         for Sample { kind, call, value } in samples {
-            distributions[kind.index()].record(value);
+            let count = |distribution: &mut Distribution| match kind.expected_interval() {
+                Some(interval) => distribution.record_corrected(value, interval),
+                None => distribution.record(value),
+            };
+            count(&mut distributions[kind.index()]);
             let Some(row) = live.get_mut(&call) else { continue };
             match kind {
-                Kind::Jitter => row.jitter.record(value),
-                Kind::GapWait => row.gap_wait.record(value),
-                Kind::PacingError => row.pacing_error.record(value),
+                Kind::Jitter => count(&mut row.jitter),
+                Kind::GapWait => count(&mut row.gap_wait),
+                Kind::PacingError => count(&mut row.pacing_error),
                 Kind::OwnPath | Kind::Turn | Kind::BargeIn | Kind::RoundTrip => {}
                 Kind::SpeculationSaved | Kind::Stage(_) => {}
             }
@@ -405,6 +437,15 @@ impl Board {
         row.map(|row| row.detail(now)).or_else(|| ended.iter().rev().find(|view| view.call_id == call_id).cloned())
     }
 
+    /// Returns the call of this number: live, or among the last that ended.
+    #[must_use]
+    pub fn view(&self, call: CallId, now: Instant) -> Option<CallView> {
+        let mut state = self.state.lock();
+        let State { live, ended, .. } = &mut *state;
+        let row = live.get_mut(&call).map(|row| row.detail(now));
+        row.or_else(|| ended.iter().rev().find(|view| view.call == call).cloned())
+    }
+
     /// Returns the eager threshold that was last told, in hundredths.
     #[must_use]
     pub fn eager_threshold(&self) -> Option<u32> {
@@ -449,6 +490,44 @@ impl Board {
         let now = self.now();
         let state = self.state.lock();
         state.rolling.get(&kind).map_or_else(Distribution::new, |rolling| rolling.over(window, now))
+    }
+
+    /// Returns what each provider took in its stage of each turn: stage, provider's name, distribution.
+    #[must_use]
+    pub fn by_provider(&self) -> Vec<(Stage, &'static str, Distribution)> {
+        let state = self.state.lock();
+        state.by_provider.iter().map(|((stage, provider), of)| (*stage, *provider, of.clone())).collect()
+    }
+
+    /// Returns the distribution of `kind` in one call, live or one of the last that ended: of its turns by what is kept of them, of
+    /// its media while it lives. `None` where there is no such call, or `kind` is not told apart by calls.
+    #[must_use]
+    pub fn distribution_of(&self, call_id: &str, kind: Kind) -> Option<Distribution> {
+        let state = self.state.lock();
+        let row = state.live.values().rev().find(|row| row.view.call_id == call_id);
+        let view =
+            row.map(|row| &row.view).or_else(|| state.ended.iter().rev().find(|view| view.call_id == call_id))?;
+        let of_turns = |value: &dyn Fn(&Stages) -> Duration| {
+            let mut of = Distribution::new();
+            let answers = view.turns.iter().filter(|turn| turn.record.turn != TurnId::GREETING);
+            answers.filter_map(|turn| turn.latency).for_each(|stages| of.record(value(&stages)));
+            Some(of)
+        };
+        match kind {
+            Kind::Turn => of_turns(&Stages::total),
+            Kind::OwnPath => of_turns(&Stages::own_path),
+            Kind::Stage(stage) => of_turns(&|stages| stages.get(stage)),
+            Kind::Jitter => row.map(|row| row.jitter.clone()),
+            Kind::GapWait => row.map(|row| row.gap_wait.clone()),
+            Kind::PacingError => row.map(|row| row.pacing_error.clone()),
+            Kind::BargeIn | Kind::RoundTrip | Kind::SpeculationSaved => None,
+        }
+    }
+
+    /// Returns how turns do against their budget.
+    #[must_use]
+    pub fn slo(&self) -> Slo {
+        self.state.lock().slo
     }
 
     /// Returns the distribution of `kind` over all calls since the engine's start.
@@ -727,6 +806,65 @@ mod tests {
         let turns = board.find("abc", at(1)).expect("live").turns;
         assert_eq!(turns.len(), 2);
         assert_eq!(turns[1].latency.map(|stages| stages.total()), Some(Duration::from_millis(612)));
+    }
+
+    #[test]
+    fn a_turn_over_its_budget_is_counted_told_and_shown_with_the_stage_to_blame() {
+        let slo = crate::config::Slo { turn: Duration::from_millis(900), share: 0.95 };
+        let board = Board::new().with_slo(Some(slo));
+        invite(&board, CALL, "abc");
+        let mut cursor = board.events().end();
+        let turn = |n: u32, llm: u64| {
+            let us = [0, 1_000, 201_000, 201_000, 201_000 + llm, 206_000 + llm, 296_000 + llm, 312_000 + llm];
+            board.latency(CALL, TurnId(n), &stages(us))
+        };
+        assert_eq!(board.latency(CALL, TurnId::GREETING, &stages([0, 1, 1, 1, 1, 1, 1, 9_000_000])), None);
+        for n in 1..=5 {
+            assert_eq!(turn(n, 300_000), None);
+        }
+        let breach = turn(6, 800_000).expect("1112 ms");
+        assert_eq!((breach.stage, breach.total), (Stage::Llm, Duration::from_millis(1_112)));
+        assert!(breach.usual.as_millis().abs_diff(300) <= 3, "{breach}");
+        let slo = board.slo();
+        assert_eq!((slo.turns, slo.breached(), slo.is_met()), (6, 1, false));
+        let told = board.events().follow(&mut cursor, Duration::ZERO).events;
+        let told: Vec<_> = told.iter().filter(|event| event.what.name() == "slo.breach").collect();
+        assert_eq!(told.len(), 1);
+        let turns = board.find("abc", at(1)).expect("live").turns;
+        assert_eq!(
+            turns.iter().map(|turn| turn.breach.is_some()).collect::<Vec<_>>(),
+            [[false; 6].as_slice(), &[true]].concat()
+        );
+    }
+
+    #[test]
+    fn distributions_are_told_apart_by_call_and_by_provider() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        invite(&board, CallId(2), "def");
+        board.latency(CALL, TurnId::GREETING, &stages([0, 1, 1, 1, 1, 1, 1, 40_000]));
+        board.latency(CALL, TurnId(1), &stages([0, 1_000, 201_000, 201_000, 501_000, 506_000, 596_000, 612_000]));
+        board.latency(CallId(2), TurnId(1), &stages([0, 1_000, 201_000, 201_000, 301_000, 306_000, 396_000, 412_000]));
+        let of = |call_id, kind| board.distribution_of(call_id, kind).map(|of| (of.count(), of.sum().as_millis()));
+        assert_eq!(of("abc", Kind::Turn), Some((1, 612)));
+        assert_eq!(of("def", Kind::Stage(Stage::Llm)), Some((1, 100)));
+        assert_eq!((of("abc", Kind::BargeIn), of("nobody", Kind::Turn)), (None, None));
+        board.ended(CALL, EndedBy::Caller, "BYE", at(1));
+        assert_eq!(of("abc", Kind::OwnPath), Some((1, 22)));
+        let providers = board.by_provider();
+        let llm = providers.iter().find(|(stage, ..)| *stage == Stage::Llm).map(|(_, name, of)| (*name, of.count()));
+        assert_eq!((providers.len(), llm), (3, Some(("receptionist", 2))));
+    }
+
+    #[test]
+    fn a_stall_of_the_egress_clock_counts_for_each_slot_in_it() {
+        let board = Board::new();
+        invite(&board, CALL, "abc");
+        let late = |kind| Sample { kind, call: CALL, value: Duration::from_millis(100) };
+        board.samples([late(Kind::PacingError), late(Kind::GapWait)]);
+        let view = board.find("abc", at(1)).expect("live");
+        assert_eq!((view.pacing_error.count, view.gap_wait.count), (5, 1));
+        assert_eq!(board.distribution(Kind::PacingError).count(), 5);
     }
 
     #[test]

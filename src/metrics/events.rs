@@ -6,8 +6,9 @@
 
 use crate::call::finding::Audio;
 use crate::call::meter::Levels;
-use crate::ids::CallId;
+use crate::ids::{CallId, TurnId};
 use crate::metrics::histogram::Percentiles;
+use crate::metrics::slo::Breach;
 use crate::metrics::view::{CallView, Quality, TurnView};
 use crate::time::Instant;
 use parking_lot::{Condvar, Mutex};
@@ -52,6 +53,8 @@ pub enum What {
     Partial(String),
     /// What is known of a turn has changed.
     Turn(Box<TurnView>),
+    /// A turn took longer than its budget.
+    SloBreach(TurnId, Breach),
     /// How the call's audio is has changed.
     Audio(Audio),
     /// A provider failed.
@@ -97,6 +100,7 @@ impl What {
             Self::Speaking(_) => "caller.speaking",
             Self::Partial(_) => "transcript.partial",
             Self::Turn(_) => "turn",
+            Self::SloBreach(..) => "slo.breach",
             Self::Audio(_) => "audio",
             Self::Provider { .. } => "provider.failed",
             Self::BridgeStarted(_) => "bridge.started",

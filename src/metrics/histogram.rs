@@ -1,4 +1,6 @@
-//! Fixed-bounds recorders, one per thread that measures, merged by who reads them; the one home of hdrhistogram.
+//! Fixed-bounds recorders, one per thread that measures, merged by who reads them; with [`log`] the home of hdrhistogram.
+
+pub mod log;
 
 use crate::ids::CallId;
 use crate::turn::timeline::Stage;
@@ -10,6 +12,8 @@ use std::time::Duration;
 const SHORTEST_US: u64 = 1;
 /// The longest duration told apart, in µs: 60 s, twice the longest deadline that any stage has; longer values count as it.
 const LONGEST_US: u64 = 60_000_000;
+/// A slot of the egress clock (RFC 3551 §4.5: 20 ms a packet).
+const EGRESS_SLOT: Duration = Duration::from_millis(20);
 /// Significant decimal digits kept: 2 is an error of at most 1 %, in about 15 kB per recorder (3 digits take 130 kB).
 const DIGITS: u8 = 2;
 
@@ -39,6 +43,39 @@ pub enum Kind {
 impl Kind {
     /// How many kinds there are.
     pub const COUNT: usize = 8 + Stage::ALL.len();
+
+    /// Returns every kind, each in its place of [`Self::index`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        let sums = [Self::Jitter, Self::GapWait, Self::PacingError, Self::OwnPath, Self::Turn, Self::BargeIn];
+        let others = [Self::RoundTrip, Self::SpeculationSaved];
+        sums.into_iter().chain(others).chain(Stage::ALL.map(Self::Stage))
+    }
+
+    /// Returns the name by which its log is asked for.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Jitter => "jitter",
+            Self::GapWait => "gap_wait",
+            Self::PacingError => "pacing_error",
+            Self::OwnPath => "own_path",
+            Self::Turn => "turn",
+            Self::BargeIn => "barge_in",
+            Self::RoundTrip => "round_trip",
+            Self::SpeculationSaved => "speculation_saved",
+            Self::Stage(stage) => stage.name(),
+        }
+    }
+
+    /// Returns how often it is measured by a clock, where it is: a measurement that comes late hides those that should have been
+    /// made meanwhile.
+    #[must_use]
+    pub const fn expected_interval(self) -> Option<Duration> {
+        match self {
+            Self::PacingError => Some(EGRESS_SLOT),
+            _ => None,
+        }
+    }
 
     /// Returns the kind's place in an array of [`Self::COUNT`] recorders.
     #[must_use]
@@ -103,6 +140,21 @@ impl Distribution {
         self.max_us = self.max_us.max(us);
     }
 
+    /// Counts `value`, which is measured once in each `interval`; one that is longer than that stands for those that were not made
+    /// since it held them up, each later by an interval (coordinated omission). A stall of 100 ms of a 20 ms clock counts as five
+    /// packets that were 100, 80, 60, 40 and 20 ms late, and not as one.
+    ///
+    /// # Real-time
+    /// No heap, no lock; bounded by the longest duration told apart.
+    pub fn record_corrected(&mut self, value: Duration, interval: Duration) {
+        self.record(value);
+        let mut missed = value.min(Duration::from_micros(LONGEST_US));
+        while !interval.is_zero() && missed >= interval + interval {
+            missed -= interval;
+            self.record(missed);
+        }
+    }
+
     /// Adds all that `other` has counted.
     pub fn merge(&mut self, other: &Self) {
         self.histogram.add(&other.histogram).expect("both have the same bounds");
@@ -114,6 +166,13 @@ impl Distribution {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.histogram.len()
+    }
+
+    /// How many of the values are at most `bound`, to the 1 % by which it tells values apart.
+    #[must_use]
+    pub fn count_within(&self, bound: Duration) -> u64 {
+        let us = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
+        if us >= LONGEST_US { self.count() } else { self.histogram.count_between(0, us) }
     }
 
     /// The sum of all values.
@@ -174,9 +233,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_place_of_its_own() {
-        let media = [Kind::Jitter, Kind::GapWait, Kind::PacingError, Kind::BargeIn, Kind::RoundTrip];
-        let alone = media.into_iter().chain([Kind::OwnPath, Kind::Turn, Kind::SpeculationSaved]);
-        let mut places: Vec<_> = alone.chain(Stage::ALL.map(Kind::Stage)).map(Kind::index).collect();
+        let mut places: Vec<_> = Kind::all().map(Kind::index).collect();
         places.sort_unstable();
         assert_eq!(places, (0..Kind::COUNT).collect::<Vec<_>>());
     }
@@ -218,6 +275,52 @@ mod tests {
         b.record(Duration::from_millis(3));
         a.merge(&b);
         assert_eq!((a.count(), a.sum()), (2, Duration::from_millis(4)));
+    }
+
+    #[test]
+    fn a_merged_recorder_has_the_quantiles_of_all_values() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let (mut whole, mut parts) = (Distribution::new(), [(); 5].map(|()| Distribution::new()));
+        for n in 0..10_000 {
+            let value = Duration::from_micros(rng.u64(1..2_000_000));
+            whole.record(value);
+            parts[n % 5].record(value);
+        }
+        let mut merged = Distribution::new();
+        parts.iter().for_each(|part| merged.merge(part));
+        assert_eq!((merged.percentiles(), merged.sum()), (whole.percentiles(), whole.sum()));
+    }
+
+    #[test]
+    fn a_clock_that_stalls_counts_every_slot_that_it_missed() {
+        // A second of slots on time, in which the clock stands still once for 200 ms: the packets that are not sent meanwhile are
+        // measured by nobody.
+        let (mut told, mut corrected) = (Distribution::new(), Distribution::new());
+        let mut now = 0;
+        while now < 1_000 {
+            let late = Duration::from_millis(if now == 400 { 200 } else { 0 });
+            told.record(late);
+            corrected.record_corrected(late, EGRESS_SLOT);
+            now += 20 + late.as_millis() as u64;
+        }
+        assert_eq!((told.count(), corrected.count()), (40, 49));
+        assert_eq!(told.quantile(0.9), told.quantile(0.5), "one late packet in forty hides");
+        let p90 = corrected.quantile(0.9).as_millis();
+        assert!((118..=122).contains(&p90), "five of 49 were later than {p90} ms");
+        assert_eq!(corrected.count_within(Duration::from_millis(30)), 39 + 1);
+    }
+
+    #[test]
+    fn what_is_not_held_up_needs_no_correction() {
+        let mut corrected = Distribution::new();
+        for late in [0, 3, 19, 20, 39] {
+            corrected.record_corrected(Duration::from_millis(late), EGRESS_SLOT);
+        }
+        assert_eq!(corrected.count(), 5);
+        corrected.record_corrected(Duration::MAX, EGRESS_SLOT);
+        assert_eq!(corrected.count(), 5 + 3_000);
+        corrected.record_corrected(Duration::from_secs(1), Duration::ZERO);
+        assert_eq!(corrected.count(), 5 + 3_001);
     }
 
     #[test]

@@ -10,12 +10,15 @@
 //! The media path only ever copies a [`Sample`] or a [`Quality`] into a ring; whoever drains the ring may lock and allocate.
 
 pub mod board;
+pub mod cdr;
+pub mod emodel;
 pub mod events;
 pub mod health;
 pub mod histogram;
 pub mod journal;
 pub mod prometheus;
 pub mod rolling;
+pub mod slo;
 pub mod view;
 
 pub use board::Board;

@@ -3,6 +3,7 @@
 use crate::call::finding::Finding;
 use crate::metrics::health::{CircuitState, HealthCounts, HealthView};
 use crate::metrics::histogram::{Distribution, Kind};
+use crate::metrics::slo::Slo;
 use crate::metrics::{Board, Totals};
 use crate::sip::{COUNTED_METHODS, Counters, Discard, EndedBy};
 use crate::time::Instant;
@@ -14,6 +15,13 @@ use std::time::Duration;
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Quantiles of each summary.
 const QUANTILES: [(&str, f64); 4] = [("0.5", 0.5), ("0.9", 0.9), ("0.99", 0.99), ("0.999", 0.999)];
+/// Upper bounds of the buckets of each histogram, in µs: two or three in each doubling where turns and their bars are (20 ms of own
+/// path, 900 ms of a turn), wide below for pacing and jitter, and up to the longest deadlines.
+const BOUNDS_US: [u64; 27] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 15_000, 20_000, 30_000, 40_000, 60_000, 80_000, 120_000, 160_000,
+    200_000, 300_000, 400_000, 500_000, 600_000, 750_000, 900_000, 1_200_000, 2_000_000, 5_000_000, 10_000_000,
+    30_000_000,
+];
 
 /// What stands outside the [`Board`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +65,7 @@ pub fn render(gauges: &Gauges, board: &Board) -> String {
         let _ = writeln!(text.0, "offhook_speculation_threshold {}", f64::from(hundredths) / 100.0);
     }
     text.health(&board.health(gauges.now));
+    text.slo(&board.slo());
     text.summaries(board);
     text.0
 }
@@ -209,15 +218,63 @@ impl Text {
             ("barge_in_seconds", "Caller's onset to the last packet of agent speech", Kind::BargeIn),
             ("speculation_saved_seconds", "How much earlier a draft made its reply", Kind::SpeculationSaved),
         ] {
-            self.head(name, "summary", help);
-            self.summary(name, "", &board.distribution(kind));
+            self.distributions(name, help, &[(String::new(), board.distribution(kind))]);
         }
-        let name = "stage_latency_seconds";
-        self.head(name, "summary", "One stage of the turn latency");
-        for stage in Stage::ALL {
+        let stages = Stage::ALL.map(|stage| {
             let label = format!("stage=\"{}\"", stage.name());
-            self.summary(name, &label, &board.distribution(Kind::Stage(stage)));
+            (label, board.distribution(Kind::Stage(stage)))
+        });
+        self.distributions("stage_latency_seconds", "One stage of the turn latency", &stages);
+        let providers = board.by_provider().into_iter().map(|(stage, provider, of)| {
+            let label = format!("stage=\"{}\",provider=\"{provider}\"", stage.name());
+            (label, of)
+        });
+        let providers: Vec<_> = providers.collect();
+        if !providers.is_empty() {
+            let help = "A provider's stage of the turn latency, in calls that began with it";
+            self.distributions("provider_latency_seconds", help, &providers);
         }
+    }
+
+    /// A summary, and beside it the same recorder's counts as a classic histogram: the one tells quantiles exactly, the other can be
+    /// added up over engines. One name cannot be both.
+    fn distributions(&mut self, name: &str, help: &str, labelled: &[(String, Distribution)]) {
+        self.head(name, "summary", help);
+        for (label, distribution) in labelled {
+            self.summary(name, label, distribution);
+        }
+        let name = name.trim_end_matches("_seconds").to_owned() + "_histogram_seconds";
+        self.head(&name, "histogram", help);
+        for (label, distribution) in labelled {
+            self.buckets(&name, label, distribution);
+        }
+    }
+
+    fn buckets(&mut self, name: &str, label: &str, distribution: &Distribution) {
+        let comma = if label.is_empty() { "" } else { "," };
+        for bound_us in BOUNDS_US {
+            let bound = Duration::from_micros(bound_us);
+            let (le, count) = (bound.as_secs_f64(), distribution.count_within(bound));
+            let _ = writeln!(self.0, "offhook_{name}_bucket{{{label}{comma}le=\"{le}\"}} {count}");
+        }
+        let _ = writeln!(self.0, "offhook_{name}_bucket{{{label}{comma}le=\"+Inf\"}} {}", distribution.count());
+        self.sum_and_count(name, label, distribution);
+    }
+
+    fn slo(&mut self, slo: &Slo) {
+        let Some(target) = slo.target else { return };
+        self.head("slo_turn_seconds", "gauge", "How long a turn may take");
+        let _ = writeln!(self.0, "offhook_slo_turn_seconds {}", target.turn.as_secs_f64());
+        self.head("slo_share", "gauge", "The share of turns that has to be within it");
+        let _ = writeln!(self.0, "offhook_slo_share {}", target.share);
+        self.counter("slo_turns", "Turns that were held against the budget", slo.turns);
+        let blamed = Stage::ALL.map(|stage| (stage.name(), slo.breaches[stage as usize]));
+        self.labelled(
+            "slo_breaches_total",
+            "Turns over the budget, by the stage to blame",
+            "stage",
+            blamed.into_iter(),
+        );
     }
 
     fn summary(&mut self, name: &str, label: &str, distribution: &Distribution) {
@@ -228,6 +285,10 @@ impl Text {
                 if distribution.count() == 0 { f64::NAN } else { distribution.quantile(quantile).as_secs_f64() };
             let _ = writeln!(self.0, "offhook_{name}{{{label}{comma}quantile=\"{shown}\"}} {seconds}");
         }
+        self.sum_and_count(name, label, distribution);
+    }
+
+    fn sum_and_count(&mut self, name: &str, label: &str, distribution: &Distribution) {
         let braces = if label.is_empty() { String::new() } else { format!("{{{label}}}") };
         let _ = writeln!(self.0, "offhook_{name}_sum{braces} {}", distribution.sum().as_secs_f64());
         let _ = writeln!(self.0, "offhook_{name}_count{braces} {}", distribution.count());
@@ -244,7 +305,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn sample_text() -> String {
-        let board = Board::new();
+        let slo = crate::config::Slo { turn: Duration::from_millis(500), share: 0.95 };
+        let board = Board::new().with_slo(Some(slo));
         board.samples([Sample { kind: Kind::Jitter, call: CallId(1), value: Duration::from_millis(2) }]);
         let mut timeline = Timeline::default();
         for (mark, ms) in [
@@ -293,6 +355,13 @@ mod tests {
             "offhook_stage_latency_seconds_sum{stage=\"llm\"} 0.3",
             "offhook_own_path_seconds{quantile=\"0.5\"} 0.022",
             "offhook_turns_total 1",
+            "offhook_turn_latency_histogram_seconds_bucket{le=\"0.6\"} 0",
+            "offhook_turn_latency_histogram_seconds_bucket{le=\"0.75\"} 1",
+            "offhook_stage_latency_histogram_seconds_bucket{stage=\"tts\",le=\"+Inf\"} 1",
+            "offhook_slo_turn_seconds 0.5",
+            "offhook_slo_turns_total 1",
+            "offhook_slo_breaches_total{stage=\"llm\"} 1",
+            "offhook_slo_breaches_total{stage=\"tts\"} 0",
             "offhook_concealed_seconds_total 0",
             "offhook_rtp_packets_foreign_total 0",
             "offhook_rtp_round_trip_seconds_count 0",
@@ -318,15 +387,44 @@ mod tests {
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
             } else {
                 let name = line.split(['{', ' ']).next().expect("a name");
-                let base = if current.1 == "summary" {
-                    name.trim_end_matches("_sum").trim_end_matches("_count")
-                } else {
-                    name
+                let base = match current.1.as_str() {
+                    "summary" => name.trim_end_matches("_sum").trim_end_matches("_count"),
+                    "histogram" => name.trim_end_matches("_sum").trim_end_matches("_count").trim_end_matches("_bucket"),
+                    _ => name,
                 };
                 assert_eq!(base, current.0);
                 let value = line.rsplit(' ').next().expect("a value");
                 assert!(value.parse::<f64>().is_ok(), "{line}");
             }
+        }
+    }
+
+    #[test]
+    fn buckets_rise_and_end_with_the_count_of_the_summary() {
+        assert!(BOUNDS_US.is_sorted_by(|a, b| a < b));
+        let mut distribution = Distribution::new();
+        let mut rng = fastrand::Rng::with_seed(3);
+        let values: Vec<u64> = (0..5_000)
+            .map(|_| {
+                let most = 1 << rng.u32(4..26);
+                rng.u64(1..=most)
+            })
+            .collect();
+        values.iter().for_each(|us| distribution.record(Duration::from_micros(*us)));
+        let mut text = Text::default();
+        text.distributions("x_seconds", "An example", &[("stage=\"a\"".to_owned(), distribution)]);
+        let text = text.0;
+        let of = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a count");
+        let buckets: Vec<u64> = text.lines().filter(|line| line.contains("_bucket{")).map(of).collect();
+        assert_eq!(buckets.len(), BOUNDS_US.len() + 1);
+        assert!(buckets.is_sorted(), "{buckets:?}");
+        assert_eq!(buckets.last(), Some(&5_000));
+        assert!(text.contains("offhook_x_histogram_seconds_count{stage=\"a\"} 5000"), "{text}");
+        assert!(text.contains("offhook_x_seconds_count{stage=\"a\"} 5000"), "{text}");
+        for (bound, counted) in BOUNDS_US.into_iter().zip(buckets) {
+            let within = |bound: f64| values.iter().filter(|us| **us as f64 <= bound).count() as u64;
+            let exact = within(bound as f64 * 0.99)..=within(bound as f64 * 1.01);
+            assert!(exact.contains(&counted), "{counted} within {bound} µs, not {exact:?}");
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::call::echo::Estimate;
 use crate::call::finding::{Audio, Finding};
 use crate::ids::CallId;
 use crate::metrics::histogram::Percentiles;
+use crate::metrics::slo::Breach;
 use crate::rtp::rtcp::RemoteInbound;
 use crate::sip::EndedBy;
 use crate::time::Instant;
@@ -157,6 +158,8 @@ pub struct TurnView {
     pub latency: Option<Stages>,
     /// What came of drafting the reply before the turn had ended.
     pub speculation: Speculation,
+    /// How it broke its budget, where it did.
+    pub breach: Option<Breach>,
 }
 
 /// What came of drafting a turn's reply before the turn had ended.

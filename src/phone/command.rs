@@ -151,13 +151,8 @@ pub fn print(made: &Made, models: &Path, print: Progress<'_>) {
         print(&format!("you    \"{}\"", stimulus.id));
         let reply = match (result, outcome.heard.get(n)) {
             (Ok(measured), Some((_, to))) => {
-                let pieces = if measured.flags.discontiguous {
-                    format!(", after its last pause {:.0} ms", measured.contiguous_ms)
-                } else {
-                    String::new()
-                };
                 let said = words(measured.t1, *to).map(|words| format!("  \"{words}\"")).unwrap_or_default();
-                format!("after {:.0} ms{pieces}{said}", measured.ingress())
+                format!("after {:.0} ms{said}", measured.ingress())
             }
             (Err(reason), _) => format!("no figure: {}", explained(*reason)),
             (Ok(_), None) => continue,

@@ -21,7 +21,7 @@ const ENDS_AGAIN: u8 = 2;
 const VOLUME: u8 = 10;
 
 /// Keys to be pressed one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Presses {
     keys: [Option<Digit>; KEYS_MAX],
 }

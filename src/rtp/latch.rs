@@ -60,7 +60,7 @@ impl From<SocketAddr> for Source {
 }
 
 /// How a call's media port is guarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
     /// Who may be taken for the peer at all.
     pub policy: Policy,

@@ -42,7 +42,7 @@ impl fmt::Display for Ssrc {
 }
 
 /// Why a datagram on a media port was refused. On the data path a refusal is a count, not an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(usize)]
 pub enum Discard {
     /// Neither RTP nor RTCP: STUN, DTLS, or noise.

@@ -15,7 +15,7 @@ const BLOCK_LEN: usize = 4;
 const SEGMENT_DURATION_MIN: u16 = u16::MAX - 480;
 
 /// A key of the telephone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Digit(char);
 
 impl Digit {

@@ -17,7 +17,7 @@ const FORMATS_MAX: usize = 64;
 const ATTRIBUTES_MAX: usize = 256;
 
 /// Who sends, seen from whose description it is (RFC 8866 §6.7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Direction {
     /// Both.
     #[default]

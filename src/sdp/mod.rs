@@ -16,7 +16,7 @@ pub use description::{Description, Direction};
 
 /// How speech is coded on the wire. Of each, one byte is 125 µs, and the clock rate is 8000 Hz: G.711 is 8 kHz, one byte a sample
 /// (RFC 3551 §4.5.14); G.722 is 16 kHz, one byte for two, and its clock rate is an old mistake that stays (§4.5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Encoding {
     /// µ-law, payload type 0.
     Pcmu,
@@ -57,7 +57,7 @@ impl Encoding {
 }
 
 /// Where the peer says its media are to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum RemoteAddress {
     /// An address, never a wildcard.
     Known(SocketAddr),
@@ -93,7 +93,7 @@ impl RemoteAddress {
 }
 
 /// What an offer and its answer agree upon, for the one audio stream of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Agreed {
     /// The codec of both directions.
     pub encoding: Encoding,

@@ -43,6 +43,8 @@ struct Reply {
     turn: TurnId,
     /// Whether any of it was played.
     playing: bool,
+    /// Whether the caller cannot take the floor from it.
+    firm: bool,
 }
 
 /// What the local detector has heard since the floor was granted. A voice that was already there then is the end of
@@ -72,6 +74,8 @@ pub struct Floor {
     masked: bool,
     /// Whether words came out of it, of which it was not sure yet whose they are.
     doubted: bool,
+    /// Whether the caller has a turn that was a listener's so far: what it grows into is no repetition.
+    listening: bool,
     /// Pauses of a playing reply, in a row, that no word followed.
     false_pauses: u8,
     /// At most one thing to be done follows from an input, and where nobody asked in between, only the last one counts:
@@ -90,6 +94,7 @@ impl Floor {
             paused: false,
             masked: false,
             doubted: false,
+            listening: false,
             false_pauses: 0,
             output: None,
         }
@@ -102,12 +107,21 @@ impl Floor {
     pub fn handle_input(&mut self, input: Input, now: Instant) {
         match (input, self.reply) {
             (Input::Masked { masked }, _) => self.masked = masked,
-            (Input::Granted { turn }, _) => {
-                self.release();
-                self.reply = Some(Reply { turn, playing: false });
-            }
+            (Input::Granted { turn }, _) => self.grant(turn, false),
+            (Input::GrantedFirmly { turn }, _) => self.grant(turn, true),
             // Only a floor that the agent holds can be taken from it.
             (_, None) => {}
+            (Input::Playing { turn }, Some(reply)) => {
+                if turn == reply.turn {
+                    self.reply = Some(Reply { playing: true, ..reply });
+                }
+            }
+            (Input::Played { turn } | Input::Withdrawn { turn }, Some(reply)) => {
+                if turn == reply.turn {
+                    self.release();
+                }
+            }
+            (_, Some(Reply { firm: true, .. })) => {}
             (Input::CallerSpeech { speaking: true }, Some(_)) => self.onset(now),
             (Input::CallerSpeech { speaking: false }, Some(_)) => {
                 if let Voice::Speaking { onset } = self.voice {
@@ -120,22 +134,12 @@ impl Floor {
             (Input::StartOfTurn | Input::EndOfTurn | Input::Hard, Some(reply)) => self.cut(reply.turn),
             // A recogniser repeats the words of an ended turn, or has some without a start; a voice makes them current.
             (Input::Words, Some(reply)) => {
-                if self.voice != Voice::Quiet || self.masked {
+                if self.voice != Voice::Quiet || self.masked || self.listening {
                     self.cut(reply.turn);
                 }
             }
             (Input::Backchannel { whole }, Some(_)) => self.listened_to(whole),
             (Input::Echo, Some(_)) => self.echoed(),
-            (Input::Playing { turn }, Some(reply)) => {
-                if turn == reply.turn {
-                    self.reply = Some(Reply { turn, playing: true });
-                }
-            }
-            (Input::Played { turn } | Input::Withdrawn { turn }, Some(reply)) => {
-                if turn == reply.turn {
-                    self.release();
-                }
-            }
         }
     }
 
@@ -185,6 +189,11 @@ impl Floor {
         Some(Deadline { at, timer: Timer::Confirm })
     }
 
+    fn grant(&mut self, turn: TurnId, firm: bool) {
+        self.release();
+        self.reply = Some(Reply { turn, playing: false, firm });
+    }
+
     /// Hears the caller's voice begin, and pauses the reply at once where the detector is to be believed.
     fn onset(&mut self, now: Instant) {
         match self.voice {
@@ -208,7 +217,7 @@ impl Floor {
     /// The caller listens. What the detector heard was a voice, and so it is to be believed; once it has said all, the reply
     /// goes on at once.
     fn listened_to(&mut self, whole: bool) {
-        self.doubted = false;
+        (self.doubted, self.listening) = (false, !whole);
         if self.voice != Voice::Quiet {
             self.false_pauses = 0;
         }
@@ -245,14 +254,14 @@ impl Floor {
         self.reply = None;
         self.voice = Voice::Quiet;
         self.paused = false;
-        self.doubted = false;
+        (self.doubted, self.listening) = (false, false);
         self.output = Some(Output::CutPlayout { turn });
     }
 
     /// Leaves the floor to nobody.
     fn release(&mut self) {
         self.reply = None;
-        self.doubted = false;
+        (self.doubted, self.listening) = (false, false);
         self.voice = Voice::Quiet;
         if self.paused {
             self.resume();
@@ -408,6 +417,38 @@ mod tests {
         assert_eq!(scene.voice(200, true), Some(Output::Pause));
         scene.voice(400, false);
         assert_eq!(scene.wait(1100), Some(Output::Resume));
+    }
+
+    #[test]
+    fn a_firm_reply_is_neither_paused_nor_cut_and_the_next_one_is() {
+        let mut scene = Scene::granted();
+        assert_eq!(scene.tell(10, Input::GrantedFirmly { turn: TWO }), None);
+        assert_eq!(scene.tell(20, Input::Playing { turn: TWO }), None);
+        for input in [
+            Input::CallerSpeech { speaking: true },
+            Input::StartOfTurn,
+            Input::Hard,
+            Input::Words,
+            Input::EndOfTurn,
+            Input::CallerSpeech { speaking: false },
+        ] {
+            assert_eq!(scene.tell(500, input), None, "{input:?}");
+        }
+        assert_eq!(scene.due(), None);
+        assert_eq!(scene.tell(900, Input::Played { turn: TWO }), None);
+        scene.tell(1000, Input::Granted { turn: ONE });
+        assert_eq!(scene.voice(1100, true), Some(Output::Pause));
+    }
+
+    #[test]
+    fn a_turn_that_began_as_a_listeners_cuts_with_its_next_words_though_no_voice_was_heard() {
+        let mut scene = Scene::playing();
+        assert_eq!(scene.tell(500, Input::Backchannel { whole: false }), None);
+        assert_eq!(scene.tell(750, Input::Words), Some(Output::CutPlayout { turn: ONE }));
+        let mut scene = Scene::playing();
+        scene.tell(500, Input::Backchannel { whole: false });
+        scene.tell(700, Input::Backchannel { whole: true });
+        assert_eq!(scene.tell(750, Input::Words), None, "a repetition of a turn that has ended");
     }
 
     #[test]
@@ -567,10 +608,12 @@ mod tests {
         for seed in 0..2000 {
             let mut rng = fastrand::Rng::with_seed(seed);
             let (mut floor, mut now, mut holder, mut paused) = (Floor::new(Settings::default()), at(0), None, false);
+            let mut firm = false;
             for step in 0..200 {
                 now += Duration::from_millis(rng.u64(0..400));
                 let turn = TurnId(rng.u32(0..4));
-                let input = match rng.u32(0..13) {
+                let input = match rng.u32(0..14) {
+                    13 => Input::GrantedFirmly { turn },
                     9 => Input::Masked { masked: rng.bool() },
                     10 => Input::Hard,
                     11 => Input::Backchannel { whole: rng.bool() },
@@ -587,12 +630,13 @@ mod tests {
                 let mut outputs = [None; 2];
                 floor.handle_timeout(now);
                 outputs[0] = floor.poll_output();
-                if let Input::Granted { turn } = input {
-                    holder = Some(turn);
+                if let Input::Granted { turn } | Input::GrantedFirmly { turn } = input {
+                    (holder, firm) = (Some(turn), matches!(input, Input::GrantedFirmly { .. }));
                 }
                 floor.handle_input(input, now);
                 outputs[1] = floor.poll_output();
                 for output in outputs.into_iter().flatten() {
+                    assert!(!firm || output == Output::Resume, "seed {seed} step {step}: {output:?} of what is firm");
                     match output {
                         Output::Pause => assert!(!std::mem::replace(&mut paused, true), "seed {seed} step {step}"),
                         Output::Resume => assert!(std::mem::replace(&mut paused, false), "seed {seed} step {step}"),

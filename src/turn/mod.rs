@@ -32,6 +32,8 @@ pub enum Input {
     Echo,
     /// The agent gives the floor to its reply `turn`: frames of it may come from here on.
     Granted { turn: TurnId },
+    /// The same, and nothing that the caller does takes it back.
+    GrantedFirmly { turn: TurnId },
     /// The first sample of `turn` was played.
     Playing { turn: TurnId },
     /// The last sample of `turn` was played.

@@ -39,8 +39,10 @@ pub enum Stage {
     EndOfTurn,
     /// End of turn → request written.
     Decision,
-    /// Request written → first useful token: the model's time.
+    /// Request written → first useful token: the model's time, without that of its tools.
     Llm,
+    /// What of that was spent on tools that the model had called, until it was asked again.
+    Tools,
     /// First useful token → first clause written to the voice.
     Clause,
     /// First clause written → first audio: the voice's time.
@@ -53,11 +55,12 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order in which a turn passes them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ingress,
         Self::EndOfTurn,
         Self::Decision,
         Self::Llm,
+        Self::Tools,
         Self::Clause,
         Self::Tts,
         Self::Egress,
@@ -72,6 +75,7 @@ impl Stage {
             Self::EndOfTurn => "end_of_turn",
             Self::Decision => "decision",
             Self::Llm => "llm",
+            Self::Tools => "tools",
             Self::Clause => "clause",
             Self::Tts => "tts",
             Self::Egress => "egress",
@@ -84,12 +88,43 @@ impl Stage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeline {
     marks: [Option<Instant>; Mark::COUNT],
+    /// When tools ran: from their being begun to the model's being asked again, which is still to come in the last.
+    tools: [Option<(Instant, Option<Instant>)>; TOOL_ROUNDS],
 }
+
+/// Rounds of tools whose time is told apart from the model's: an agent that needs more of them counts the rest as the model's.
+const TOOL_ROUNDS: usize = 8;
 
 impl Timeline {
     /// Notes that `mark` happened at `at`. The first time counts: a second clause or token is no news.
     pub fn mark(&mut self, mark: Mark, at: Instant) {
         self.marks[mark as usize].get_or_insert(at);
+    }
+
+    /// Notes that the first tool of a round was begun at `at`.
+    pub fn tools_begun(&mut self, at: Instant) {
+        let is_open = self.tools.iter().flatten().any(|(_, done)| done.is_none());
+        if let (false, Some(round)) = (is_open, self.tools.iter_mut().find(|round| round.is_none())) {
+            *round = Some((at, None));
+        }
+    }
+
+    /// Notes that the model was asked at `at` to go on with what its tools have told, if any ran.
+    pub fn tools_done(&mut self, at: Instant) {
+        if let Some((_, done)) = self.tools.iter_mut().flatten().find(|(_, done)| done.is_none()) {
+            *done = Some(at);
+        }
+    }
+
+    /// Returns for how long tools ran between `from` and `to`.
+    fn tools_between(&self, from: Instant, to: Instant) -> Duration {
+        let (mut reached, mut sum) = (from, Duration::ZERO);
+        for &(begun, done) in self.tools.iter().flatten() {
+            let (begun, done) = (begun.max(reached), done.unwrap_or(to).min(to));
+            sum += done - begun;
+            reached = reached.max(done);
+        }
+        sum
     }
 
     /// Returns when `mark` happened.
@@ -103,6 +138,9 @@ impl Timeline {
     pub fn join(&mut self, other: &Self) {
         for (own, theirs) in self.marks.iter_mut().zip(other.marks) {
             *own = own.or(theirs);
+        }
+        if self.tools[0].is_none() {
+            self.tools = other.tools;
         }
     }
 
@@ -129,6 +167,11 @@ impl Timeline {
             // stage of the two, on which the other did not have to wait.
             let (from, to) = (from.max(reached), to.min(end));
             stages.parts[stage as usize] = to - from;
+            if stage == Stage::Llm {
+                let tools = self.tools_between(from, to);
+                stages.parts[Stage::Tools as usize] = tools;
+                stages.parts[Stage::Llm as usize] = (to - from) - tools;
+            }
             explained += to - from;
             reached = reached.max(to);
         }
@@ -174,10 +217,11 @@ impl Stages {
         self.parts[stage as usize]
     }
 
-    /// Returns everything that is not a provider's time: total without end of turn, LLM and TTS.
+    /// Returns everything that is not a provider's time: total without end of turn, LLM, tools and TTS.
     #[must_use]
     pub fn own_path(&self) -> Duration {
-        self.total() - self.get(Stage::EndOfTurn) - self.get(Stage::Llm) - self.get(Stage::Tts)
+        let others = [Stage::EndOfTurn, Stage::Llm, Stage::Tools, Stage::Tts];
+        self.total() - others.into_iter().map(|stage| self.get(stage)).sum::<Duration>()
     }
 
     /// Returns the stages in milliseconds with one decimal, in the order of [`Stage::ALL`], and their total; so rounded
@@ -221,8 +265,10 @@ mod tests {
         timeline
     }
 
+    /// Of each stage, but for the tools.
     fn micros(timeline: &Timeline) -> [u128; 8] {
-        Stage::ALL.map(|stage| timeline.stages().expect("both ends are there").get(stage).as_micros())
+        let of = [0, 1, 2, 3, 5, 6, 7, 8].map(|stage| Stage::ALL[stage]);
+        of.map(|stage| timeline.stages().expect("both ends are there").get(stage).as_micros())
     }
 
     #[test]
@@ -234,7 +280,7 @@ mod tests {
         let stages = turn.stages().expect("both ends are there");
         assert_eq!(stages.total(), Duration::from_micros(612_400));
         assert_eq!(stages.own_path(), Duration::from_micros(600 + 200 + 5000 + 16_000));
-        assert_eq!(stages.millis(), ([0.6, 200.1, 0.2, 300.3, 5.0, 90.2, 16.0, 0.0], 612.4));
+        assert_eq!(stages.millis(), ([0.6, 200.1, 0.2, 300.3, 0.0, 5.0, 90.2, 16.0, 0.0], 612.4));
     }
 
     #[test]
@@ -268,6 +314,44 @@ mod tests {
             (Mark::FirstPacket, 2310),
         ]);
         assert_eq!(micros(&turn), [1, 299, 1, 2000, 0, 0, 9, 0]);
+    }
+
+    #[test]
+    fn what_tools_take_is_theirs_and_not_the_models() {
+        let at = |micros: u64| Instant::from_nanos(micros * 1000);
+        let mut turn = timeline(&[
+            (Mark::SpeechArrived, 0),
+            (Mark::SpeechHanded, 1),
+            (Mark::EndOfTurn, 300),
+            (Mark::RequestSent, 301),
+            (Mark::FirstToken, 1500),
+            (Mark::ClauseSent, 1510),
+            (Mark::FirstAudio, 1600),
+            (Mark::FirstPacket, 1610),
+        ]);
+        let cost = |turn: &Timeline, stage| turn.stages().expect("both ends").get(stage).as_micros();
+        turn.tools_begun(at(500));
+        turn.tools_begun(at(510));
+        turn.tools_done(at(900));
+        turn.tools_done(at(910));
+        turn.tools_begun(at(1000));
+        turn.tools_done(at(1100));
+        assert_eq!((cost(&turn, Stage::Llm), cost(&turn, Stage::Tools)), (1199 - 500, 500));
+        let stages = turn.stages().expect("both ends");
+        assert_eq!((stages.total(), stages.get(Stage::Unexplained)), (Duration::from_micros(1610), Duration::ZERO));
+        assert_eq!(stages.own_path(), Duration::from_micros(1 + 1 + 10 + 10), "a webhook is not our path");
+        // One that runs on while a filler is said is waited for until the filler.
+        turn.tools_begun(at(1200));
+        assert_eq!(cost(&turn, Stage::Tools), 800);
+        // What runs beside the reply costs nothing.
+        let mut beside = timeline(&[
+            (Mark::SpeechArrived, 0),
+            (Mark::RequestSent, 301),
+            (Mark::FirstToken, 400),
+            (Mark::FirstPacket, 900),
+        ]);
+        beside.tools_begun(at(450));
+        assert_eq!((cost(&beside, Stage::Llm), cost(&beside, Stage::Tools)), (99, 0));
     }
 
     #[test]
@@ -334,6 +418,10 @@ mod tests {
                 if rng.u32(0..4) > 0 || matches!(mark, Mark::SpeechArrived | Mark::FirstPacket) {
                     turn.mark(mark, Instant::from_nanos(rng.u64(0..1_000_000_000)));
                 }
+            }
+            for _ in 0..rng.usize(0..12) {
+                let at = Instant::from_nanos(rng.u64(0..1_000_000_000));
+                if rng.bool() { turn.tools_begun(at) } else { turn.tools_done(at) }
             }
             let (start, end) = (turn.at(Mark::SpeechArrived), turn.at(Mark::FirstPacket));
             let total = end.expect("set above") - start.expect("set above");

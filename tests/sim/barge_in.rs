@@ -267,3 +267,26 @@ fn the_recognisers_audio_has_no_hole_while_the_agent_is_interrupted() {
     assert!(len > 5000, "{len}");
     assert_eq!(heard[start..start + len], codes[480..480 + len]);
 }
+
+#[test]
+fn a_greeting_that_is_not_to_be_interrupted_is_heard_whole_and_what_was_said_to_it_is_answered() {
+    for seed in seeds(5) {
+        let settings = config::Agent { interruptible_greeting: false, ..settings() };
+        let transcripts = Some(["Stop, please.".to_owned()].into());
+        let mut world = World::talking(seed, settings.clone(), Script { transcripts, ..Script::default() });
+        world.run_for(ms(1000));
+        world.caller().say(&caller_voice(900));
+        let answered = |world: &mut World| world.line().turns.contains_key(&TurnId(1));
+        assert!(world.run_until(ms(20_000), |world| answered(world)), "seed {seed}: it is answered");
+        assert_eq!(when(&mut world, is_cut), None, "seed {seed}");
+        let turns = world.line().turns.clone();
+        assert_eq!(turns[&TurnId::GREETING].agent, settings.greeting);
+        assert!(!turns[&TurnId::GREETING].interrupted);
+        assert_eq!(turns[&TurnId(1)].caller, "Stop, please.");
+        // Its packets follow each other without a pause.
+        let greeted = when(&mut world, |event| matches!(event, CallEvent::Played { .. })).expect("it was played");
+        let first = when(&mut world, |event| matches!(event, CallEvent::FirstPacket { .. })).expect("it was begun");
+        let length = ms((settings.greeting.len() * super::support::SAMPLES_PER_BYTE / 8) as u64);
+        assert!(greeted.since(first) <= length + PACKET, "seed {seed}: {:?} for {length:?}", greeted.since(first));
+    }
+}

@@ -22,6 +22,8 @@ const CALLS: u64 = 40;
 const STAY_MAX: Duration = Duration::from_secs(60);
 /// How long a question may be without any word in answer: the agent's last net for a reply, its floor's longest pause, and a packet.
 const ANSWER_MAX: Duration = Duration::from_millis(10_600);
+/// What callers say without asking anything.
+const HUMS: [&str; 3] = ["mhm", "yeah", "okay"];
 /// How much of a turn's speech may have left beside its whole marks: one mark, and a fade.
 const UNMARKED: usize = MARK + 40;
 
@@ -198,7 +200,7 @@ impl Life {
     fn hums(&mut self) {
         let length = self.rng.usize(60..500);
         self.world.caller().say(&caller_voice(length));
-        let words = ["mhm", "yeah", "okay"][self.rng.usize(0..3)].to_owned();
+        let words = HUMS[self.rng.usize(0..HUMS.len())].to_owned();
         let after = ms(self.rng.u64(150..500));
         match self.rng.u32(0..4) {
             0 => self.ears(after, EarsEvent::Update { transcript: words }),
@@ -476,7 +478,8 @@ fn heard(life: &mut Life) -> BTreeMap<u8, usize> {
     heard
 }
 
-/// Each question is answered or apologised for, or superseded by what the caller did next, or the call ends.
+/// Each question is answered or apologised for, or superseded by what the caller did next, or the call ends. What the agent takes
+/// for no question is none: a hum while it has something to say, and never more than that.
 fn check_answers(life: &mut Life) -> usize {
     let moves = life.moves.clone();
     let line = life.world.line();
@@ -485,6 +488,14 @@ fn check_answers(life: &mut Life) -> usize {
     for (n, (at, event)) in line.ears.iter().enumerate() {
         let EarsEvent::EndOfTurn { transcript, .. } = event else { continue };
         if transcript.is_empty() || *at >= ended {
+            continue;
+        }
+        let aside = |(when, order): &(Instant, agent::Output)| match order {
+            agent::Output::Aside { text, .. } => when == at && text == transcript,
+            _ => false,
+        };
+        if line.orders.iter().any(aside) {
+            assert!(HUMS.contains(&transcript.as_str()), "{transcript:?} of {at:?} is a question");
             continue;
         }
         questions += 1;

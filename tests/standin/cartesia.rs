@@ -58,6 +58,10 @@ pub enum Fault {
 pub struct Plan {
     /// From the text to the first audio.
     pub first_audio: Duration,
+    /// By how much more at most, drawn anew for each speech.
+    pub spread: Duration,
+    /// What draws it.
+    pub rng: Mutex<fastrand::Rng>,
     /// How long after its last audio an unfinished context is over.
     pub expiry: Duration,
     /// What its voice sounds like, over and over, at 8 kHz; a hum where it is empty.
@@ -77,8 +81,11 @@ pub struct Seen {
 impl Default for Plan {
     fn default() -> Self {
         let (faults, seen) = (Faults::default(), Mutex::default());
+        let rng = Mutex::new(fastrand::Rng::with_seed(0));
         Self {
             first_audio: Duration::from_millis(90),
+            spread: Duration::ZERO,
+            rng,
             expiry: Duration::from_secs(1),
             speech: Vec::new(),
             faults,
@@ -198,7 +205,8 @@ impl Session<'_> {
         }
         let text = request["transcript"].as_str().unwrap_or_default();
         let slow = if let Some(Fault::SlowAudio(length)) = self.fault { Some(length) } else { None };
-        let (now, first) = (self.clock.now(), slow.unwrap_or(self.plan.first_audio));
+        let drawn = self.plan.first_audio + self.plan.spread.mul_f64(self.plan.rng.lock().f64());
+        let (now, first) = (self.clock.now(), slow.unwrap_or(drawn));
         let context = self.contexts.entry(id).or_default();
         context.mulaw = request["output_format"]["encoding"] == "pcm_mulaw";
         context.rate = request["output_format"]["sample_rate"].as_u64().unwrap_or(8000) as u32;

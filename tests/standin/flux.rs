@@ -58,6 +58,8 @@ pub enum Fault {
 pub struct Plan {
     /// How long after the last speech that it got a turn ends.
     pub end_after: Duration,
+    /// By how much more at most, drawn anew for each turn.
+    pub spread: Duration,
     /// How long after it a turn ends eagerly, for clients that ask for that; `None`: it is never so sure.
     pub eager_after: Option<Duration>,
     /// The share of turns, 0.0 to 1.0, whose eager end is wrong: half of these are resumed, half end with other words.
@@ -91,6 +93,7 @@ impl Default for Plan {
         let (faults, seen) = (Faults::default(), Mutex::default());
         Self {
             end_after: Duration::from_millis(200),
+            spread: Duration::ZERO,
             eager_after: Some(Duration::from_millis(80)),
             misses: 0.0,
             seed: 0,
@@ -191,7 +194,7 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, t
         seen.audio.push(0);
         seen.audio.len() - 1
     };
-    let session = Session {
+    let mut session = Session {
         plan,
         clock,
         peer,
@@ -199,6 +202,7 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, t
         mulaw,
         rate,
         connection,
+        end_after: plan.end_after,
         eager_after: plan.eager_after.filter(|_| eager),
         ending: Ending::Awaited,
         rng: fastrand::Rng::with_seed(plan.seed + connection as u64),
@@ -213,6 +217,7 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, t
         open: false,
         silent: false,
     };
+    session.draw();
     session.run(stop);
 }
 
@@ -224,6 +229,8 @@ struct Session<'a> {
     mulaw: bool,
     rate: u32,
     connection: usize,
+    /// How long after the last speech the present turn ends.
+    end_after: Duration,
     eager_after: Option<Duration>,
     ending: Ending,
     rng: fastrand::Rng,
@@ -280,6 +287,11 @@ impl Session<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// Draws when the next turn ends.
+    fn draw(&mut self) {
+        self.end_after = self.plan.end_after + self.plan.spread.mul_f64(self.rng.f64());
     }
 
     fn send(&mut self, mut message: Value) {
@@ -349,7 +361,7 @@ impl Session<'_> {
 
     /// Returns after which silence something is to be told next.
     fn next_step(&self) -> Duration {
-        let (end, eager) = (self.plan.end_after, self.eager_after.filter(|_| self.open));
+        let (end, eager) = (self.end_after, self.eager_after.filter(|_| self.open));
         match (self.ending, eager) {
             (Ending::Awaited, Some(eager)) => eager.min(end),
             (Ending::ToBeResumed, Some(eager)) => (eager + end) / 2,
@@ -363,7 +375,7 @@ impl Session<'_> {
             self.last_speech = self.last_speech.map(|last| last + JITTER);
             return;
         }
-        if self.next_step() < self.plan.end_after {
+        if self.next_step() < self.end_after {
             return self.end_eagerly();
         }
         self.last_speech = None;
@@ -399,6 +411,7 @@ impl Session<'_> {
         self.send(message);
         self.open = false;
         self.turn_index += 1;
+        self.draw();
         *self.line.lock() += 1;
     }
 

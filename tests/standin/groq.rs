@@ -136,6 +136,10 @@ impl Personality {
 pub struct Plan {
     /// From the request to the first token.
     pub first_token: Duration,
+    /// By how much more at most, drawn anew for each request.
+    pub spread: Duration,
+    /// What draws it.
+    pub rng: Mutex<fastrand::Rng>,
     /// From each token to the next.
     pub token_every: Duration,
     /// The replies, the last one again and again; a last word such as `[hang_up]` or `[transfer:{"to":"sales"}]` calls that
@@ -170,6 +174,8 @@ impl Default for Plan {
             ["Hello! What can I do for you?", "Yes, we are open from ten to six on Sunday.", "Your table is booked."];
         Self {
             first_token: Duration::from_millis(300),
+            spread: Duration::ZERO,
+            rng: Mutex::new(fastrand::Rng::with_seed(0)),
             token_every: Duration::from_millis(5),
             replies: replies.map(String::from).to_vec(),
             faults: Faults::default(),
@@ -252,7 +258,8 @@ impl Connection<'_> {
             Some(Fault::Stall) => return self.hold(out),
             _ => {}
         }
-        let first_token = if let Some(Fault::Late(late)) = fault { late } else { self.plan.first_token };
+        let drawn = self.plan.first_token + self.plan.spread.mul_f64(self.plan.rng.lock().f64());
+        let first_token = if let Some(Fault::Late(late)) = fault { late } else { drawn };
         let mut due = self.clock.now() + first_token;
         // With the head before the first token, a client that waits for the head alone is not taken in.
         write!(

@@ -123,7 +123,7 @@ struct Session<'a> {
     /// When an interim result was last told, and where the words begin that are not final.
     told: Duration,
     from: Duration,
-    /// Speech since the last final result.
+    /// Speech that is in no final result.
     spoken: Duration,
     silent: bool,
 }
@@ -217,7 +217,9 @@ impl Session<'_> {
         self.send(message);
         if is_final && !self.silent {
             *self.settled.lock() += said.len();
-            (self.spoken, self.from) = (Duration::ZERO, self.audio);
+            // A word that has begun goes on: what was heard of it counts for it.
+            let rest = self.spoken.saturating_sub(WORD * u32::try_from(said.len()).unwrap_or(u32::MAX));
+            (self.spoken, self.from) = (rest, self.audio);
         }
     }
 }

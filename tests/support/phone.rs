@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a telephone lives in real time")]
 
 use offhook::audio::g711::Codec;
+use offhook::engine::arrival::{self, Arrivals};
+use offhook::time::Clock;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -22,7 +24,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A packet from the agent.
 #[derive(Clone)]
 pub struct Heard {
-    /// When it came.
+    /// When it came, by the kernel where it tells.
     pub at: Instant,
     /// Its sequence number.
     pub sequence: u16,
@@ -403,11 +405,11 @@ fn send(socket: &UdpSocket, media: SocketAddr, codec: Codec, weather: Weather, h
         if !lost {
             under_way.push((Instant::now() + delay, packet));
         }
+        let leaving = Instant::now();
         deliver(socket, media, &mut under_way);
         if said && level >= SPEECH_LEVEL {
-            let now = Instant::now();
-            *lock(&shared.last_loud_sent) = Some(now);
-            lock(&shared.first_loud_sent).get_or_insert(now);
+            *lock(&shared.last_loud_sent) = Some(leaving);
+            lock(&shared.first_loud_sent).get_or_insert(leaving);
         }
         slot += SLOT;
         loop {
@@ -433,11 +435,22 @@ fn deliver(socket: &UdpSocket, media: SocketAddr, under_way: &mut Vec<(Instant, 
     }
 }
 
+/// The time since it was made, for whoever dates arrivals by it.
+struct Since(Instant);
+
+impl Clock for Since {
+    fn now(&self) -> offhook::time::Instant {
+        offhook::time::Instant::from_nanos(self.0.elapsed().as_nanos() as u64)
+    }
+}
+
 fn listen(socket: &UdpSocket, codec: Codec, shared: &Shared) {
+    let (clock, mut arrivals) = (Since(Instant::now()), Arrivals::default());
+    arrival::ask(socket);
     let mut bytes = [0; 2048];
     while !shared.stop.load(Ordering::Acquire) {
-        let Ok((len, _)) = socket.recv_from(&mut bytes) else { continue };
-        let at = Instant::now();
+        let Ok((len, _, at)) = arrivals.receive(socket, &mut bytes, &clock) else { continue };
+        let at = clock.0 + Duration::from_nanos(at.as_nanos());
         let Some(packet) =
             bytes.get(..len).filter(|packet| packet.len() > 12 && packet[1] & 0x7f == codec.rtp_payload_type())
         else {

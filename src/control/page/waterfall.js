@@ -7,6 +7,7 @@ export const STAGES = [
   ["end_of_turn", "End of turn", "the recogniser, with the silence it needs"],
   ["decision", "Decision", "end of turn to request written"],
   ["llm", "LLM", "request to first useful token"],
+  ["tools", "Tools", "what the model had called, until it was asked again"],
   ["clause", "Clause", "first token to text at the voice"],
   ["tts", "TTS", "text to first audio"],
   ["egress", "Egress", "audio to its packet on the wire"],

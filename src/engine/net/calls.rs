@@ -2,12 +2,15 @@
 
 use super::Net;
 use crate::agent::{Agent, Phrase};
+use crate::call::capture::{Begin, Capture, Record};
 use crate::call::lifecycle::{self, Lifecycle};
 use crate::call::meter::Meter;
 use crate::call::{Call, Rings, Setup};
+use crate::capture::media::cname;
 use crate::config::LogLevel;
 use crate::engine::affinity::{self, Role};
 use crate::engine::arrival;
+use crate::engine::capture;
 use crate::engine::conductor::{self, Conductor, Event, Handle};
 use crate::engine::kept::Kept;
 use crate::engine::media::{Line, WorkerOrder};
@@ -18,7 +21,7 @@ use crate::ids::CallId;
 use crate::metrics::{Field, Invited, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
 use crate::rtp::latch;
-use crate::sdp::{Agreed, Keyring, Negotiation};
+use crate::sdp::{Agreed, Encoding, Keyring, Negotiation};
 use crate::sip::flow::Transport;
 use crate::sip::{Command, EndedBy, Invitation, Refusal, Replacement};
 use crate::time::Instant;
@@ -68,6 +71,7 @@ impl NetCall {
 pub(super) struct Waiting {
     seat: conductor::Seat,
     ends: Ends,
+    capture: Option<capture::Pending>,
 }
 
 /// What becomes a [`Line`] once the call is answered.
@@ -77,6 +81,7 @@ struct Idle {
     sockets: [Arc<UdpSocket>; 2],
     ears: Bell,
     conductor: Bell,
+    capture: Option<Capture>,
 }
 
 /// Answers an offer, or makes ours where there is none; what was agreed is known in the first case only.
@@ -180,6 +185,13 @@ impl Net {
             clock: self.parts.clock.clone(),
         };
         self.board_row(invitation, port);
+        self.parts.recorder.invited(id, now);
+        let captures = self.parts.captures.as_ref();
+        let capture = captures.map(|to| to.begin(id, &invitation.call_id, &invitation.from, &invitation.to));
+        let (media_log, agent_log, pending) = match capture {
+            Some(capture::Ends { media, agent, pending }) => (Some(media), agent, Some(pending)),
+            None => (None, capture::AgentLog::default(), None),
+        };
         let conductor = conductor::Seat {
             call: id,
             agent: Agent::new(&self.parts.config.agent),
@@ -201,8 +213,10 @@ impl Net {
             ),
             board: self.parts.board.clone(),
             journal: self.parts.journal.clone(),
+            recorder: self.parts.recorder.clone(),
             net: self.parts.handle.clone(),
             clock: self.parts.clock.clone(),
+            capture: agent_log,
         };
         self.parts.workers[worker].calls += 1;
         Ok(NetCall {
@@ -220,13 +234,14 @@ impl Net {
             packets,
             worker,
             conductor: handle,
-            waiting: Some(Box::new(Waiting { seat: conductor, ends })),
+            waiting: Some(Box::new(Waiting { seat: conductor, ends, capture: pending })),
             idle: Some(Idle {
                 rings: Rings { ears: ear_frames, voice, kept: kept_out, commands: commands_out, events },
                 packets: packets_out,
                 sockets: sockets.map(Arc::new),
                 ears: ears_bell,
                 conductor: conductor_bell,
+                capture: media_log,
             }),
             ended_by: None,
         })
@@ -234,10 +249,15 @@ impl Net {
 
     /// The caller is there: its conductor starts, which starts the provider threads.
     pub(super) fn seat(&mut self, id: CallId, now: Instant) {
-        let Some(waiting) = self.calls.get_mut(&id).and_then(|call| call.waiting.take()) else { return };
+        let Some(mut waiting) = self.calls.get_mut(&id).and_then(|call| call.waiting.take()) else { return };
+        match waiting.capture.take().map(capture::Pending::start) {
+            Some(Ok(thread)) => self.conductors.push(thread),
+            Some(Err(error)) => self.log(Some(id), &format!("no capture: {error}")),
+            None => {}
+        }
         let cast = self.parts.cast.clone();
         let body = move || {
-            let Waiting { seat, ends } = *waiting;
+            let Waiting { seat, ends, .. } = *waiting;
             let _ = affinity::settle(Role::Session);
             match Crew::start(&cast, ends) {
                 Ok(crew) => Conductor::new(seat, crew).run(),
@@ -331,8 +351,26 @@ impl Net {
             rings: idle.rings,
         };
         let [rtp, rtcp] = idle.sockets;
-        let mut media = Call::new(setup, now, &mut self.parts.rng);
+        // A generator of the call's own, so that its seed is all that a replay has to know of chance.
+        let seed = self.parts.rng.u64(..);
+        let begin = Record::Begin(Begin {
+            now,
+            agreed,
+            signalling: setup.signalling,
+            guard,
+            port: setup.port,
+            ntp_at_zero: setup.ntp_at_zero,
+            cname: cname(setup.cname),
+            silence_max: setup.silence_max,
+            seed,
+        });
+        let mut media = Call::new(setup, now, &mut fastrand::Rng::with_seed(seed));
+        if let Some(mut capture) = idle.capture {
+            capture.push(begin);
+            media.set_capture(capture);
+        }
         media.set_keys(call.negotiation.keys(), now);
+        media.record(self.parts.recorder.answered(id, agreed.encoding == Encoding::G722, now));
         let meter = Arc::<Meter>::default();
         media.set_meter(meter.clone());
         self.parts.board.metered(id, meter);
@@ -518,6 +556,7 @@ impl Net {
         }
         call.conductor.end();
         self.parts.board.ended(id, by, &reason, now);
+        self.parts.recorder.ended(id, now);
         self.log(Some(id), &format!("ended by {}: {}", by.name(), Field(&reason)));
     }
 }

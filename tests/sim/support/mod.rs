@@ -56,12 +56,12 @@ pub fn seeds(count: u64) -> Vec<u64> {
 
 /// Returns `millis` of a caller's voice: 125 Hz and its overtones, swelling a little.
 pub fn caller_voice(millis: usize) -> Vec<i16> {
-    let sample = |n: usize| {
-        let t = n as f32 / 8000.0;
-        let tones: f32 = (1..24u8).map(|k| (TAU * 125.0 * f32::from(k) * t).sin() / f32::from(k)).sum();
-        (5000.0 * (0.8 + 0.2 * (TAU * 4.0 * t).sin()) * tones) as i16
-    };
-    (0..millis * 8).map(sample).collect()
+    // 125 Hz come round in 64 samples, and what swells it, 4 Hz, in 2000.
+    let tones: [f32; 64] = std::array::from_fn(|n| {
+        (1..24u8).map(|k| (TAU * 125.0 * f32::from(k) * n as f32 / 8000.0).sin() / f32::from(k)).sum()
+    });
+    let swell = |n: usize| 0.8 + 0.2 * (TAU * (n % 2000) as f32 / 2000.0).sin();
+    (0..millis * 8).map(|n| (5000.0 * swell(n) * tones[n % 64]) as i16).collect()
 }
 
 /// A call at the agent's side.
@@ -637,7 +637,8 @@ impl World {
                     line.providers.order(Order::Ask { turn, last }, now);
                 }
                 agent::Output::CancelAsk { turn } => line.providers.order(Order::CancelAsk(turn), now),
-                agent::Output::Floor { turn } => line.waiting.push_back(CallCommand::Grant(turn)),
+                agent::Output::Floor { turn, firm: false } => line.waiting.push_back(CallCommand::Grant(turn)),
+                agent::Output::Floor { turn, firm: true } => line.waiting.push_back(CallCommand::GrantFirmly(turn)),
                 agent::Output::Speak { turn, clause, text, last } => {
                     line.providers.order(Order::Speak { turn, clause, text, last }, now);
                 }
