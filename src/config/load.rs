@@ -583,6 +583,28 @@ mod tests {
     }
 
     #[test]
+    fn fillers_and_what_they_wait_for_are_set_and_bounded() {
+        let agent = |text: &str| setup(&[("offhook.toml", text)]).config("").agent;
+        let usual = agent("");
+        assert!(usual.fillers.len() > 1 && usual.filler_after < Duration::from_millis(1800));
+        assert!(agent("[agent]\nfillers = []\n").fillers.is_empty());
+        let own = agent("[agent]\nfillers = [\"Hm.\"]\nfiller_after_ms = 900\nnot_heard = \"Pardon?\"\n");
+        assert_eq!((own.fillers, own.filler_after), (vec!["Hm.".to_owned()], Duration::from_millis(900)));
+        assert_eq!(own.not_heard, "Pardon?");
+        let long = format!("fillers = [\"{}\"]", "x".repeat(61));
+        let many = format!("fillers = [{}]", "\"Hm.\",".repeat(17));
+        for (wrong, name) in [
+            (long.as_str(), "agent.fillers"),
+            (many.as_str(), "agent.fillers"),
+            ("fillers = [\" \"]", "agent.fillers"),
+            ("filler_after_ms = 100", "agent.filler_after_ms"),
+        ] {
+            let error = setup(&[("offhook.toml", format!("[agent]\n{wrong}\n").as_str())]).error("");
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
     fn the_turn_budget_is_set_bounded_and_switched_off() {
         let slo = |text: &str| setup(&[("offhook.toml", text)]).config("").slo;
         assert_eq!(slo("").map(|slo| (slo.turn, slo.share)), Some((Duration::from_millis(900), 0.95)));

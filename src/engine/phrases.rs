@@ -164,3 +164,46 @@ fn write_wav(path: &Path, pcm: &[i16]) -> Result<(), hound::Error> {
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Failure, FailureKind};
+    use crate::providers::VoiceIo;
+
+    /// A voice that says so many samples, or nothing at all.
+    struct Voice(Option<usize>);
+
+    impl Speaker for Voice {
+        fn name(&self) -> &'static str {
+            "scripted"
+        }
+
+        fn run(&self, _: VoiceIo) {}
+
+        fn render(&self, _: &str) -> Result<Vec<i16>, Failure> {
+            let failure = || Failure { kind: FailureKind::Dropped, text: "away".into() };
+            self.0.map(|samples| vec![1; samples]).ok_or_else(failure)
+        }
+    }
+
+    #[test]
+    fn what_no_voice_has_said_yet_is_a_tone_that_claims_no_words() {
+        let phrases = Phrases::new(&config::Agent::default(), None);
+        assert!(phrases.rendered().is_empty());
+        let (wait, nothing) = phrases.sound(Phrase::Filler(1));
+        let (end, _) = phrases.sound(Phrase::FarewellOnFailure);
+        assert!(!wait.is_empty() && end.len() > wait.len() && nothing.is_empty());
+        phrases.render_all(&Voice(Some(99)), None, &Stop::default(), || {}, |_| {});
+        assert_eq!(phrases.sound(Phrase::Filler(1)).1, config::Agent::default().fillers[1]);
+        assert_eq!(phrases.sound(Phrase::FarewellOnFailure).0.len(), 99);
+    }
+
+    #[test]
+    fn a_substitute_speaks_while_the_voice_is_away() {
+        let phrases = Phrases::new(&config::Agent::default(), None);
+        let stop = Stop::default();
+        phrases.render_all(&Voice(None), Some(&Voice(Some(7))), &stop, || {}, |_| stop.raise());
+        assert_eq!(phrases.sound(Phrase::Greeting).0.len(), 7);
+    }
+}
