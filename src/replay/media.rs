@@ -219,7 +219,8 @@ impl Line {
                 }
             }
             Some(Entry::Tick { now }) => {
-                self.now = self.now.max(*now);
+                // As it was told: an arrival that the worker saw late may lie behind the slot that was served after it.
+                self.now = if self.trying { self.now.max(*now) } else { *now };
                 self.call.handle_timeout(self.now, &mut wire);
             }
             Some(Entry::Change { agreed, now }) => self.call.change(agreed, *now),
