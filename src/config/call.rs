@@ -81,7 +81,7 @@ pub struct CallArgs {
 /// What `offhook call` has beside [`CallArgs`].
 #[derive(clap::Args, Debug)]
 pub struct PeerArgs {
-    /// Who is called [default: sip:1000@127.0.0.1:5060].
+    /// Who is called (default: sip:1000@127.0.0.1:5060).
     #[arg(value_name = "SIP-URI")]
     uri: Option<String>,
     /// Who calls [default: agent001]; the password is read from OFFHOOK_CALL_PASSWORD.
