@@ -245,6 +245,12 @@ impl Listener {
 }
 
 impl Agent {
+    /// Whether `event` ends a turn that the agent did not wait for the end of: the reply to it is under way.
+    #[must_use]
+    pub fn is_late_end(&self, event: &EarsEvent) -> bool {
+        matches!(event, EarsEvent::EndOfTurn { transcript, .. } if self.caller.is_late(transcript))
+    }
+
     /// Returns what the words of `event` are, where it has any: to be asked before the event is told.
     #[must_use]
     pub fn verdict(&self, event: &EarsEvent, now: Instant) -> Option<Verdict> {
@@ -256,6 +262,9 @@ impl Agent {
             | EarsEvent::EndOfTurn { transcript, .. } => transcript,
             EarsEvent::Connected | EarsEvent::Reconnecting(_) | EarsEvent::Failed(_) => return None,
         };
+        if self.is_late_end(event) {
+            return None;
+        }
         // A recogniser repeats the words of an ended turn.
         let repeated = matches!(event, EarsEvent::Update { .. }) && !self.caller.has_turn();
         match self.judge(

@@ -47,6 +47,11 @@ impl Caller {
         self.turn.is_some()
     }
 
+    /// Whether an end of turn with these words is that of a turn which the agent has ended itself, and answers.
+    pub(super) fn is_late(&self, transcript: &str) -> bool {
+        self.turn.is_none() && self.patience.has_ended(transcript)
+    }
+
     /// Whether there is something of the caller's to be answered beside the words at hand: keys, or the turn's beginning.
     pub(super) fn has_more(&self) -> bool {
         !self.digits.is_empty() || self.patience.holds()
@@ -124,7 +129,9 @@ impl Agent {
     }
 
     fn end_of_turn(&mut self, transcript: &str, now: Instant) {
-        if self.caller.turn.is_none() && self.caller.patience.is_repeated(transcript) {
+        let late = self.caller.is_late(transcript);
+        self.caller.patience.end_told();
+        if late {
             return;
         }
         let words = self.caller.patience.joined(transcript);
