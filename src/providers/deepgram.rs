@@ -1,5 +1,6 @@
 //! Speech to text by Deepgram Flux, over a WebSocket: 20 ms frames up, turns down.
 
+mod cadence;
 mod eager;
 mod nova;
 mod outbox;
@@ -13,6 +14,7 @@ use super::{EarsCommand, EarsIo, Transcriber};
 use crate::agent::{EarsEvent, Failure, FailureKind};
 use crate::config::{Endpoint, SttFormat};
 use crate::time::Instant;
+use cadence::{Quiet, Regular};
 use eager::Eagerness;
 pub use nova::Nova;
 use outbox::Outbox;
@@ -26,14 +28,10 @@ const EOT_THRESHOLD: f64 = 0.7;
 /// Silence after speech that ends a turn whatever the confidence: the vendor's default, in milliseconds.
 const EOT_TIMEOUT: Duration = Duration::from_millis(5000);
 /// How long each attempt may take from the first look-up to `Connected`; a server that dislikes a parameter may just say
-/// nothing. A handshake takes some 0.3 s: one that hangs is cheaper left than waited for, and only a slow network gets more.
+/// nothing. A handshake takes some 0.3 s, and 1 s more where its first packet is lost: one that hangs is
+/// cheaper left than waited for, and only a slow network gets more.
 const OPENING_MAX: [Duration; 4] =
-    [Duration::from_millis(1500), Duration::from_millis(2500), Duration::from_secs(5), Duration::from_secs(5)];
-/// Flux speaks at least every 0.25 s of audio, so this much quiet while audio flows means that it is stuck.
-const STALL_MAX: Duration = Duration::from_secs(2);
-/// The same where the caller is in a turn, or has spoken since Flux last did: then somebody waits. It is four updates, and more
-/// than a lost TCP segment takes.
-const STALL_IN_TURN_MAX: Duration = Duration::from_secs(1);
+    [Duration::from_millis(2200), Duration::from_millis(2500), Duration::from_secs(5), Duration::from_secs(5)];
 /// A turn whose text stands still for this long, while the caller is silent, should have ended long ago.
 const STUCK_MAX: Duration = EOT_TIMEOUT.saturating_add(Duration::from_secs(2));
 /// The same while sound goes on: four times the time-out that should have ended it.
@@ -72,6 +70,8 @@ pub struct Flux {
     eager: Option<Mutex<Eagerness>>,
     /// Whether the account does not know `ForceEndTurn`: then turns are ended here.
     cannot_force: AtomicBool,
+    /// How regularly the server has been heard to speak, in any of the calls.
+    regular: Mutex<Regular>,
 }
 
 impl Flux {
@@ -84,6 +84,7 @@ impl Flux {
             trust: Trust::web(),
             eager: None,
             cannot_force: AtomicBool::new(false),
+            regular: Mutex::default(),
         }
     }
 
@@ -170,8 +171,10 @@ struct Session<'a> {
     failures: usize,
     /// When the connection was ready.
     ready: Instant,
-    /// When Flux last said something that made sense, and how many frames had been sent by then.
-    heard: (Instant, u64),
+    /// When Flux last said something that made sense, and how many frames had been sent by then, and how many with speech come.
+    heard: (Instant, u64, u64),
+    /// Whether speech that a lost connection left unanswered is sent again on this one.
+    owed: bool,
     /// The next burst of a backlog.
     burst_at: Instant,
     /// Until when the connection may stay silent about a turn that the lost one had heard.
@@ -205,7 +208,8 @@ impl<'a> Session<'a> {
             outbox: Outbox::default(),
             failures: 0,
             ready: now,
-            heard: (now, 0),
+            heard: (now, 0, 0),
+            owed: false,
             burst_at: now,
             grace: None,
             bytes: Vec::with_capacity(2 * crate::call::FRAME_16K),
@@ -290,6 +294,8 @@ impl<'a> Session<'a> {
                 }
             }
             Said::Turn(turned) => {
+                self.learn_cadence();
+                self.owed = false;
                 if self.turns.has_words() {
                     self.grace = None;
                 }
@@ -305,8 +311,14 @@ impl<'a> Session<'a> {
             Said::Configured { taken: false } => (self.eager[1], self.configuring) = (None, None),
             Said::Other => {}
         }
-        self.heard = (now, self.outbox.sent_frames());
+        self.heard = (now, self.outbox.sent_frames(), self.outbox.speech_frames());
         Ok(())
+    }
+
+    /// Lets all sessions know how regularly this one hears from the server.
+    fn learn_cadence(&self) {
+        let (mut known, heard) = (self.flux.regular.lock(), self.turns.regular());
+        *known = Regular { idle: known.idle | heard.idle, in_turn: known.in_turn | heard.in_turn };
     }
 
     fn tell(&mut self, turned: Turned, now: Instant) {
@@ -317,7 +329,9 @@ impl<'a> Session<'a> {
             Turned::Resumed(transcript) => EarsEvent::TurnResumed { transcript },
             Turned::Ended(transcript) => {
                 (self.grace, self.forcing) = (None, None);
-                let speech = self.outbox.speech_mark(self.turns.window_end(), self.turns.last_word_end());
+                let end = self.turns.window_end();
+                let speech = self.outbox.speech_mark(end, self.turns.last_word_end());
+                self.outbox.end_turn(end);
                 EarsEvent::EndOfTurn { transcript, speech }
             }
         };
@@ -427,6 +441,8 @@ impl<'a> Session<'a> {
             lost => lost.failure(),
         };
         if let Link::Ready(_) = self.link {
+            let quiet = self.quiet();
+            self.owed |= quiet.in_turn || quiet.is_spoken_into();
             let from_start = self.outbox.rewind(self.turns.window_end());
             self.turns.reconnected(from_start);
         }
@@ -438,7 +454,7 @@ impl<'a> Session<'a> {
         };
         self.io.events.send_at(now, EarsEvent::Reconnecting(failure));
         self.failures += 1;
-        self.heard = (now, 0);
+        self.heard = (now, 0, self.outbox.speech_frames());
         // The next connection begins with what its address asks for.
         (self.eager[1], self.configuring) = (self.eager[0], None);
         self.link = Link::Down(now + wait);
@@ -461,14 +477,22 @@ impl<'a> Session<'a> {
         due.into_iter().flatten().fold(watch, Instant::min)
     }
 
-    /// Returns when Flux will have been quiet for too long. Without audio it has nothing to say, so that must have flowed for
-    /// as long.
+    /// Returns when Flux will have been quiet for too long.
     fn stalled_at(&self) -> Option<Instant> {
-        let (heard, frames) = self.heard;
-        let waited_for = self.turns.is_open() || self.outbox.last_speech().is_some_and(|speech| speech >= heard);
-        let patience = if waited_for { STALL_IN_TURN_MAX } else { STALL_MAX };
-        let unheard = u32::try_from(self.outbox.sent_frames().saturating_sub(frames)).unwrap_or(u32::MAX);
-        (outbox::FRAME * unheard >= patience).then_some(heard + patience)
+        self.quiet().stalled_at(*self.flux.regular.lock())
+    }
+
+    fn quiet(&self) -> Quiet {
+        let (since, sent, speech) = self.heard;
+        let unheard = u32::try_from(self.outbox.sent_frames().saturating_sub(sent)).unwrap_or(u32::MAX);
+        Quiet {
+            since,
+            audio: outbox::FRAME * unheard,
+            in_turn: self.turns.is_open(),
+            owed: self.owed,
+            last_speech: self.outbox.last_speech(),
+            speech_frames: self.outbox.speech_frames() - speech,
+        }
     }
 
     /// Tells Flux that there is no more audio, and gives it a moment to hang up.

@@ -1,5 +1,6 @@
 //! What Flux says, as turns: its messages in, at most one event each out; pure.
 
+use super::cadence::{Cadence, Regular};
 use crate::time::Instant;
 use serde_json::Value;
 use std::time::Duration;
@@ -54,6 +55,7 @@ pub(super) struct Turns {
     window_end: Duration,
     /// Where the turn's last word ended, in this connection's audio.
     last_word_end: Option<Duration>,
+    cadence: Cadence,
 }
 
 impl Turns {
@@ -96,6 +98,7 @@ impl Turns {
         self.ended = None;
         self.window_end = Duration::ZERO;
         self.last_word_end = None;
+        self.cadence.reconnected();
     }
 
     /// Ends the open turn without Flux; returns its text. What Flux adds to that turn later is another one.
@@ -135,6 +138,11 @@ impl Turns {
         self.last_word_end
     }
 
+    /// How regularly the server speaks.
+    pub(super) fn regular(&self) -> Regular {
+        self.cadence.regular()
+    }
+
     fn handle_turn_info(
         &mut self,
         message: &serde_json::Map<String, Value>,
@@ -154,6 +162,7 @@ impl Turns {
             self.last_word_end = Some(end);
         }
         let transcript = transcript.trim();
+        self.cadence.handle_message(event == "Update" && self.transcript == transcript, self.open, now);
         if self.transcript != transcript && !transcript.is_empty() {
             self.transcript = transcript.to_owned();
             self.changed = now;
