@@ -92,7 +92,7 @@ impl Lines {
         (wanted, busy): (bool, bool),
         now: Instant,
     ) -> Result<(), SocketError> {
-        let idle_max = vendor.account().idle_max;
+        let idle_max = vendor.account().habits.idle_max;
         if self.spare.as_ref().is_some_and(|spare| spare.idle(now) >= spare_age_max(idle_max)) {
             self.close_spare(now);
         }
