@@ -518,7 +518,7 @@ fn aura_is_never_asked_for_more_flushes_than_it_takes() {
         assert_eq!(voice.finish(turn).words, "Yes.");
     }
     let seen = voice.plan.seen.lock().clone();
-    assert_eq!((seen.refused, seen.connections > 1), (0, true));
+    assert_eq!((seen.excesses, seen.connections > 1), (0, true));
 }
 
 #[test]
@@ -577,7 +577,7 @@ fn elevenlabs_never_has_too_many_contexts() {
         voice.command(VoiceCommand::Cancel(TurnId(turn)));
         while voice.events.recv_timeout(Duration::from_millis(20)).is_ok() {}
     }
-    assert_eq!(voice.plan.seen.lock().overfull, 0);
+    assert_eq!(voice.plan.seen.lock().excesses, 0);
 }
 
 #[test]
