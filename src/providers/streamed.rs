@@ -124,7 +124,7 @@ pub(super) enum What {
 /// An error event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
-    /// Another try would fail the same way.
+    /// Another try would fail the same way, unless the provider is mistaken.
     pub(super) permanent: bool,
     /// Too many contexts at once.
     pub(super) limited: bool,
@@ -313,7 +313,8 @@ impl<'a> Session<'a> {
             What::Done => speech.handle_done(now),
             What::Error(trouble) => {
                 let failure = self.vendor.account().trouble(&trouble);
-                if trouble.permanent || !speech.retry(trouble.limited, now) {
+                let refused = trouble.permanent && speech.is_refused_again();
+                if refused || !speech.retry(trouble.limited, now) {
                     self.fail(failure);
                 } else {
                     self.lost = Some(failure);
@@ -337,8 +338,9 @@ impl<'a> Session<'a> {
         }
         let wait_too_long =
             matches!(failure.kind, FailureKind::RateLimited { retry_after: Some(after) } if after > RETRY_AFTER_MAX);
-        let hopeless = (!error.is_transient() || wait_too_long) && self.lines.ready(now).is_none();
-        if hopeless && !(speech.is_complete()) {
+        let refused = !error.is_transient() && speech.is_refused_again();
+        let hopeless = (refused || wait_too_long) && self.lines.ready(now).is_none();
+        if hopeless && !speech.is_complete() {
             return self.fail(failure);
         }
         if lost_speech && !speech.retry(false, now) {

@@ -653,7 +653,12 @@ impl<'a> Session<'a> {
             _ if asked.tries < 2 => Duration::ZERO,
             _ => RETRY_WAIT,
         };
-        let of_use = !matches!(retry, Retry::Never | Retry::Shut | Retry::WithoutTools | Retry::Shorter);
+        let of_use = match retry {
+            Retry::Never | Retry::WithoutTools | Retry::Shorter => false,
+            // Once may be a mistake of the server's.
+            Retry::Shut => asked.tries < 2,
+            Retry::Worthwhile | Retry::Stale | Retry::Reworded => true,
+        };
         if !of_use || asked.tries >= TRIES_MAX || asked.stalls >= STALLS_MAX || wait > RETRY_AFTER_MAX {
             self.fail(failure);
         } else if wait.is_zero() {

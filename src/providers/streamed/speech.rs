@@ -116,6 +116,7 @@ pub(super) struct Speech {
     rival: Option<Context>,
     samples: u64,
     retries: u32,
+    refused: bool,
     /// When something was last sent or came.
     active: Instant,
     /// From when on the audio that is owed is waited for, by this try and in all.
@@ -138,6 +139,7 @@ impl Speech {
             rival: None,
             samples: 0,
             retries: 0,
+            refused: false,
             active: now,
             since: now,
             owed: now,
@@ -320,6 +322,11 @@ impl Speech {
         self.since = now;
         self.not_before = if limited { now + LIMITED_WAIT } else { now };
         true
+    }
+
+    /// Something would never do, the provider says; returns whether it has said so before. Once may be a mistake of its own.
+    pub(super) fn is_refused_again(&mut self) -> bool {
+        std::mem::replace(&mut self.refused, true)
     }
 
     /// When audio is owed and does not come: what to do about it. A first audio may take `patience`.
