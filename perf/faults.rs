@@ -204,12 +204,12 @@ fn cases() -> Vec<Case> {
             let lasts = matches!(fault, Fault::Gone(_) | Fault::NoName(_) | Fault::SlowEnds(_));
             let seconds = SECONDS.iter().filter(|(of, _)| *of == stage).flat_map(|(_, seconds)| *seconds);
             // Where Deepgram is gone, so is Nova; and without its models nobody hears on this machine.
-            let there = |second: &&str| match second {
-                &"nova" => !matches!(fault, Fault::Gone(_) | Fault::NoName(_)),
-                &"local" => models().is_some(),
+            let there = |second: &&str| match *second {
+                "nova" => !matches!(fault, Fault::Gone(_) | Fault::NoName(_)),
+                "local" => models().is_some(),
                 _ => true,
             };
-            let seconds = seconds.copied().filter(|second| there(&second)).map(How::Second);
+            let seconds = seconds.copied().filter(there).map(How::Second);
             let once = (!lasts).then_some(How::Once);
             let hows = once.into_iter().chain([How::Always]).chain(seconds);
             cases.extend(hows.map(|how| Case { stage, name, fault: fault.clone(), how }));
@@ -229,7 +229,7 @@ fn run(n: usize, case: &Case) -> Outcome {
         Fault::SlowEnds(after) => after,
         _ => Duration::from_millis(200),
     };
-    let nova = nova::Plan::saying(&"Do you open on Sunday? ".repeat(TURNS));
+    let nova = nova::Plan::saying(&"Open? ".repeat(10 * TURNS));
     let (stt, flux, _, flux_url) = deepgram::start(flux::Plan { end_after, ..flux::Plan::default() }, nova);
     let (llm, groq, groq_url) = groq::start(groq::Plan::default());
     let (tts, cartesia, cartesia_url) = cartesia::start(cartesia::Plan::default());
