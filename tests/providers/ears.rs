@@ -2,7 +2,7 @@
 
 use super::standin::flux::{Fault, Plan, start};
 use super::standin::{Refusal, Server, Wall};
-use super::{PATIENCE, assert_secret, endpoint, events};
+use super::{PATIENCE, assert_secret, endpoint, events, eventually};
 use crossbeam_channel::{Receiver, Sender};
 use offhook::agent::{EarsEvent, Failure, FailureKind};
 use offhook::call::{EarFrame, FRAME_8K, FRAME_16K};
