@@ -1,12 +1,13 @@
 //! A voice that streams over a WebSocket, clauses up and 8 kHz µ-law down: what Cartesia, Aura and ElevenLabs have in common.
 //!
-//! [`speech`] knows what of a turn is sent, made and owed, [`lines`] keeps the connections, [`pace`] how long a first audio
+//! [`speech`] knows what of a turn is sent, made and owed, [`context`] which of its words the audio holds, [`lines`] keeps the connections, [`pace`] how long a first audio
 //! takes; a provider adds its address and its messages as a [`Vendor`] and a [`Wire`].
 //!
 //! What fails is told soon: at the latest [`speech::GIVE_UP_AFTER`] after audio was owed and did not come, so that another
 //! voice can begin within the two seconds that a caller waits. [`VoiceEvent::Spoken`] is said of words whose audio is with
 //! the media path, so that what is not told as spoken when [`VoiceEvent::Failed`] comes is what another voice has to say.
 
+mod context;
 mod lines;
 mod pace;
 mod phrase;
