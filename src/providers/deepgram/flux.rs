@@ -312,9 +312,10 @@ impl<'a> Session<'a> {
             let from_start = self.outbox.rewind(self.turns.window_end());
             self.turns.reconnected(from_start);
         }
-        if !self.connection.lose(&failure, now) {
+        let followed = self.io.frames.is_followed();
+        if !self.connection.lose(&failure, followed, now) {
             // Where nobody hears the turn again, its words so far are all that it has.
-            if !self.io.frames.is_followed() {
+            if !followed {
                 self.end_turn_here(now);
             }
             return Err(failure);
