@@ -95,7 +95,9 @@ impl Quiet {
             // Some are quiet while they listen.
             (true, Some(speech)) => (speech.min(self.since + STALL_SPOKEN_MAX), STALL_IN_TURN_MAX),
             (false, _) if self.in_turn || self.owed || self.is_spoken_into() => {
-                (spoken.unwrap_or(self.since), if regular.idle { STALL_IN_TURN_MAX } else { STALL_AFTER_SPEECH_MAX })
+                // One that replaces a silent one has heard it all already.
+                let soon = regular.idle || self.owed;
+                (spoken.unwrap_or(self.since), if soon { STALL_IN_TURN_MAX } else { STALL_AFTER_SPEECH_MAX })
             }
             (false, _) => return None,
         };
@@ -178,6 +180,6 @@ mod tests {
     fn a_cough_asks_for_no_answer_and_speech_that_was_sent_again_does() {
         let cough = Quiet { last_speech: Some(at(1200)), speech_frames: 12, ..quiet() };
         assert_eq!(cough.stalled_at(NONE), None);
-        assert_eq!(Quiet { owed: true, ..quiet() }.stalled_at(NONE), Some(at(3000)));
+        assert_eq!(Quiet { owed: true, ..quiet() }.stalled_at(NONE), Some(at(2000)));
     }
 }
