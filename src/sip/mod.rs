@@ -555,6 +555,17 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_out_a_mandatory_header_is_told() {
+        for missing in ["From", "To", "Call-ID", "CSeq"] {
+            let mut rig = Rig::new();
+            let text: String =
+                OPTIONS.split_inclusive("\r\n").filter(|line| !line.starts_with(&format!("{missing}:"))).collect();
+            assert_eq!(rig.say(&text), ["400 Missing Header"], "{missing}");
+            assert_eq!(rig.last().header(missing), None, "{missing}");
+        }
+    }
+
+    #[test]
     fn only_loopback_and_private_sources_are_served() {
         let mut rig = Rig::new();
         for (source, served) in [
