@@ -385,9 +385,13 @@ mod tests {
         {
             assert_eq!(lex(format!("{line}\r\n\r\n").as_bytes()), None, "{line}");
         }
-        for line in
-            ["SIP/2.0 200 OK", "sip/2.0 200 ok", "SIP/2.0 200 ", "SIP/2.0 200", "SIP/2.0 200 = 2**3 * 5**2 но сто девяносто"]
-        {
+        for line in [
+            "SIP/2.0 200 OK",
+            "sip/2.0 200 ok",
+            "SIP/2.0 200 ",
+            "SIP/2.0 200",
+            "SIP/2.0 200 = 2**3 * 5**2 но сто девяносто",
+        ] {
             assert_eq!(fields(&format!("{line}\r\n\r\n")).start, StartLine::Status { code: 200 }, "{line}");
         }
     }
