@@ -174,7 +174,9 @@ impl Negotiation {
 
     /// Our audio stream with these codecs, and with the payload types of what else it may hold.
     fn audio(&self, codecs: &[(Encoding, u8)], comfort_noise: Option<u8>, telephone_event: Option<u8>) -> Media {
-        let map = |encoding: &str, payload_type| RtpMap { payload_type, encoding: encoding.into(), clock_rate: 8000 };
+        let map = |encoding: &str, payload_type| {
+            RtpMap { payload_type, encoding: encoding.into(), clock_rate: 8000, channels: 1 }
+        };
         let codecs = codecs.iter().map(|(encoding, payload_type)| map(encoding.name(), *payload_type));
         let comfort_noise = comfort_noise.map(|payload_type| map(COMFORT_NOISE, payload_type));
         let event = telephone_event.map(|payload_type| map(TELEPHONE_EVENT_NAME, payload_type));
@@ -354,6 +356,8 @@ mod tests {
         assert_eq!((agreed.encoding, agreed.telephone_event_sent), (Encoding::Pcmu, None));
         assert_eq!(refusal("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 PCMU/16000\r\n"), Error::NoCommonCodec);
         assert_eq!(refusal("m=audio 4000 RTP/AVP 9\r\na=rtpmap:9 G722/16000\r\n"), Error::NoCommonCodec);
+        // RFC 8866 §6.6: with two channels it is another format.
+        assert_eq!(refusal("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 PCMU/8000/2\r\n"), Error::NoCommonCodec);
     }
 
     #[test]
