@@ -387,6 +387,7 @@ mod tests {
     #[test]
     fn an_address_is_told_so_many_refusals_and_no_more() {
         let mut rig = Rig::with(&settings());
+        rig.source = "192.0.2.9:5060".parse().expect("an address");
         let answers = (0..500).filter(|n| !rig.say(&register(*n)).is_empty()).count();
         assert_eq!((answers, rig.ua.counters().answers_withheld), (120, 380));
         assert_eq!((0..500).filter(|n| !rig.say(&register(*n)).is_empty()).count(), 0);
