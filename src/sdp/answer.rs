@@ -174,8 +174,11 @@ impl Negotiation {
 
     /// Our audio stream with these codecs, and with the payload types of what else it may hold.
     fn audio(&self, codecs: &[(Encoding, u8)], comfort_noise: Option<u8>, telephone_event: Option<u8>) -> Media {
-        let map = |encoding: &str, payload_type| {
-            RtpMap { payload_type, encoding: encoding.into(), clock_rate: 8000, channels: 1 }
+        let map = |encoding: &str, payload_type| RtpMap {
+            payload_type,
+            encoding: encoding.into(),
+            clock_rate: 8000,
+            channels: 1,
         };
         let codecs = codecs.iter().map(|(encoding, payload_type)| map(encoding.name(), *payload_type));
         let comfort_noise = comfort_noise.map(|payload_type| map(COMFORT_NOISE, payload_type));

@@ -22,9 +22,12 @@ const ANONYMOUS_HOST: &str = "anonymous.invalid";
 const USER_CHARS_MAX: usize = 64;
 
 impl UserAgent {
-    /// Whether `source` is served at all: everybody where there are accounts, in open mode those near by, and who is trusted.
-    pub(super) fn is_served(&self, source: SocketAddr) -> bool {
-        source.port() != 0 && (is_near(source.ip()) || !self.digest.is_open() || self.is_trusted(source.ip()))
+    /// Whether who comes by `flow` is served at all: everybody where there are accounts, in open mode those near by, this machine
+    /// at whatever address it has, and who is trusted.
+    pub(super) fn is_served(&self, flow: Flow) -> bool {
+        let (source, local) = (flow.peer.ip().to_canonical(), flow.local.ip().to_canonical());
+        let near = is_near(source) || source == local && !source.is_unspecified();
+        flow.peer.port() != 0 && (near || !self.digest.is_open() || self.is_trusted(flow.peer.ip()))
     }
 
     /// Whether `address` is that of a proxy or trunk of ours.
