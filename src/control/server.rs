@@ -584,7 +584,7 @@ mod tests {
     #[test]
     fn bodies_that_never_come_hold_up_nobody() {
         let (server, _) = serve_pretend(Pretend::default(), None);
-        let slow: Vec<_> = (0..64)
+        let slow: Vec<_> = (0..WORKERS)
             .map(|_| {
                 let mut stream = connect(&server);
                 let head = "POST /api/v1/sip/stop HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";

@@ -9,7 +9,7 @@ use super::uri::SipUri;
 use super::{Event, UserAgent};
 use crate::ids::CallId;
 use crate::time::Instant;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// What telephones show their user, in `P-Registrar-Error`, which no RFC has.
 pub(super) const WRONG_PASSWORD: &str = "wrong user name or password";

@@ -90,7 +90,7 @@ fn describe(negotiation: &mut Negotiation, offer: Option<&[u8]>) -> Result<(Vec<
     match negotiation.answer(offer) {
         Ok((answer, agreed)) => Ok((answer, Some(agreed))),
         Err(error) => {
-            let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+            let warning = Some(error.warning());
             Err(Refusal { status: error.status(), warning, retry_after_s: None })
         }
     }
@@ -418,10 +418,15 @@ impl Net {
         self.seat(id, now);
         let Some(call) = self.calls.get_mut(&id) else { return };
         if std::mem::take(&mut call.offered) {
-            match call.negotiation.read_answer(answer.unwrap_or_default()) {
+            let answer = answer.unwrap_or_default();
+            match call.negotiation.read_answer(answer) {
                 Ok(agreed) => {
                     self.agree(id, agreed, now);
                     self.begin_media(id, now);
+                }
+                Err(_) if answer.is_empty() => {
+                    self.hang_up(id, EndedBy::Engine, "the ACK has no answer to our offer", now);
+                    return;
                 }
                 Err(error) => {
                     let reason = format!("the ACK's session description: {error}");
