@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
             self.force_end_turn(now)?;
         }
         self.configure(now)?;
-        self.connection.send(&mut self.outbox, &*self.io.clock)?;
+        self.connection.send(&mut self.outbox, &*self.io.clock, |_, _| {})?;
         self.watch(now)
     }
 
@@ -319,8 +319,10 @@ impl<'a> Session<'a> {
             self.turns.reconnected(from_start);
         }
         if !self.connection.lose(&failure, now) {
-            // Whoever hears in place of these ears hears what follows, and not what was said.
-            self.end_turn_here(now);
+            // Where nobody hears the turn again, its words so far are all that it has.
+            if !self.io.frames.is_followed() {
+                self.end_turn_here(now);
+            }
             return Err(failure);
         }
         self.io.events.send_at(now, EarsEvent::Reconnecting(failure));
