@@ -135,6 +135,8 @@ fn who_stands_behind_flux_hears_all_that_the_caller_has_said_meanwhile() {
         vec![Fault::StallAfter(Duration::ZERO), Fault::SlowHandshake],
         vec![Fault::SlowHandshake, Fault::SlowHandshake],
         vec![refused(), refused()],
+        // They begin sooner than a wait that Flux asks for is over.
+        vec![Fault::Refuse(Refusal::new(429, "").with_header("retry-after", "2"))],
     ] {
         let (mut ears, nova) = line("Do you open?", &faults);
         ears.play(true, SECOND);

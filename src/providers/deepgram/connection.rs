@@ -24,6 +24,8 @@ const BACKOFF: [Duration; 4] =
     [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// The longest wait that a provider may ask for: a caller does not wait for longer either.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+/// The longest wait where other ears stand behind: they begin to hear sooner than this.
+const FOLLOWED_WAIT_MAX: Duration = Duration::from_millis(500);
 /// A connection that lives for this long was a good one: the waits begin anew.
 const LIVED_MIN: Duration = Duration::from_secs(5);
 /// How often a session looks after what needs no exact time: keeping a connection alive, a turn that does not end.
@@ -226,12 +228,13 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Leaves a connection that is lost; returns whether there is to be another one.
-    pub(super) fn lose(&mut self, failure: &Failure, now: Instant) -> bool {
+    /// Leaves a connection that is lost; returns whether there is to be another one. `followed`: other ears stand behind.
+    pub(super) fn lose(&mut self, failure: &Failure, followed: bool, now: Instant) -> bool {
         let worked = self.is_ready();
         // What a server dislikes that took the connection is a message of ours.
         let believed = failure.kind == FailureKind::Refused && (worked || std::mem::replace(&mut self.refused, true));
-        let wait = wait_after(self.failures, failure, worked).filter(|_| !believed);
+        let bearable = |wait: &Duration| !believed && (!followed || *wait <= FOLLOWED_WAIT_MAX);
+        let wait = wait_after(self.failures, failure, worked).filter(bearable);
         self.link = Link::Down(now + wait.unwrap_or_default());
         self.failures += 1;
         self.received = 0;

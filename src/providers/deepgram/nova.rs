@@ -196,9 +196,10 @@ impl<'a> Session<'a> {
     /// Prepares the next connection after a loss.
     fn lose(&mut self, lost: &Lost, now: Instant) -> Result<(), Failure> {
         let (worked, failure) = (self.connection.is_ready(), lost.failure());
-        if !self.connection.lose(&failure, now) {
+        let followed = self.io.frames.is_followed();
+        if !self.connection.lose(&failure, followed, now) {
             // Where nobody hears the turn again, its words so far are all that it has.
-            if !self.io.frames.is_followed() {
+            if !followed {
                 self.endpointer.force_end_turn();
                 self.endpointer.handle_words("", true);
                 // Nothing is sent over a connection that is gone, so that nothing can fail here.
