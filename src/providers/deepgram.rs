@@ -10,7 +10,7 @@ use super::redaction::excerpt;
 use super::socket::{Incoming, Socket, SocketError, Target};
 use super::tls::Trust;
 use super::{EarsCommand, EarsIo, Transcriber};
-use crate::agent::{EarsEvent, Failure, FailureKind};
+use crate::agent::{Confidence, EarsEvent, Failure, FailureKind};
 use crate::config::{Endpoint, SttFormat};
 use crate::time::Instant;
 use eager::Eagerness;
@@ -294,6 +294,7 @@ impl<'a> Session<'a> {
                     self.grace = None;
                 }
                 if let Some(turned) = turned {
+                    self.tell_confidence(now);
                     self.tell(turned, now);
                 }
                 if !self.turns.is_open() {
@@ -307,6 +308,15 @@ impl<'a> Session<'a> {
         }
         self.heard = (now, self.outbox.sent_frames());
         Ok(())
+    }
+
+    /// Tells how sure Flux is, with what is told next.
+    fn tell_confidence(&self, now: Instant) {
+        if let Some(end_of_turn) = self.turns.confidence() {
+            let eager = self.eager[1].map(|hundredths| hundredths as f32 / 100.0);
+            let eot = EOT_THRESHOLD as f32;
+            self.io.events.send_at(now, EarsEvent::Confidence(Confidence { end_of_turn, eager, eot }));
+        }
     }
 
     fn tell(&mut self, turned: Turned, now: Instant) {
