@@ -367,7 +367,7 @@ impl Watchers {
     }
 
     /// Ends them all once they have seen so many calls.
-    fn stop(self, calls: usize) {
+    fn stop(mut self, calls: usize) {
         self.stop.store(true, Ordering::Release);
         let events: Vec<usize> =
             self.followers.into_iter().map(|follower| follower.join().expect("it follows")).collect();

@@ -261,9 +261,8 @@ impl Reader {
             }
             // That was no turn: nothing is to answer it.
             Output::Aside { .. } => {
-                if self.unanswered.take().is_some_and(|at| at + 1 == self.turns.turns.len()) {
-                    self.turns.turns.pop();
-                }
+                let aside = self.unanswered.take();
+                self.turns.turns.truncate(aside.unwrap_or(usize::MAX));
             }
             Output::Floor { turn, .. } => {
                 let answers = self.unanswered.take();
