@@ -1,12 +1,17 @@
-//! Speech to text by Deepgram Flux, over a WebSocket: 20 ms frames up, turns down.
+//! Speech to text by Deepgram, over a WebSocket: 20 ms frames up, turns or words down.
+//!
+//! Flux tells turns (`turns`), and how eagerly is learnt (`eager`); Nova tells words (`results`), of which turns are made on this
+//! machine ([`super::endpoint`]). What both send is in `outbox` until it needs no second time, and goes over one `connection`.
 
 mod connection;
 mod eager;
+mod flux;
 mod nova;
 mod outbox;
 mod results;
 mod turns;
 
+<<<<<<< HEAD
 use super::socket::{Incoming, SocketError, Target};
 use super::tls::Trust;
 use super::{EarsCommand, EarsIo, Transcriber};
@@ -361,3 +366,7 @@ impl<'a> Session<'a> {
 fn share(hundredths: u32) -> String {
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
+=======
+pub use flux::Flux;
+pub use nova::Nova;
+>>>>>>> main

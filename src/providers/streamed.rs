@@ -1,12 +1,13 @@
 //! A voice that streams over a WebSocket, clauses up and 8 kHz µ-law down: what Cartesia, Aura and ElevenLabs have in common.
 //!
-//! [`speech`] knows what of a turn is sent, made and owed, [`lines`] keeps the connections, [`pace`] how long a first audio
+//! [`speech`] knows what of a turn is sent, made and owed, [`context`] which of its words the audio holds, [`lines`] keeps the connections, [`pace`] how long a first audio
 //! takes; a provider adds its address and its messages as a [`Vendor`] and a [`Wire`].
 //!
 //! What fails is told soon: at the latest [`speech::GIVE_UP_AFTER`] after audio was owed and did not come, so that another
 //! voice can begin within the two seconds that a caller waits. [`VoiceEvent::Spoken`] is said of words whose audio is with
 //! the media path, so that what is not told as spoken when [`VoiceEvent::Failed`] comes is what another voice has to say.
 
+mod context;
 mod lines;
 mod pace;
 mod phrase;
@@ -124,7 +125,7 @@ pub(super) enum What {
 /// An error event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
-    /// Another try would fail the same way.
+    /// Another try would fail the same way, unless the provider is mistaken.
     pub(super) permanent: bool,
     /// Too many contexts at once.
     pub(super) limited: bool,
@@ -286,34 +287,15 @@ impl<'a> Session<'a> {
         if !speech.concerns(said.context.as_deref(), token) {
             return;
         }
-        let turn = speech.turn;
         match said.what {
-            What::Audio(bytes) => {
-                self.lines.praise(token, now);
-                self.lost = None;
-                let rival = speech.rival();
-                let heard = speech.handle_audio(bytes.len(), now);
-                if let Some(after) = heard.context_first {
-                    self.vendor.account().pace.told(after);
-                }
-                if heard.turn_first {
-                    self.events.send_at(now, (turn, VoiceEvent::FirstAudio));
-                }
-                self.pcm.clear();
-                self.pcm.extend(bytes.iter().map(|code| linear_of_ulaw(*code)));
-                self.feeder.push(&self.pcm, now);
-                // What was asked for twice has come; the other connection was the slower one, or is stuck.
-                if let Some((_, slow)) = rival {
-                    speech.forget_rival();
-                    self.lines.drop(slow, now);
-                }
-            }
+            What::Audio(bytes) => self.handle_audio(token, &bytes, now),
             What::Words { words, from_here } => speech.handle_words(&words, from_here, now),
             What::FlushDone => speech.handle_flush_done(now),
             What::Done => speech.handle_done(now),
             What::Error(trouble) => {
                 let failure = self.vendor.account().trouble(&trouble);
-                if trouble.permanent || !speech.retry(trouble.limited, now) {
+                let refused = trouble.permanent && speech.is_refused_again();
+                if refused || !speech.retry(trouble.limited, now) {
                     self.fail(failure);
                 } else {
                     self.lost = Some(failure);
@@ -321,6 +303,27 @@ impl<'a> Session<'a> {
             }
         }
         self.tell();
+    }
+
+    fn handle_audio(&mut self, token: mio::Token, bytes: &[u8], now: Instant) {
+        let Some(speech) = &mut self.speech else { return };
+        self.lines.praise(token, now);
+        self.lost = None;
+        let heard = speech.handle_audio(bytes.len(), now);
+        if let Some(after) = heard.context_first {
+            self.vendor.account().pace.told(after);
+        }
+        if heard.turn_first {
+            self.events.send_at(now, (speech.turn, VoiceEvent::FirstAudio));
+        }
+        self.pcm.clear();
+        self.pcm.extend(bytes.iter().map(|code| linear_of_ulaw(*code)));
+        self.feeder.push(&self.pcm, now);
+        // What was asked for twice has come; the other connection was the slower one, or is stuck.
+        if let Some((_, slow)) = speech.rival() {
+            speech.forget_rival();
+            self.lines.drop(slow, now);
+        }
     }
 
     /// A connection is lost: what was owed over it is asked for over another one.
@@ -337,8 +340,9 @@ impl<'a> Session<'a> {
         }
         let wait_too_long =
             matches!(failure.kind, FailureKind::RateLimited { retry_after: Some(after) } if after > RETRY_AFTER_MAX);
-        let hopeless = (!error.is_transient() || wait_too_long) && self.lines.ready(now).is_none();
-        if hopeless && !(speech.is_complete()) {
+        let refused = !error.is_transient() && speech.is_refused_again();
+        let hopeless = (refused || wait_too_long) && self.lines.ready(now).is_none();
+        if hopeless && !speech.is_complete() {
             return self.fail(failure);
         }
         if lost_speech && !speech.retry(false, now) {
