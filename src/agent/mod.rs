@@ -7,6 +7,7 @@
 //! text fit for a voice.
 
 pub mod backchannel;
+pub mod calendar;
 mod caller;
 pub mod clauses;
 pub mod conversation;
