@@ -618,7 +618,7 @@ impl Turn {
     /// Takes what is known of it.
     pub fn new(TurnView { record, latency, speculation, breach }: TurnView) -> Self {
         Self {
-            turn: record.turn.0,
+            turn: record.turn.number(),
             caller: record.caller,
             agent: record.agent,
             heard: Heard { words_min: record.heard.min, words_max: record.heard.max },

@@ -40,7 +40,7 @@ pub fn body(event: &Event, bridge: &dyn Bridge) -> Value {
         What::Speaking(speaking) => json!({"speaking": speaking}),
         What::Partial(text) => json!({"caller": text}),
         What::Turn(turn) => json!({"turn": Turn::new((**turn).clone())}),
-        What::SloBreach(turn, breach) => json!({"of_turn": turn.0, "slo_breach": Broken::from(*breach)}),
+        What::SloBreach(turn, breach) => json!({"of_turn": turn.number(), "slo_breach": Broken::from(*breach)}),
         What::Audio(audio) => json!({"audio": Audio::from(*audio)}),
         What::Provider { role, name, failure } => json!({"role": role, "provider": name, "failure": failure}),
         What::BridgeStarted(listen) => json!({"host": listen.ip().to_string(), "sip_port": listen.port()}),

@@ -765,7 +765,7 @@ mod tests {
         board.ended(CALL, EndedBy::Caller, "BYE", at(1));
         board.turn(CALL, &said(2, "", false));
         let turns = board.find("abc", at(2)).expect("kept").turns;
-        let agent: Vec<_> = turns.iter().map(|turn| (turn.record.turn.0, turn.record.agent.as_str())).collect();
+        let agent: Vec<_> = turns.iter().map(|turn| (turn.record.turn.number(), turn.record.agent.as_str())).collect();
         assert_eq!(agent, [(0, "Hello"), (1, "Sure, I can"), (2, "")]);
         assert_eq!(board.totals().interrupted, 1);
     }

@@ -261,7 +261,7 @@ impl Turn {
     fn new(turn: &TurnView) -> Self {
         let shown = turn.latency.map(|stages| stages.millis());
         Self {
-            turn: turn.record.turn.0,
+            turn: turn.record.turn.number(),
             interrupted: turn.record.interrupted,
             speculation: turn.speculation.name().to_owned(),
             saved_ms: milliseconds(turn.speculation.saved()),

@@ -137,7 +137,7 @@ impl Timeline {
             let times = self.turns.get(&record.turn).unwrap_or(&none);
             if !record.caller.is_empty() {
                 lines.push(Line {
-                    turn: record.turn.0,
+                    turn: record.turn.number(),
                     who: "caller",
                     from_s: times.caller.map(|(from, _)| seconds(from)),
                     to_s: times.caller.map(|(_, to)| seconds(to)),
@@ -149,7 +149,7 @@ impl Timeline {
             }
             if !record.agent.is_empty() || times.agent_from.is_some() {
                 lines.push(Line {
-                    turn: record.turn.0,
+                    turn: record.turn.number(),
                     who: "agent",
                     from_s: times.agent_from.map(seconds),
                     to_s: times.agent_to.map(seconds),
