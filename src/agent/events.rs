@@ -34,18 +34,36 @@ pub enum EarsEvent {
 }
 
 impl EarsEvent {
-    /// Returns what the caller has said so far in a turn that is not over.
+    /// Returns the words that it tells, where it tells any.
     #[must_use]
-    pub fn partial(&self) -> Option<&str> {
+    pub fn transcript(&self) -> Option<&str> {
         match self {
             Self::StartOfTurn { transcript }
             | Self::Update { transcript }
             | Self::EagerEndOfTurn { transcript }
-            | Self::TurnResumed { transcript } => {
-                Some(transcript).filter(|text| !text.trim().is_empty()).map(String::as_str)
-            }
-            Self::EndOfTurn { .. } | Self::Connected | Self::Reconnecting(_) | Self::Failed(_) => None,
+            | Self::TurnResumed { transcript }
+            | Self::EndOfTurn { transcript, .. } => Some(transcript),
+            Self::Connected | Self::Reconnecting(_) | Self::Failed(_) => None,
         }
+    }
+
+    /// Returns them, to be changed.
+    pub fn transcript_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::StartOfTurn { transcript }
+            | Self::Update { transcript }
+            | Self::EagerEndOfTurn { transcript }
+            | Self::TurnResumed { transcript }
+            | Self::EndOfTurn { transcript, .. } => Some(transcript),
+            Self::Connected | Self::Reconnecting(_) | Self::Failed(_) => None,
+        }
+    }
+
+    /// Returns what the caller has said so far in a turn that is not over.
+    #[must_use]
+    pub fn partial(&self) -> Option<&str> {
+        let ended = matches!(self, Self::EndOfTurn { .. });
+        self.transcript().filter(|text| !ended && !text.trim().is_empty())
     }
 }
 

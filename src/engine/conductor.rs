@@ -403,7 +403,9 @@ impl Conductor {
         match &event {
             // What is nothing to answer is not what the next reply answers.
             EarsEvent::EndOfTurn { speech, .. }
-                if !verdict.is_some_and(agent::Verdict::is_aside) && !self.seat.agent.has_firm_floor() =>
+                if !verdict.is_some_and(agent::Verdict::is_aside)
+                    && !self.seat.agent.has_answered(&event, now)
+                    && !self.seat.agent.has_firm_floor() =>
             {
                 let mut timeline = Timeline::default();
                 timeline.mark(Mark::SpeechArrived, speech.arrived);
