@@ -14,6 +14,7 @@ use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Rin
 use offhook::capture::{Ending, media};
 use offhook::engine::clock::SystemClock;
 use offhook::engine::media::{Line, Worker, WorkerCounters, WorkerOrder};
+use offhook::engine::pcap::Packets;
 use offhook::engine::rings::{self, DATAGRAM_MAX, Datagram};
 use offhook::ids::{CallId, TurnId};
 use offhook::metrics::{Quality, Sample};
@@ -120,6 +121,7 @@ impl Peer {
             rtcp: Arc::new(bind()),
             ears: here.clone(),
             conductor: here,
+            pcap: Some(Packets::lay().0),
             quality_due: now,
             failed: false,
         };

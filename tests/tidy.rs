@@ -56,6 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ctr", &["src/rtp/srtp"]),
     ("sha1", &["src/rtp/srtp"]),
     ("getrandom", &["src/engine"]),
+    ("etherparse", &["src/capture/pcap.rs"]),
     ("rustls", &["src/providers", "src/engine"]),
     ("rcgen", &["src/engine/certificate.rs", "src/providers"]),
     ("webpki_roots", &["src/providers"]),

@@ -12,6 +12,8 @@
 
 pub mod agent;
 pub mod media;
+pub mod pcap;
+pub mod secrets;
 
 use crate::ids::CallId;
 use serde::de::DeserializeOwned;

@@ -23,6 +23,8 @@ pub struct Records {
     pub audio: bool,
     /// Whether what was said is kept as text, with times.
     pub transcripts: bool,
+    /// `records.pcap`: whether each call's packets are kept, from its INVITE on. Off by default: one call's can be asked for.
+    pub pcap: bool,
     /// How long recordings, transcripts and packet captures are kept; `None`: until somebody removes them.
     pub keep: Option<Duration>,
     /// How many bytes of them are kept, the newest; `None`: as many as there are.
@@ -31,7 +33,7 @@ pub struct Records {
 
 impl Default for Records {
     fn default() -> Self {
-        Self { folder: None, audio: true, transcripts: true, keep: None, keep_bytes_max: None }
+        Self { folder: None, audio: true, transcripts: true, pcap: false, keep: None, keep_bytes_max: None }
     }
 }
 
@@ -42,6 +44,7 @@ pub(super) struct FileRecords {
     folder: Option<String>,
     audio: Option<bool>,
     transcripts: Option<bool>,
+    pcap: Option<bool>,
     keep_days: Option<i64>,
     keep_bytes_max: Option<i64>,
     consent: Option<String>,
@@ -63,6 +66,7 @@ impl FileRecords {
         }
         to.audio = self.audio.unwrap_or(to.audio);
         to.transcripts = self.transcripts.unwrap_or(to.transcripts);
+        to.pcap = self.pcap.unwrap_or(to.pcap);
         let (mut days, mut bytes) = (0u64, 0u64);
         number("records.keep_days", self.keep_days, 1..=DAYS_MAX, &mut days)?;
         to.keep = self.keep_days.map(|_| Duration::from_secs(days * 24 * 60 * 60));
@@ -95,8 +99,10 @@ mod tests {
         assert_eq!(apply("", None).expect("right").records.folder, None);
         let asked = apply("", Some("calls")).expect("right").records;
         assert_eq!((asked.folder, asked.audio, asked.transcripts), (Some("/srv/calls".into()), true, true));
-        let file = apply("folder = \"/var/calls\"\naudio = false\nkeep_days = 2", None).expect("right").records;
-        assert_eq!((file.folder, file.audio), (Some("/var/calls".into()), false));
+        assert!(!asked.pcap, "packets are kept only where somebody says so");
+        let file =
+            apply("folder = \"/var/calls\"\naudio = false\npcap = true\nkeep_days = 2", None).expect("right").records;
+        assert_eq!((file.folder, file.audio, file.pcap), (Some("/var/calls".into()), false, true));
         assert_eq!(file.keep, Some(Duration::from_secs(172_800)));
     }
 

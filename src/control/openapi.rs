@@ -164,9 +164,12 @@ mod tests {
         }
         check(&busy, "POST /api/v1/sip/calls/live/say", r#"{"text":"Hi."}"#);
         check(&busy, "POST /api/v1/sip/calls/live/transfer", r#"{"to":"sip:a@b"}"#);
+        check(&busy, "POST /api/v1/sip/calls/live/packets.pcap", "");
+        check(&busy, "GET /api/v1/sip/calls/live/packets.pcap", "");
         check(&busy, "DELETE /api/v1/sip/calls/live", "");
         check(&busy, "POST /api/v1/sip/stop", "");
         let idle = Pretend::default();
+        check(&idle, "POST /api/v1/sip/calls/nobody/packets.pcap", "");
         for line in [
             "GET /api/v1/sip/status",
             "POST /api/v1/sip/stop",

@@ -112,6 +112,19 @@ impl Bridge for Pretend {
         None
     }
 
+    fn pcap(&self, _call_id: &str) -> Option<PathBuf> {
+        None
+    }
+
+    fn keeps_pcaps(&self) -> bool {
+        self.running.lock().is_some()
+    }
+
+    fn begin_pcap(&self, call: CallId) -> bool {
+        self.orders.lock().push(format!("{call}: pcap"));
+        true
+    }
+
     fn listen(&self, call_id: &str) -> Result<Receiver<ListenFrame>, ListenError> {
         self.running.lock().ok_or(ListenError::NotRunning)?;
         self.board.find_live(call_id).ok_or(ListenError::NoSuchCall)?;

@@ -131,6 +131,11 @@ pub fn answer(request: &Request<'_>, token: Option<&Secret>, bridge: &dyn Bridge
             Some(path) => return Answer::Download { path, content_type: "audio/wav" },
             None => Reply::detail(404, "there is no recording of this call"),
         },
+        ("POST", Route::Pcap) => begin_pcap(call_id, bridge),
+        (_, Route::Pcap) => match bridge.pcap(call_id) {
+            Some(path) => return Answer::Download { path, content_type: "application/vnd.tcpdump.pcap" },
+            None => Reply::detail(404, "there is no packet capture of this call; POST here begins one while it lasts"),
+        },
         (_, Route::Events) => return follow(query, request.last_event_id, bridge),
         ("DELETE", Route::Call) => hang_up(call_id, bridge),
         (_, Route::Call) => call(call_id, bridge),
@@ -165,7 +170,7 @@ pub fn too_many_followers() -> Reply {
 
 /// Says that enough files are on their way.
 pub fn too_many_downloads() -> Reply {
-    Reply::detail(503, "as many recordings as are served at once are on their way already").with("Retry-After", "5")
+    Reply::detail(503, "as many files as are served at once are on their way already").with("Retry-After", "5")
 }
 
 /// Returns the WebSocket close code and reason for a call that cannot be heard (RFC 6455 §7.4.1).
@@ -311,6 +316,14 @@ fn call(call_id: &str, bridge: &dyn Bridge) -> Reply {
 fn hang_up(call_id: &str, bridge: &dyn Bridge) -> Reply {
     let found = bridge.board().find_live(call_id);
     acted(call_id, "ended", found.is_some_and(|call| bridge.hang_up(call)))
+}
+
+fn begin_pcap(call_id: &str, bridge: &dyn Bridge) -> Reply {
+    if !bridge.keeps_pcaps() {
+        return Reply::detail(409, "there is no folder for records of calls: set OFFHOOK_RECORDS, or records.folder");
+    }
+    let found = bridge.board().find_live(call_id);
+    acted(call_id, "capturing", found.is_some_and(|call| bridge.begin_pcap(call)))
 }
 
 /// What was done about a call.

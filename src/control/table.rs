@@ -15,6 +15,7 @@ pub enum Route {
     Calls,
     Say,
     Recording,
+    Pcap,
     Transfer,
     Call,
     Audio,
@@ -38,7 +39,7 @@ const fn row(path: &'static str, route: Route, methods: &'static str, what: &'st
 }
 
 /// Every route. A Call-ID may hold a slash, so that what follows one in a path comes before what does not.
-pub const ROUTES: [Row; 15] = [
+pub const ROUTES: [Row; 16] = [
     row("/", Route::Index, "GET, HEAD, OPTIONS", "the page for browsers; this list for others"),
     row("/page/{asset}", Route::Page, "GET, HEAD, OPTIONS", "what the page is made of"),
     row("/openapi.json", Route::OpenApi, "GET, HEAD, OPTIONS", "this API, as OpenAPI 3.1 describes it"),
@@ -64,6 +65,12 @@ pub const ROUTES: [Row; 15] = [
         Route::Recording,
         "GET, HEAD, OPTIONS",
         "both sides of a call, stereo, while it lasts and afterwards",
+    ),
+    row(
+        "/api/v1/sip/calls/{call_id}/packets.pcap",
+        Route::Pcap,
+        "GET, HEAD, POST, OPTIONS",
+        "a call's SIP messages and media packets, while it lasts and afterwards; POST begins it",
     ),
     row("/api/v1/sip/calls/{call_id}/say", Route::Say, "POST, OPTIONS", "has the agent say a text"),
     row(

@@ -40,6 +40,12 @@ pub trait Bridge: Send + Sync {
     fn unix_time(&self, at: Instant) -> Duration;
     /// Returns where the recording of the call with this Call-ID is, the newest one; it may be growing.
     fn recording(&self, call_id: &str) -> Option<PathBuf>;
+    /// Returns where the packet capture of the call with this Call-ID is, the newest one; it may be growing.
+    fn pcap(&self, call_id: &str) -> Option<PathBuf>;
+    /// Whether there is a folder in which a packet capture could be.
+    fn keeps_pcaps(&self) -> bool;
+    /// Begins the packet capture of a live call, unless it has one. `false`: there is no such live call.
+    fn begin_pcap(&self, call: CallId) -> bool;
     /// Returns frames of both sides of the live call with this Call-ID from here on; the channel closes when the call ends. It is bounded, and
     /// whoever fills it drops frames rather than wait.
     ///

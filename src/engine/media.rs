@@ -6,6 +6,7 @@
 
 use crate::call::{Call, Measure, TapFrame, Wire};
 use crate::engine::clock::SystemClock;
+use crate::engine::pcap::Packets;
 use crate::engine::rings::Datagram;
 use crate::ids::CallId;
 use crate::metrics::{Kind, Quality, Sample};
@@ -40,6 +41,8 @@ pub enum WorkerOrder {
     Secure(CallId, Option<Keys>),
     /// Let somebody listen to a call.
     Tap(CallId, Producer<TapFrame>),
+    /// Copy what a call sends; at most once in a call.
+    Pcap(CallId, Packets),
 }
 
 /// A call on a worker, with what it is connected to.
@@ -56,6 +59,8 @@ pub struct Line {
     pub ears: Bell,
     /// Wakes its conductor.
     pub conductor: Bell,
+    /// Copies what it sends, once that was asked for.
+    pub pcap: Option<Packets>,
     /// When its quality is told next.
     pub quality_due: Instant,
     /// Whether its work panicked: the call is ended, and no other.
@@ -113,11 +118,12 @@ impl Worker {
         self.take_orders(now);
         let mut at = 0;
         while at < self.lines.len() {
-            let Line { call, packets, rtp, rtcp, ears, conductor, quality_due, .. } = &mut *self.lines[at];
+            let Line { call, packets, rtp, rtcp, ears, conductor, pcap, quality_due, .. } = &mut *self.lines[at];
             let mut out = Out {
                 call: call.id(),
                 rtp,
                 rtcp,
+                pcap,
                 samples: &mut self.samples,
                 clock: &self.clock,
                 counters: &self.counters,
@@ -198,17 +204,23 @@ impl Worker {
                         let _ = self.lines[at].call.listen(tap);
                     }
                 }
+                Ok(WorkerOrder::Pcap(id, packets)) => {
+                    if let Some(at) = self.find(id) {
+                        self.lines[at].pcap = Some(packets);
+                    }
+                }
                 Err(_) => return,
             }
         }
     }
 
     fn close(&mut self, at: usize, now: Instant) {
-        let Line { call, rtp, rtcp, conductor, .. } = &mut *self.lines[at];
+        let Line { call, rtp, rtcp, pcap, conductor, .. } = &mut *self.lines[at];
         let mut out = Out {
             call: call.id(),
             rtp,
             rtcp,
+            pcap,
             samples: &mut self.samples,
             clock: &self.clock,
             counters: &self.counters,
@@ -259,6 +271,7 @@ struct Out<'a> {
     call: CallId,
     rtp: &'a UdpSocket,
     rtcp: &'a UdpSocket,
+    pcap: &'a mut Option<Packets>,
     samples: &'a mut Producer<Sample>,
     clock: &'a SystemClock,
     counters: &'a WorkerCounters,
@@ -270,7 +283,11 @@ impl Wire for Out<'_> {
         let sent = socket.send_to(bytes, to).is_ok();
         let counter = if sent { &self.counters.sent } else { &self.counters.send_errors };
         counter.fetch_add(1, Ordering::Relaxed);
-        sent.then(|| self.clock.now())
+        let at = sent.then(|| self.clock.now())?;
+        if let Some(pcap) = self.pcap {
+            pcap.push(rtcp, to, at, bytes);
+        }
+        Some(at)
     }
 
     fn measure(&mut self, what: Measure, value: Duration) {

@@ -28,6 +28,7 @@ pub mod listeners;
 pub mod log;
 pub mod media;
 pub mod net;
+pub mod pcap;
 pub mod phrases;
 pub mod ports;
 pub mod provider_threads;
@@ -49,6 +50,7 @@ use crate::engine::media::{Worker, WorkerCounters};
 use crate::engine::net::{Net, NetCommand, NetHandle, Parts, WorkerLink};
 use crate::engine::phrases::Phrases;
 use crate::engine::recorder::RecorderThread;
+use crate::engine::recorder::shelf::Kind;
 use crate::ids::CallId;
 use crate::metrics::{Board, Journal, ProviderNames};
 use crate::providers::webhook::Webhooks;
@@ -375,7 +377,19 @@ impl Bridge for Engine {
     }
 
     fn recording(&self, call_id: &str) -> Option<PathBuf> {
-        recorder::recording(&self.config.records, call_id)
+        recorder::find(&self.config.records, call_id, Kind::Audio)
+    }
+
+    fn pcap(&self, call_id: &str) -> Option<PathBuf> {
+        recorder::find(&self.config.records, call_id, Kind::Pcap)
+    }
+
+    fn keeps_pcaps(&self) -> bool {
+        self.config.records.folder.is_some()
+    }
+
+    fn begin_pcap(&self, call: CallId) -> bool {
+        self.command(NetCommand::Pcap { call })
     }
 
     fn listen(&self, call_id: &str) -> Result<Receiver<ListenFrame>, ListenError> {

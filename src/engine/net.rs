@@ -13,6 +13,7 @@ use crate::engine::conductor::Event;
 use crate::engine::datagrams::Datagrams;
 use crate::engine::listeners::Listening;
 use crate::engine::media::{Line, WorkerOrder};
+use crate::engine::pcap::{Pcaps, Way};
 use crate::engine::phrases::Phrases;
 use crate::engine::ports::Ports;
 use crate::engine::provider_threads::Cast;
@@ -79,6 +80,8 @@ pub enum NetCommand {
     Say { call: CallId, text: String },
     /// Let somebody listen to a call.
     Listen { call: CallId, tap: Producer<TapFrame> },
+    /// Keep a call's packets from here on.
+    Pcap { call: CallId },
     /// End every call and then the thread.
     Stop,
 }
@@ -175,6 +178,8 @@ pub struct Net {
     agent: UserAgent,
     ports: Ports,
     calls: BTreeMap<CallId, NetCall>,
+    /// What is kept of packets.
+    pcaps: Pcaps,
     /// Reads the calls' datagrams.
     arrivals: Arrivals,
     routes: BTreeMap<IpAddr, IpAddr>,
@@ -199,6 +204,7 @@ impl Net {
         let product = concat!("Offhook/", env!("CARGO_PKG_VERSION"));
         let agent = UserAgent::new(&parts.config.sip, product, parts.rng.fork());
         let ports = Ports::new(&parts.config.media.rtp_ports, parts.config.media.port_rest, parts.rng.fork());
+        let pcaps = Pcaps::new(parts.recorder.clone(), parts.config.records.pcap);
         let orders = parts.workers.iter().map(|_| VecDeque::new()).collect();
         Ok(Self {
             parts,
@@ -208,6 +214,7 @@ impl Net {
             agent,
             ports,
             calls: BTreeMap::new(),
+            pcaps,
             arrivals: Arrivals::default(),
             routes: BTreeMap::new(),
             unread: BTreeSet::new(),
@@ -301,6 +308,7 @@ impl Net {
 
     /// Hands a message to the user agent. A bug that the message runs into costs this message, not the thread.
     fn received(&mut self, flow: Flow, bytes: &[u8], now: Instant) {
+        self.pcaps.message(Way::In, flow, bytes, self.parts.clock.now());
         let agent = &mut self.agent;
         let handled = catch_unwind(AssertUnwindSafe(|| agent.handle_input(sip::Input::Received { flow, bytes }, now)));
         if handled.is_err() {
@@ -353,6 +361,7 @@ impl Net {
                 Ok((DATAGRAM_MAX, ..)) => self.parts.board.count(RTP_TOO_LONG, 1),
                 Ok((len, source, arrived)) => {
                     caller_is_there |= source.ip() == call.source.ip();
+                    self.pcaps.datagram(id, rtcp, source, arrived, bytes.get(..len).unwrap_or_default());
                     let len = u16::try_from(len).unwrap_or(0);
                     // A flood of strangers leaves room for the peer.
                     if call.packets.slots() <= STRANGERS_LEAVE && !call.is_plausible(source.ip()) {
@@ -403,6 +412,7 @@ impl Net {
         while let Some(output) = self.agent.poll_output() {
             match output {
                 sip::Output::Transmit { to, bytes } => {
+                    self.pcaps.message(Way::Out, to, &bytes, self.parts.clock.now());
                     // What the kernel does not take is lost like a datagram on the way: the timers send it again.
                     if to.transport.is_reliable() {
                         if !self.streams.send(to, &bytes, now) {
@@ -484,6 +494,10 @@ impl Net {
                     if let Some(at) = self.calls.get(&call).map(|call| call.worker) {
                         self.orders[at].push_back(WorkerOrder::Tap(call, tap));
                     }
+                }
+                NetCommand::Pcap { call } => {
+                    self.pcaps.begin(call, now);
+                    self.copy_egress(call);
                 }
                 NetCommand::Stop => {
                     self.draining.get_or_insert(now + DRAIN_MAX);

@@ -11,6 +11,7 @@
 //! | tap | [`TapFrame`] | 50: 1 s of a listener that lags | media | control | newest dropped |
 //! | record frames | [`RecordFrame`] | 128: 1.3 s of a disk that stalls | media | recorder | newest dropped, counted |
 //! | capture | [`Record`] | 1024, 1.6 MB: 4 s of a disk that stalls | media | capture | the capture breaks off |
+//! | pcap | [`WirePacket`] | 128: 2.5 s of a disk that stalls | net, and media | recorder | newest dropped, counted |
 //! | worker orders | [`WorkerOrder`] | 1024: every call at once, a few times over | net | media | net tries again at its next wake-up |
 //! | retired calls | `Box<Line>` | 1024: every call at once | media | net | the worker keeps the call until there is room |
 //! | quality | ([`CallId`], [`Quality`]) | 2048: every call's, a few times over | media | stats | newest dropped; the next one follows |
@@ -20,6 +21,7 @@ use crate::call::capture::Record;
 use crate::call::recording::RecordFrame;
 use crate::call::{CallCommand, CallEvent, EarFrame, KeptFrame, TapFrame, VoiceFrame};
 use crate::engine::media::{Line, WorkerOrder};
+use crate::engine::pcap::WirePacket;
 use crate::ids::CallId;
 use crate::metrics::{Quality, Sample};
 use crate::time::Instant;
@@ -74,6 +76,8 @@ rings! {
     record_frames: RecordFrame, 128;
     /// What a captured call is told and sends, media to its capture.
     capture: Record, 1024;
+    /// Media datagrams as they come and go, net or media to recorder.
+    pcap: WirePacket, 128;
     /// Calls to take over and to let go, net to media.
     worker_orders: WorkerOrder, 1024;
     /// Calls that the worker has let go, media to net, which drops them.

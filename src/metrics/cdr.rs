@@ -54,6 +54,8 @@ pub struct Record {
     pub audio: Option<String>,
     /// The transcript's file name; null: there is none.
     pub transcript: Option<String>,
+    /// The packet capture's file name; null: there is none.
+    pub pcap: Option<String>,
     /// Frames that the recording lacks because the disk was too slow.
     pub recording_dropped_frames: u64,
     /// Oldest first.
@@ -158,6 +160,8 @@ pub struct Frame {
     pub audio: Option<String>,
     /// See [`Record::transcript`].
     pub transcript: Option<String>,
+    /// See [`Record::pcap`].
+    pub pcap: Option<String>,
     /// See [`Record::recording_dropped_frames`].
     pub dropped: u64,
 }
@@ -189,6 +193,7 @@ impl Record {
             fault: view.audio.finding.map(Finding::name).map(str::to_owned),
             audio: frame.audio,
             transcript: frame.transcript,
+            pcap: frame.pcap,
             recording_dropped_frames: frame.dropped,
             turns: view.turns.iter().map(Turn::new).collect(),
         }

@@ -19,6 +19,7 @@ mod in_call;
 mod kamailio;
 mod microsip;
 mod page;
+mod pcap;
 mod scanners;
 mod sipp;
 mod softphone;

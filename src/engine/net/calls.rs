@@ -186,6 +186,7 @@ impl Net {
         };
         self.board_row(invitation, port);
         self.parts.recorder.invited(id, now);
+        self.pcaps.invited(id, &invitation.call_id, SocketAddr::new(invitation.local, port), now);
         let captures = self.parts.captures.as_ref();
         let capture = captures.map(|to| to.begin(id, &invitation.call_id, &invitation.from, &invitation.to));
         let (media_log, agent_log, pending) = match capture {
@@ -381,6 +382,7 @@ impl Net {
             rtcp,
             ears: idle.ears,
             conductor: idle.conductor,
+            pcap: None,
             quality_due: now,
             failed: false,
         };
@@ -389,6 +391,16 @@ impl Net {
         self.parts.board.answered(id, agreed.encoding.name(), now);
         self.parts.board.agent_up(id, true);
         self.secured(id);
+        self.copy_egress(id);
+    }
+
+    /// Has the worker copy what the call sends, where that was asked for and has not begun.
+    pub(super) fn copy_egress(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get(&id).filter(|call| call.idle.is_none())
+            && let Some(packets) = self.pcaps.take_outgoing(id)
+        {
+            self.orders[call.worker].push_back(WorkerOrder::Pcap(id, packets));
+        }
     }
 
     /// Shows whether the call is encrypted, and says once where that is worth little.
@@ -557,6 +569,7 @@ impl Net {
         call.conductor.end();
         self.parts.board.ended(id, by, &reason, now);
         self.parts.recorder.ended(id, now);
+        self.pcaps.ended(id, now);
         self.log(Some(id), &format!("ended by {}: {}", by.name(), Field(&reason)));
     }
 }

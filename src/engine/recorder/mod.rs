@@ -3,6 +3,7 @@
 //! It pushes back on nobody: a ring that it does not empty in time drops frames, and a disk that fails costs a call its
 //! recording and not the call. What is on disk survives the process, not the machine: nothing is synced.
 
+mod pcap;
 mod placement;
 pub mod shelf;
 mod transcript;
@@ -14,6 +15,7 @@ use crate::call::recording::{RecordFrame, Recording, Side};
 use crate::config::{LogLevel, Records};
 use crate::engine::clock::SystemClock;
 use crate::engine::conductor::Event;
+use crate::engine::pcap::Pcap;
 use crate::engine::rings;
 use crate::ids::CallId;
 use crate::metrics::cdr::{self, Record};
@@ -21,6 +23,7 @@ use crate::metrics::{Board, CallView, Counter, Journal};
 use crate::providers::Stop;
 use crate::time::{Clock, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use pcap::Writing;
 use placement::{Piece, Placement, ticks_since};
 use rtrb::Consumer;
 use shelf::{Kind, Shelf, rfc_3339};
@@ -53,6 +56,10 @@ const DROPPED: Counter = Counter {
     name: "recorder_dropped_frames",
     help: "Frames of 20 ms that recordings lack because the recorder was too slow",
 };
+const DROPPED_PACKETS: Counter = Counter {
+    name: "recorder_dropped_packets",
+    help: "Media datagrams that packet captures lack because the recorder was too slow",
+};
 const ERRORS: Counter = Counter { name: "recorder_errors", help: "Records of calls that could not be written" };
 const RECORDED: Counter = Counter { name: "recorder_calls", help: "Calls whose record was written" };
 
@@ -61,6 +68,7 @@ enum Note {
     Invited { call: CallId, at: Instant },
     Answered { call: CallId, at: Instant, frames: Option<Consumer<RecordFrame>>, wide: bool },
     Moment { call: CallId, at: Instant, moment: Moment },
+    Pcap { call: CallId, at: Instant, pcap: Box<Pcap> },
     Ended { call: CallId, at: Instant },
 }
 
@@ -87,6 +95,17 @@ impl Recorder {
         let (producer, frames) = ring.unzip();
         self.note(Note::Answered { call, at, frames, wide });
         producer.map(Recording::new).unwrap_or_default()
+    }
+
+    /// Whether anything is kept of calls.
+    #[must_use]
+    pub const fn keeps(&self) -> bool {
+        self.notes.is_some()
+    }
+
+    /// A call's packets are to be kept.
+    pub fn pcap(&self, call: CallId, pcap: Pcap, at: Instant) {
+        self.note(Note::Pcap { call, at, pcap: Box::new(pcap) });
     }
 
     /// A call is over.
@@ -161,17 +180,31 @@ pub fn start(
         board,
         journal,
         calls: BTreeMap::new(),
+        pcaps: BTreeMap::new(),
         tidy_due: Instant::ZERO,
     };
     let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || desk.run(&notes, &stopped))?;
     Ok((Recorder { notes: Some(sender), audio: settings.audio }, RecorderThread { thread: Some(thread), stop }))
 }
 
-/// Returns the recording of the call with this Call-ID, the newest; it may be under way.
+/// Returns the file of this kind of the call with this Call-ID, the newest; it may be under way.
 #[must_use]
-pub fn recording(settings: &Records, call_id: &str) -> Option<PathBuf> {
+pub fn find(settings: &Records, call_id: &str, kind: Kind) -> Option<PathBuf> {
     let shelf = Shelf::open(settings.folder.as_deref()?).ok()?;
-    shelf.find(call_id, Kind::Audio)
+    shelf.find(call_id, kind)
+}
+
+/// A recorder that keeps nothing, and what gives out the packet captures that it is asked for.
+#[cfg(test)]
+pub fn pretend() -> (Recorder, impl Fn() -> Option<Pcap>) {
+    let (sender, notes) = crossbeam_channel::bounded(NOTES_MAX);
+    let begun = move || {
+        notes.try_iter().find_map(|note| match note {
+            Note::Pcap { pcap, .. } => Some(*pcap),
+            _ => None,
+        })
+    };
+    (Recorder { notes: Some(sender), audio: false }, begun)
 }
 
 /// What the thread works with.
@@ -182,6 +215,8 @@ struct Desk {
     board: Arc<Board>,
     journal: Journal,
     calls: BTreeMap<CallId, Sheet>,
+    /// Packet captures, which go on for a little after their call, and the names of their files.
+    pcaps: BTreeMap<CallId, (String, Writing)>,
     tidy_due: Instant,
 }
 
@@ -193,6 +228,7 @@ struct Sheet {
     ended: Option<Instant>,
     audio: Option<Audio>,
     has_audio: bool,
+    has_pcap: bool,
     timeline: Timeline,
     /// As it was last seen.
     view: CallView,
@@ -239,6 +275,7 @@ impl Desk {
                     ended: None,
                     audio: None,
                     has_audio: false,
+                    has_pcap: false,
                     timeline: Timeline::default(),
                     view,
                     dropped: 0,
@@ -268,7 +305,22 @@ impl Desk {
                     sheet.timeline.take(at.since(answered), moment);
                 }
             }
+            Note::Pcap { call, at, pcap } => {
+                let Some(sheet) = self.calls.get_mut(&call) else { return };
+                sheet.open_due = at;
+                let made = self.shelf.create(&sheet.name, Kind::Pcap).and_then(|file| Writing::new(file, *pcap));
+                match made {
+                    Ok(writing) => {
+                        sheet.has_pcap = true;
+                        self.pcaps.insert(call, (sheet.name.clone(), writing));
+                    }
+                    Err(error) => self.failed(Some(call), "no packet capture", &error),
+                }
+            }
             Note::Ended { call, at } => {
+                if let Some((_, pcap)) = self.pcaps.get_mut(&call) {
+                    pcap.ended.get_or_insert(at);
+                }
                 if let Some(sheet) = self.calls.get_mut(&call) {
                     sheet.ended.get_or_insert(at);
                 }
@@ -297,13 +349,39 @@ impl Desk {
                 self.calls.insert(call, sheet);
             }
         }
+        self.write_pcaps(now, last);
         if now >= self.tidy_due {
             self.tidy_due = now + TIDY;
             let Records { keep, keep_bytes_max, .. } = self.settings;
-            let is_live = |name: &str| self.calls.values().any(|sheet| sheet.name == name);
+            let is_live = |name: &str| {
+                let pcaps = self.pcaps.values().map(|(name, _)| name);
+                self.calls.values().map(|sheet| &sheet.name).chain(pcaps).any(|live| live == name)
+            };
             let removed = self.shelf.tidy(self.clock.unix_time(now), keep, keep_bytes_max, is_live);
             if removed > 0 {
                 self.journal.line(LogLevel::Info, None, format!("{removed} old files of calls are removed"));
+            }
+        }
+    }
+
+    fn write_pcaps(&mut self, now: Instant, last: bool) {
+        let calls: Vec<CallId> = self.pcaps.keys().copied().collect();
+        for call in calls {
+            let Some((name, mut pcap)) = self.pcaps.remove(&call) else { continue };
+            let (dropped, full) = (pcap.dropped, pcap.full);
+            let is_over = pcap.is_over(now) || last;
+            let written = pcap.pass(&self.clock, now, is_over);
+            if pcap.dropped > dropped {
+                self.board.count(DROPPED_PACKETS, pcap.dropped - dropped);
+            }
+            if pcap.full && !full {
+                let text = format_args!("its pcap is full: no media from here on, only messages");
+                self.journal.line(LogLevel::Warn, Some(call), text);
+            }
+            match written {
+                Ok(()) if is_over => {}
+                Ok(()) => drop(self.pcaps.insert(call, (name, pcap))),
+                Err(error) => self.failed(Some(call), "the packet capture ends here", &error),
             }
         }
     }
@@ -340,6 +418,7 @@ impl Desk {
             ended_at: over.then(|| time(sheet.ended.unwrap_or(now))),
             audio: sheet.has_audio.then(|| file(Kind::Audio)),
             transcript: has_transcript.then(|| file(Kind::Transcript)),
+            pcap: sheet.has_pcap.then(|| file(Kind::Pcap)),
             dropped: sheet.dropped,
         };
         let mut record = Record::new(&sheet.view, frame);

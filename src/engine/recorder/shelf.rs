@@ -4,7 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `cdr.jsonl` | one line for each call that is over |
-//! | `NAME.wav`, `NAME.json` | a call's recording and its transcript |
+//! | `NAME.wav`, `NAME.json`, `NAME.pcap` | a call's recording, its transcript and its packets |
 //! | `NAME.open` | the record of a call under way, from which it is completed should the engine die |
 
 use super::wav;
@@ -30,12 +30,14 @@ pub enum Kind {
     Audio,
     /// The transcript.
     Transcript,
+    /// The packets.
+    Pcap,
     /// The record while the call lasts.
     Open,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Audio, Self::Transcript, Self::Open];
+    const ALL: [Self; 4] = [Self::Audio, Self::Transcript, Self::Pcap, Self::Open];
 
     /// Returns the ending of such a file's name.
     #[must_use]
@@ -43,6 +45,7 @@ impl Kind {
         match self {
             Self::Audio => "wav",
             Self::Transcript => "json",
+            Self::Pcap => "pcap",
             Self::Open => "open",
         }
     }
