@@ -120,8 +120,14 @@ fn a_paid_session_is_opened_when_the_caller_is_there_and_not_for_whoever_sends_a
         ("OFFHOOK_STT", "deepgram"),
         ("DEEPGRAM_API_KEY", "key"),
         ("DEEPGRAM_BASE_URL", url.as_str()),
-        ("OFFHOOK_LLM", "echo"),
-        ("OFFHOOK_TTS", "echo"),
+        // Nobody is at the port of the old discard service.
+        ("OFFHOOK_LLM", "groq"),
+        ("GROQ_API_KEY", "key"),
+        ("GROQ_BASE_URL", "http://127.0.0.1:9/v1"),
+        ("OFFHOOK_TTS", "cartesia"),
+        ("CARTESIA_API_KEY", "key"),
+        ("CARTESIA_BASE_URL", "ws://127.0.0.1:9"),
+        ("OFFHOOK_GREETING", ""),
     ];
     let offhook = Offhook::start(&env, "");
     let sip = UdpSocket::bind("127.0.0.1:0").expect("a free port");
