@@ -71,7 +71,7 @@ impl Agent {
         }
         let Some((event, goes_on)) = self.beyond_answered(event, now) else { return };
         match event {
-            EarsEvent::Connected | EarsEvent::Reconnecting(_) => {}
+            EarsEvent::Connected | EarsEvent::Confidence(_) | EarsEvent::Reconnecting(_) => {}
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);
@@ -126,10 +126,11 @@ impl Agent {
 
     fn end_of_turn(&mut self, transcript: &str, now: Instant) {
         let words = self.caller.patience.joined(transcript);
+        // What leaves the floor to the agent is not to be answered.
+        let aside = self.aside(transcript, false, now);
         self.caller.turn = None;
         self.timers.clear(Timer::CallerTurn);
-        // What leaves the floor to the agent is not to be answered.
-        if let Some(verdict) = self.aside(transcript, false, now) {
+        if let Some(verdict) = aside {
             self.caller.patience.words_changed();
             self.note_aside(transcript, verdict);
             return self.conclude("", now);

@@ -12,6 +12,17 @@ pub struct SpeechMark {
     pub handed: Instant,
 }
 
+/// How sure the recogniser is that the caller's turn has ended, and how sure it is to be before it says so; 0.0 to 1.0.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Confidence {
+    /// How sure it is.
+    pub end_of_turn: f32,
+    /// From where on the turn has probably ended; `None`: it is not to say so.
+    pub eager: Option<f32>,
+    /// From where on it has ended.
+    pub eot: f32,
+}
+
 /// What the recogniser says; the words are Deepgram Flux's (its state machine page), which every recogniser here follows.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum EarsEvent {
@@ -27,6 +38,8 @@ pub enum EarsEvent {
     TurnResumed { transcript: String },
     /// The turn has ended; may come without a `StartOfTurn`, and may be empty.
     EndOfTurn { transcript: String, speech: SpeechMark },
+    /// How sure it is of the turn's end with what it says next. The agent goes by what is said: this is for captures.
+    Confidence(Confidence),
     /// It is not heard for a moment, and another connection is made: what was said meanwhile is understood later.
     Reconnecting(Failure),
     /// It is gone for good: its own retries are used up, or would be of no use.
@@ -43,7 +56,7 @@ impl EarsEvent {
             | Self::EagerEndOfTurn { transcript }
             | Self::TurnResumed { transcript }
             | Self::EndOfTurn { transcript, .. } => Some(transcript),
-            Self::Connected | Self::Reconnecting(_) | Self::Failed(_) => None,
+            Self::Connected | Self::Confidence(_) | Self::Reconnecting(_) | Self::Failed(_) => None,
         }
     }
 
@@ -55,7 +68,7 @@ impl EarsEvent {
             | Self::EagerEndOfTurn { transcript }
             | Self::TurnResumed { transcript }
             | Self::EndOfTurn { transcript, .. } => Some(transcript),
-            Self::Connected | Self::Reconnecting(_) | Self::Failed(_) => None,
+            Self::Connected | Self::Confidence(_) | Self::Reconnecting(_) | Self::Failed(_) => None,
         }
     }
 

@@ -395,6 +395,9 @@ impl Conductor {
     }
 
     fn ears(&mut self, at: Instant, event: EarsEvent, now: Instant) {
+        if let EarsEvent::Confidence(confidence) = event {
+            return self.seat.capture.confidence(at, confidence);
+        }
         self.heard_at = at;
         if let Some(transcript) = event.partial() {
             self.seat.board.partial(self.seat.call, transcript);
@@ -437,6 +440,7 @@ impl Conductor {
                 self.seat.board.speaking(self.seat.call, speaking);
                 self.tell(agent::Input::CallerSpeech { speaking }, now);
             }
+            CallEvent::OwnEcho { heard, .. } => self.tell(agent::Input::OwnEcho { heard }, now),
             CallEvent::AgentSpeech { speaking, .. } => self.tell(agent::Input::AgentSpeech { speaking }, now),
             CallEvent::FirstPacket { turn, at } => {
                 if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {

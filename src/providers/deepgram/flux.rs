@@ -4,7 +4,7 @@ use super::connection::{Account, Burst, Connection, Lost};
 use super::eager::Eagerness;
 use super::outbox::{self, Outbox};
 use super::turns::{Said, Turned, Turns};
-use crate::agent::{EarsEvent, Failure, FailureKind};
+use crate::agent::{Confidence, EarsEvent, Failure, FailureKind};
 use crate::config::{Endpoint, SttFormat};
 use crate::providers::socket::{Incoming, SocketError, Target};
 use crate::providers::tls::Trust;
@@ -200,6 +200,7 @@ impl<'a> Session<'a> {
                     self.grace = None;
                 }
                 if let Some(turned) = turned {
+                    self.tell_confidence(now);
                     self.tell(turned, now);
                 }
                 if !self.turns.is_open() {
@@ -213,6 +214,15 @@ impl<'a> Session<'a> {
         }
         self.heard = (now, self.outbox.sent_frames());
         Ok(())
+    }
+
+    /// Tells how sure Flux is, with what is told next.
+    fn tell_confidence(&self, now: Instant) {
+        if let Some(end_of_turn) = self.turns.confidence() {
+            let eager = self.eager.or(self.eager_at_first).map(|hundredths| hundredths as f32 / 100.0);
+            let eot = EOT_THRESHOLD as f32;
+            self.io.events.send_at(now, EarsEvent::Confidence(Confidence { end_of_turn, eager, eot }));
+        }
     }
 
     fn tell(&mut self, turned: Turned, now: Instant) {

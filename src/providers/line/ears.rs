@@ -69,7 +69,7 @@ impl Heard {
         };
         match &event {
             EarsEvent::Reconnecting(_) => self.reconnects += 1,
-            EarsEvent::Connected | EarsEvent::Failed(_) => {}
+            EarsEvent::Connected | EarsEvent::Confidence(_) | EarsEvent::Failed(_) => {}
             EarsEvent::StartOfTurn { .. } => (self.turn_open, self.reconnects) = (true, 0),
             EarsEvent::Update { .. } => self.reconnects = 0,
             EarsEvent::EagerEndOfTurn { transcript } => self.eager = Some(transcript.clone()),
