@@ -26,6 +26,7 @@ pub mod pauses;
 pub mod playout;
 pub mod protection;
 pub mod recording;
+mod refill;
 pub mod tap;
 
 use crate::agent::{EarsEvent, Verdict};

@@ -404,7 +404,7 @@ impl Conductor {
         }
         let verdict = self.seat.agent.verdict(&event, now);
         match &event {
-            // What is nothing to answer is not what the next reply answers.
+            // What is nothing to answer, or has its answer, is not what the next reply answers.
             EarsEvent::EndOfTurn { speech, .. }
                 if !verdict.is_some_and(agent::Verdict::is_aside)
                     && !self.seat.agent.has_answered(&event, now)

@@ -43,6 +43,8 @@ pub enum Fault {
     Strange,
     /// Turns end without having started.
     NoStart,
+    /// Only what happens is told: there are no updates.
+    NoUpdates,
     /// Turns start and never end.
     NoEnd,
     /// `ForceEndTurn` is not enabled for the account.
@@ -328,7 +330,12 @@ impl Session for Turns<'_> {
                 Ending::Awaited => 0,
                 _ => usize::MAX,
             };
-            if !matches!(self.fault, Some(Fault::NoStart)) || !self.open {
+            let quiet = match self.fault {
+                Some(Fault::NoStart) => self.open,
+                Some(Fault::NoUpdates) => true,
+                _ => false,
+            };
+            if !quiet {
                 self.tell("Update", words);
             }
         }

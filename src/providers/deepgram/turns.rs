@@ -1,5 +1,6 @@
 //! What Flux says, as turns: its messages in, at most one event each out; pure.
 
+use super::cadence::{Cadence, Regular};
 use crate::time::Instant;
 use serde_json::Value;
 use std::time::Duration;
@@ -54,6 +55,7 @@ pub(super) struct Turns {
     window_end: Duration,
     /// Where the turn's last word ended, in this connection's audio.
     last_word_end: Option<Duration>,
+    cadence: Cadence,
     /// How sure Flux is that the turn has ended, by its latest message.
     confidence: Option<f32>,
 }
@@ -98,6 +100,7 @@ impl Turns {
         self.ended = None;
         self.window_end = Duration::ZERO;
         self.last_word_end = None;
+        self.cadence.reconnected();
     }
 
     /// Ends the open turn without Flux; returns its text. What Flux adds to that turn later is another one.
@@ -137,6 +140,11 @@ impl Turns {
         self.last_word_end
     }
 
+    /// How regularly the server speaks.
+    pub(super) fn regular(&self) -> Regular {
+        self.cadence.regular()
+    }
+
     /// How sure Flux is that the turn has ended, 0.0 to 1.0, where its latest message about one tells.
     pub(super) fn confidence(&self) -> Option<f32> {
         self.confidence
@@ -163,6 +171,7 @@ impl Turns {
         let confidence = message.get("end_of_turn_confidence").and_then(number);
         self.confidence = confidence.filter(|sure| (0.0..=1.0).contains(sure)).map(|sure| sure as f32);
         let transcript = transcript.trim();
+        self.cadence.handle_message(event == "Update" && self.transcript == transcript, self.open, now);
         if self.transcript != transcript && !transcript.is_empty() {
             self.transcript = transcript.to_owned();
             self.changed = now;
@@ -439,7 +448,8 @@ mod tests {
     #[test]
     fn the_confidence_is_that_of_the_latest_message() {
         let mut turns = Turns::default();
-        for (told, read) in [("0.25", Some(0.25)), ("\"0.5\"", Some(0.5)), ("7", None), ("-0.1", None), ("null", None)] {
+        for (told, read) in [("0.25", Some(0.25)), ("\"0.5\"", Some(0.5)), ("7", None), ("-0.1", None), ("null", None)]
+        {
             let message = format!(
                 r#"{{"type":"TurnInfo","event":"Update","turn_index":0,"transcript":"a","end_of_turn_confidence":{told}}}"#
             );
