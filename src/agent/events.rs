@@ -104,3 +104,17 @@ pub enum FailureKind {
     /// It sent what cannot be understood.
     Garbage,
 }
+
+impl FailureKind {
+    /// Returns the word that records and events show.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Dropped => "dropped",
+            Self::Stalled => "stalled",
+            Self::Garbage => "garbage",
+        }
+    }
+}

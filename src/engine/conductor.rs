@@ -298,7 +298,6 @@ impl Conductor {
                     }
                 }
                 if let MindEvent::Failed(failure) = &event {
-                    self.seat.board.provider_failed(self.seat.call, "llm", &failure.text);
                     self.warn(&format!("mind: {}", failure.text));
                 }
                 self.told_at = Some(at);
@@ -314,7 +313,6 @@ impl Conductor {
                 }
                 self.close_budget(turn);
                 if let VoiceEvent::Failed(failure) = &event {
-                    self.seat.board.provider_failed(self.seat.call, "tts", &failure.text);
                     self.warn(&format!("voice: {}", failure.text));
                 }
                 self.told_at = Some(at);
@@ -412,7 +410,6 @@ impl Conductor {
                 self.ended_turn = Some(timeline);
             }
             EarsEvent::Failed(failure) => {
-                self.seat.board.provider_failed(self.seat.call, "stt", &failure.text);
                 self.warn(&format!("ears: {}", failure.text));
             }
             EarsEvent::Reconnecting(failure) => {

@@ -6,6 +6,7 @@
 
 use super::{Place, next_of, soonest};
 use crate::agent::{EarsEvent, Failure, FailureKind};
+use crate::ids::CallId;
 use crate::metrics::health::{Health, ProviderStage};
 use crate::providers::caller_audio::CallerAudio;
 use crate::providers::{Bell, EarsIo, Events, Stamped, Stop, Transcriber};
@@ -118,6 +119,7 @@ impl Transcriber for EarsLine {
             let Some(audio) = frames.as_ref().and_then(CallerAudio::again).or_else(|| frames.take()) else { return };
             let (lent, loan) = listener.lend();
             let relay = Relay {
+                call,
                 events: events.clone(),
                 heard: heard.clone(),
                 audio: audio.again(),
@@ -140,7 +142,7 @@ impl Transcriber for EarsLine {
             });
             let (lost, eager) = heard.lock().begin_again();
             let Some(failure) = lost else { return };
-            place.failed(&failure, failure.kind == FailureKind::Refused, clock.now());
+            place.failed(call, &failure, failure.kind == FailureKind::Refused, clock.now());
             let back = loan.back().filter(|_| behind);
             let Some(back) = back else { return };
             listener = back;
@@ -157,6 +159,7 @@ impl Transcriber for EarsLine {
 
 /// What a recogniser's events go through.
 struct Relay {
+    call: CallId,
     events: Arc<Mutex<Events<EarsEvent>>>,
     heard: Arc<Mutex<Heard>>,
     audio: Option<CallerAudio>,
@@ -183,6 +186,7 @@ impl Relay {
         drop(heard);
         match (&event, &self.audio) {
             (EarsEvent::Connected, _) => self.place.answered(),
+            (EarsEvent::Reconnecting(failure), _) => self.place.health().stumbled(self.call, failure),
             (EarsEvent::StartOfTurn { .. }, Some(audio)) => audio.turn_began(),
             (EarsEvent::EndOfTurn { .. }, Some(audio)) => audio.turn_ended(),
             _ => {}
@@ -196,7 +200,6 @@ mod tests {
     use super::*;
     use crate::agent::SpeechMark;
     use crate::call::{EarFrame, FRAME_8K, FRAME_16K};
-    use crate::ids::CallId;
     use crate::providers::Listener;
     use crate::time::{Clock, Instant};
     use crossbeam_channel::{Receiver, bounded};
