@@ -4,10 +4,7 @@
 //! tells that its audio has come. There are no word times, so that a clause is the least that is told as spoken.
 
 use super::socket::{Incoming, SocketError, Target};
-use super::streamed::{Account, Said, Session, Speak, Trouble, Vendor, What, Wire, render};
-use super::tls::Trust;
-use super::{Speaker, VoiceIo};
-use crate::agent::Failure;
+use super::streamed::{Account, Habits, Said, Speak, Trouble, Vendor, What, Wire};
 use crate::config::Endpoint;
 use crate::time::{Clock, Instant};
 use serde_json::{Value, json};
@@ -15,8 +12,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A connection unused for this long is replaced. Deepgram ends one after an hour, whatever it does.
-const IDLE_MAX: Duration = Duration::from_secs(20 * 60);
+const HABITS: Habits = Habits {
+    name: "aura",
+    firm: "deepgram",
+    // Connections are what the account is limited by.
+    spare: false,
+    // Deepgram ends a connection after an hour, whatever it does.
+    idle_max: Duration::from_secs(20 * 60),
+    context_idle: Duration::MAX,
+};
 /// Flushes that a connection takes in a minute (Deepgram's page "Flush"); those beyond are answered by a warning only.
 const FLUSHES_MAX: usize = 20;
 const FLUSH_WINDOW: Duration = Duration::from_secs(60);
@@ -32,26 +36,7 @@ impl Aura {
     /// Makes the voice that `endpoint.model` names, such as `aura-2-thalia-en`, at `endpoint` (base URL without the path).
     #[must_use]
     pub fn new(endpoint: &Endpoint, clock: Arc<dyn Clock>) -> Self {
-        let account = Account {
-            name: "aura",
-            firm: "deepgram",
-            endpoint: endpoint.clone(),
-            clock,
-            trust: Trust::web(),
-            pace: Default::default(),
-            // Connections are what the account is limited by.
-            spare: false,
-            idle_max: IDLE_MAX,
-            context_idle: Duration::MAX,
-        };
-        Self { account }
-    }
-
-    /// Checks the server's certificate against `trust`.
-    #[must_use]
-    pub fn with_trust(mut self, trust: Trust) -> Self {
-        self.account.trust = trust;
-        self
+        Self { account: Account::new(HABITS, endpoint, clock) }
     }
 }
 
@@ -161,20 +146,6 @@ impl Wire for Stream {
 
     fn is_worn(&mut self, now: Instant) -> bool {
         self.recent(now) + FLUSHES_SPARE > FLUSHES_MAX
-    }
-}
-
-impl Speaker for Aura {
-    fn name(&self) -> &'static str {
-        self.account.name
-    }
-
-    fn run(&self, io: VoiceIo) {
-        Session::new(self, io).run();
-    }
-
-    fn render(&self, text: &str) -> Result<Vec<i16>, Failure> {
-        render(self, text)
     }
 }
 

@@ -3,10 +3,8 @@
 mod messages;
 
 use super::socket::{Incoming, SocketError, Target};
-use super::streamed::{Account, Said, Session, Speak, Vendor, Wire, render};
+use super::streamed::{Account, Habits, Said, Speak, Vendor, Wire};
 use super::tls::Trust;
-use super::{Speaker, VoiceIo};
-use crate::agent::Failure;
 use crate::config::Endpoint;
 use crate::time::{Clock, Instant};
 use messages::Voice;
@@ -15,10 +13,16 @@ use std::time::Duration;
 
 /// The version of the interface that the messages here follow.
 const VERSION: &str = "2026-03-01";
-/// Cartesia closes a connection that was idle for 5 minutes (providers.md §5.6).
-const IDLE_MAX: Duration = Duration::from_secs(240);
-/// An idle context expires after about 1 s.
-const CONTEXT_IDLE: Duration = Duration::from_millis(600);
+const HABITS: Habits = Habits {
+    name: "cartesia",
+    firm: "cartesia",
+    // Contexts are what the account is limited by; of sockets it may have ten times as many.
+    spare: true,
+    // Cartesia closes a connection that was idle for 5 minutes (providers.md §5.6).
+    idle_max: Duration::from_secs(240),
+    // An idle context expires after about 1 s.
+    context_idle: Duration::from_millis(600),
+};
 
 /// Cartesia's voices (`/tts/websocket`).
 pub struct Cartesia {
@@ -30,19 +34,10 @@ impl Cartesia {
     /// Makes the voice with id `voice` at `endpoint` (base URL without the path).
     #[must_use]
     pub fn new(endpoint: &Endpoint, voice: &str, clock: Arc<dyn Clock>) -> Self {
-        let account = Account {
-            name: "cartesia",
-            firm: "cartesia",
-            endpoint: endpoint.clone(),
-            clock,
-            trust: Trust::web(),
-            pace: Default::default(),
-            // Contexts are what the account is limited by; of sockets it may have ten times as many.
-            spare: true,
-            idle_max: IDLE_MAX,
-            context_idle: CONTEXT_IDLE,
-        };
-        Self { account, voice: Voice { model: endpoint.model.clone(), voice: voice.to_owned() } }
+        Self {
+            account: Account::new(HABITS, endpoint, clock),
+            voice: Voice { model: endpoint.model.clone(), voice: voice.to_owned() },
+        }
     }
 
     /// Checks the server's certificate against `trust`.
@@ -55,7 +50,7 @@ impl Cartesia {
     /// Replaces a connection that was unused for `idle_max`; 4 minutes unless it is set.
     #[must_use]
     pub fn with_idle_max(mut self, idle_max: Duration) -> Self {
-        self.account.idle_max = idle_max;
+        self.account.habits.idle_max = idle_max;
         self
     }
 }
@@ -89,19 +84,5 @@ impl Wire for Voice {
             Incoming::Text(text) => messages::read(text).into_iter().collect(),
             Incoming::Opened | Incoming::Binary(_) => Vec::new(),
         }
-    }
-}
-
-impl Speaker for Cartesia {
-    fn name(&self) -> &'static str {
-        self.account.name
-    }
-
-    fn run(&self, io: VoiceIo) {
-        Session::new(self, io).run();
-    }
-
-    fn render(&self, text: &str) -> Result<Vec<i16>, Failure> {
-        render(self, text)
     }
 }

@@ -1,10 +1,7 @@
 //! Text to speech by ElevenLabs, over a WebSocket with several contexts: clauses up, 8 kHz µ-law and letter times down.
 
 use super::socket::{Incoming, SocketError, Target};
-use super::streamed::{Account, Said, Session, Speak, Trouble, Vendor, What, Wire, render};
-use super::tls::Trust;
-use super::{Speaker, VoiceIo};
-use crate::agent::Failure;
+use super::streamed::{Account, Habits, Said, Speak, Trouble, Vendor, What, Wire};
 use crate::config::Endpoint;
 use crate::time::{Clock, Instant};
 use base64::Engine;
@@ -15,10 +12,15 @@ use std::time::Duration;
 
 /// After how many seconds without a message the server may close: the most that it can be asked for.
 const INACTIVITY_SECONDS: u32 = 180;
-/// A connection unused for this long is replaced before that.
-const IDLE_MAX: Duration = Duration::from_secs(150);
-/// Text that comes later than this goes into another context.
-const CONTEXT_IDLE: Duration = Duration::from_secs(15);
+const HABITS: Habits = Habits {
+    name: "elevenlabs",
+    firm: "elevenlabs",
+    // What is being made is what the account is limited by, not what is open.
+    spare: true,
+    // Sooner than the server closes it.
+    idle_max: Duration::from_secs(150),
+    context_idle: Duration::from_secs(15),
+};
 /// Contexts that may be open on a connection: one more and it is closed with 1008. A cancelled one is open until its end is
 /// told, so that a connection with one short of these is left alone for a while.
 const CONTEXTS_MAX: usize = 5;
@@ -35,26 +37,7 @@ impl ElevenLabs {
     /// Makes the voice with id `voice` at `endpoint` (base URL without the path).
     #[must_use]
     pub fn new(endpoint: &Endpoint, voice: &str, clock: Arc<dyn Clock>) -> Self {
-        let account = Account {
-            name: "elevenlabs",
-            firm: "elevenlabs",
-            endpoint: endpoint.clone(),
-            clock,
-            trust: Trust::web(),
-            pace: Default::default(),
-            // What is being made is what the account is limited by, not what is open.
-            spare: true,
-            idle_max: IDLE_MAX,
-            context_idle: CONTEXT_IDLE,
-        };
-        Self { account, voice: voice.to_owned() }
-    }
-
-    /// Checks the server's certificate against `trust`.
-    #[must_use]
-    pub fn with_trust(mut self, trust: Trust) -> Self {
-        self.account.trust = trust;
-        self
+        Self { account: Account::new(HABITS, endpoint, clock), voice: voice.to_owned() }
     }
 }
 
@@ -187,20 +170,6 @@ impl Wire for Contexts {
 
     fn is_worn(&mut self, _: Instant) -> bool {
         self.open.len() + 1 >= CONTEXTS_MAX
-    }
-}
-
-impl Speaker for ElevenLabs {
-    fn name(&self) -> &'static str {
-        self.account.name
-    }
-
-    fn run(&self, io: VoiceIo) {
-        Session::new(self, io).run();
-    }
-
-    fn render(&self, text: &str) -> Result<Vec<i16>, Failure> {
-        render(self, text)
     }
 }
 

@@ -12,14 +12,13 @@ mod pace;
 mod phrase;
 mod speech;
 
-pub(super) use phrase::render;
 pub(super) use speech::Speak;
 
 use super::feeder::Feeder;
 use super::redaction::excerpt;
 use super::socket::{Incoming, SocketError, Target};
 use super::tls::Trust;
-use super::{Events, Listener, Stop, VoiceCommand, VoiceIo, VoiceOrders};
+use super::{Events, Listener, Speaker, Stop, VoiceCommand, VoiceIo, VoiceOrders};
 use crate::agent::{Failure, FailureKind, VoiceEvent};
 use crate::audio::g711::linear_of_ulaw;
 use crate::config::Endpoint;
@@ -39,16 +38,13 @@ const MESSAGES_MAX: usize = 32;
 /// A provider that wants to be left alone for longer than this has failed as far as the present turn goes.
 const RETRY_AFTER_MAX: Duration = Duration::from_millis(500);
 
-/// A provider's account and habits, shared by all of its sessions.
-pub(super) struct Account {
+/// What tells one provider from another, whoever's account it is.
+#[derive(Clone, Copy)]
+pub(super) struct Habits {
     /// What `/status` and log lines call it.
     pub(super) name: &'static str,
     /// Whose settings its key and address are: the first part of their names.
     pub(super) firm: &'static str,
-    pub(super) endpoint: Endpoint,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) trust: Trust,
-    pub(super) pace: Pace,
     /// Whether a second connection is kept warm.
     pub(super) spare: bool,
     /// A connection unused for this long is replaced: sooner than the provider closes it.
@@ -57,13 +53,36 @@ pub(super) struct Account {
     pub(super) context_idle: Duration,
 }
 
+/// An account with a provider, shared by all of its sessions.
+pub(super) struct Account {
+    pub(super) habits: Habits,
+    pub(super) endpoint: Endpoint,
+    pub(super) trust: Trust,
+    clock: Arc<dyn Clock>,
+    pace: Pace,
+}
+
 /// A provider: where it is, and how to talk with it.
-pub(super) trait Vendor {
+pub(super) trait Vendor: Send + Sync {
     fn account(&self) -> &Account;
     /// Where a connection leads.
     fn target(&self) -> Result<Target, SocketError>;
     /// How one connection is talked over.
     fn wire(&self) -> Box<dyn Wire>;
+}
+
+impl<V: Vendor> Speaker for V {
+    fn name(&self) -> &'static str {
+        self.account().habits.name
+    }
+
+    fn run(&self, io: VoiceIo) {
+        Session::new(self, io).run();
+    }
+
+    fn render(&self, text: &str) -> Result<Vec<i16>, Failure> {
+        phrase::render(self, text)
+    }
 }
 
 /// The messages of one connection.
@@ -113,6 +132,10 @@ pub(super) struct Trouble {
 }
 
 impl Account {
+    pub(super) fn new(habits: Habits, endpoint: &Endpoint, clock: Arc<dyn Clock>) -> Self {
+        Self { habits, endpoint: endpoint.clone(), trust: Trust::web(), clock, pace: Pace::default() }
+    }
+
     /// Tells an error event as a failure.
     fn trouble(&self, trouble: &Trouble) -> Failure {
         let kind = match trouble {
@@ -120,16 +143,16 @@ impl Account {
             Trouble { permanent: true, .. } => FailureKind::Refused,
             _ => FailureKind::Dropped,
         };
-        Failure { kind, text: format!("{}: {}", self.name, excerpt(&trouble.text, &self.endpoint.key)) }
+        Failure { kind, text: format!("{}: {}", self.habits.name, excerpt(&trouble.text, &self.endpoint.key)) }
     }
 
     fn late(&self) -> Failure {
-        Failure { kind: FailureKind::Stalled, text: format!("{}: no audio came in time", self.name) }
+        Failure { kind: FailureKind::Stalled, text: format!("{}: no audio came in time", self.habits.name) }
     }
 }
 
 /// One call's session.
-pub(super) struct Session<'a> {
+struct Session<'a> {
     vendor: &'a dyn Vendor,
     clock: Arc<dyn Clock>,
     commands: VoiceOrders,
@@ -148,10 +171,10 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(vendor: &'a dyn Vendor, io: VoiceIo) -> Self {
+    fn new(vendor: &'a dyn Vendor, io: VoiceIo) -> Self {
         Self {
             vendor,
-            lines: Lines::new(vendor.account().spare, io.clock.now()),
+            lines: Lines::new(vendor.account().habits.spare, io.clock.now()),
             clock: io.clock,
             commands: io.commands,
             listener: io.listener,
@@ -167,7 +190,7 @@ impl<'a> Session<'a> {
     }
 
     /// Speaks until the call ends.
-    pub(super) fn run(mut self) {
+    fn run(mut self) {
         while !self.stop.raised() {
             loop {
                 match self.commands.try_recv() {
@@ -192,7 +215,7 @@ impl<'a> Session<'a> {
                 if self.speech.as_ref().is_none_or(|speech| speech.turn != turn) {
                     self.drop_speech();
                     self.feeder.begin(turn);
-                    self.speech = Some(Speech::new(turn, self.vendor.account().context_idle, now));
+                    self.speech = Some(Speech::new(turn, self.vendor.account().habits.context_idle, now));
                 }
                 if let Some(speech) = &mut self.speech {
                     speech.add(clause, &text, last, now);
@@ -228,7 +251,7 @@ impl<'a> Session<'a> {
         let owed = self.speech.as_ref().is_some_and(|speech| !speech.is_complete());
         let busy = self.speech.is_some();
         if let Err(error) = self.lines.tend(self.vendor, &self.listener, (owed, busy), self.clock.now()) {
-            self.fail(error.failure(self.vendor.account().firm));
+            self.fail(error.failure(self.vendor.account().habits.firm));
         }
     }
 
@@ -307,7 +330,7 @@ impl<'a> Session<'a> {
         if speech.rival().is_some_and(|(_, line)| line == token) {
             return speech.forget_rival();
         }
-        let failure = error.failure(self.vendor.account().firm);
+        let failure = error.failure(self.vendor.account().habits.firm);
         let lost_speech = speech.line() == Some(token);
         if !lost_speech && !active {
             return;
@@ -415,7 +438,7 @@ impl<'a> Session<'a> {
         let account = self.vendor.account();
         let patience = account.pace.first_audio_max();
         let speech = self.speech.as_ref().and_then(|speech| speech.poll_timeout(patience));
-        self.lines.poll_timeout(account.idle_max).into_iter().chain(speech).min()
+        self.lines.poll_timeout(account.habits.idle_max).into_iter().chain(speech).min()
     }
 
     fn close(mut self) {

@@ -1,23 +1,16 @@
 //! A stand-in of Deepgram's `/v1/speak`: text is spoken when it is flushed, as one stream of binary messages.
 
-use super::{Faults, Peer, Refusal, Server, Wall, Woken, header, hum, query};
+use super::speaking::{CHARACTER, CHUNK, SPEED};
+use super::{After, Peer, Refusal, Server, Session, header, hum, query, speaking};
 use offhook::time::{Clock, Instant};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tungstenite::handshake::server::Request;
-use tungstenite::protocol::Message;
 
-/// Audio of one character: how fast people speak.
-const CHARACTER: Duration = Duration::from_millis(60);
-/// Audio of one message.
-const CHUNK: Duration = Duration::from_millis(100);
-/// How much faster than it is played audio is sent.
-const SPEED: u32 = 8;
 /// Flushes that a connection takes, all in less than a minute.
 const FLUSHES_MAX: usize = 20;
 
@@ -34,36 +27,12 @@ pub enum Fault {
     Error(&'static str),
 }
 
-/// How it behaves, and what it has seen.
-pub struct Plan {
-    /// From the flush to the first audio.
-    pub first_audio: Duration,
-    pub faults: Faults<Fault>,
-    pub seen: Mutex<Seen>,
-}
-
-/// What clients did.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    pub requests: Vec<Value>,
-    pub connections: usize,
-    /// Flushes beyond what is allowed.
-    pub refused: usize,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self { first_audio: Duration::from_millis(20), faults: Faults::default(), seen: Mutex::default() }
-    }
-}
+/// How it behaves, and what it has seen; flushes beyond what is allowed are its excesses.
+pub type Plan = speaking::Plan<Fault>;
 
 /// Starts one; returns it with its base URL.
 pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
-    let (plan, clock) = (Arc::new(plan), Wall::start());
-    let served = plan.clone();
-    let server = Server::start(move |_, stream, stop| serve(&served, &*clock, stream, stop));
-    let url = format!("ws://{}", server.address);
-    (server, plan, url)
+    Server::of(plan, serve)
 }
 
 fn check(request: &Request) -> Option<Refusal> {
@@ -79,68 +48,102 @@ fn check(request: &Request) -> Option<Refusal> {
 }
 
 fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool) {
-    let mut fault = plan.faults.next();
+    let fault = plan.faults.next();
     let refusal = if let Some(Fault::Refuse(refusal)) = &fault { Some(refusal.clone()) } else { None };
     let Some(mut peer) = Peer::accept(stream, |request| refusal.or_else(|| check(request))) else { return };
     plan.seen.lock().connections += 1;
     peer.send(json!({"type": "Metadata", "request_id": "r", "model_name": "aura"}).to_string());
-    let (mut text, mut flushes) = (String::new(), VecDeque::<Duration>::new());
-    let (mut due, mut audio, mut sequence, mut taken) = (Instant::ZERO, Duration::ZERO, 0, 0);
-    while !stop.load(Ordering::Acquire) {
-        let next = (!flushes.is_empty()).then_some(due);
-        match peer.wait(clock, next, stop) {
-            Woken::Gone => return,
-            Woken::Message(Message::Text(message)) => {
-                let request: Value = serde_json::from_str(&message).unwrap_or_default();
-                match request["type"].as_str().unwrap_or_default() {
-                    "Speak" => text.push_str(request["text"].as_str().unwrap_or_default()),
-                    "Flush" if taken == FLUSHES_MAX => {
-                        plan.seen.lock().refused += 1;
-                        peer.send(json!({"type": "Warning", "description": "too many flushes"}).to_string());
-                    }
-                    "Flush" => {
-                        taken += 1;
-                        if let Some(Fault::Error(code)) = fault.take_if(|fault| matches!(fault, Fault::Error(_))) {
-                            let text = format!("key {}", super::KEY);
-                            peer.send(json!({"type": "Error", "code": code, "description": text}).to_string());
-                            return peer.close(Some((1011, code)), clock, stop);
-                        }
-                        if flushes.is_empty() {
-                            due = clock.now() + plan.first_audio;
-                        }
-                        flushes.push_back(CHARACTER * std::mem::take(&mut text).trim().chars().count() as u32);
-                    }
-                    "Clear" => {
-                        text.clear();
-                        flushes.clear();
-                        peer.send(json!({"type": "Cleared", "sequence_id": sequence}).to_string());
-                    }
-                    _ => {}
-                }
-                plan.seen.lock().requests.push(request);
+    let (text, flushes) = (String::new(), VecDeque::new());
+    let (due, audio) = (Instant::ZERO, Duration::ZERO);
+    Stream { plan, clock, peer, fault, text, flushes, due, audio, taken: 0, answered: 0 }.run(clock, stop);
+}
+
+/// One connection's stream.
+struct Stream<'a> {
+    plan: &'a Plan,
+    clock: &'a dyn Clock,
+    peer: Peer,
+    fault: Option<Fault>,
+    /// What is not flushed.
+    text: String,
+    /// What is still to be sent of each flush.
+    flushes: VecDeque<Duration>,
+    /// When the next audio of the first of them is.
+    due: Instant,
+    audio: Duration,
+    /// Flushes that were taken and answered.
+    taken: usize,
+    answered: usize,
+}
+
+impl Session for Stream<'_> {
+    fn peer(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (!self.flushes.is_empty()).then_some(self.due)
+    }
+
+    fn handle_text(&mut self, text: &str) -> After {
+        let request: Value = serde_json::from_str(text).unwrap_or_default();
+        self.plan.seen.lock().requests.push(request.clone());
+        match request["type"].as_str().unwrap_or_default() {
+            "Speak" => self.text.push_str(request["text"].as_str().unwrap_or_default()),
+            "Flush" if self.taken == FLUSHES_MAX => {
+                self.plan.seen.lock().excesses += 1;
+                self.peer.send(json!({"type": "Warning", "description": "too many flushes"}).to_string());
             }
-            Woken::Message(_) => {}
-            Woken::Due => {
-                let now = clock.now();
-                let Some(left) = flushes.front_mut() else { continue };
-                let piece = (*left).min(CHUNK);
-                if !piece.is_zero() {
-                    peer.send_binary(hum(audio, piece));
-                }
-                *left -= piece;
-                audio += piece;
-                due = now + piece / SPEED;
-                if left.is_zero() {
-                    flushes.pop_front();
-                    peer.send(json!({"type": "Flushed", "sequence_id": sequence}).to_string());
-                    sequence += 1;
-                }
+            "Flush" => return self.flush(),
+            "Clear" => {
+                self.text.clear();
+                self.flushes.clear();
+                self.peer.send(json!({"type": "Cleared", "sequence_id": self.answered}).to_string());
             }
-        }
-        match fault {
-            Some(Fault::DropAfter(after)) if audio >= after => return,
-            Some(Fault::StallAfter(after)) if audio >= after => flushes.clear(),
             _ => {}
         }
+        After::GoOn
+    }
+
+    /// Sends the next audio.
+    fn handle_timeout(&mut self) {
+        let Some(left) = self.flushes.front_mut() else { return };
+        let piece = (*left).min(CHUNK);
+        if !piece.is_zero() {
+            self.peer.send_binary(hum(self.audio, piece));
+        }
+        *left -= piece;
+        self.audio += piece;
+        self.due = self.clock.now() + piece / SPEED;
+        if left.is_zero() {
+            self.flushes.pop_front();
+            self.peer.send(json!({"type": "Flushed", "sequence_id": self.answered}).to_string());
+            self.answered += 1;
+        }
+    }
+
+    fn go_on(&mut self) -> After {
+        match self.fault {
+            Some(Fault::DropAfter(after)) if self.audio >= after => return After::Drop,
+            Some(Fault::StallAfter(after)) if self.audio >= after => self.flushes.clear(),
+            _ => {}
+        }
+        After::GoOn
+    }
+}
+
+impl Stream<'_> {
+    fn flush(&mut self) -> After {
+        self.taken += 1;
+        if let Some(Fault::Error(code)) = self.fault.take_if(|fault| matches!(fault, Fault::Error(_))) {
+            let text = format!("key {}", super::KEY);
+            self.peer.send(json!({"type": "Error", "code": code, "description": text}).to_string());
+            return After::Close(Some((1011, code)));
+        }
+        if self.flushes.is_empty() {
+            self.due = self.clock.now() + self.plan.first_audio;
+        }
+        self.flushes.push_back(CHARACTER * std::mem::take(&mut self.text).trim().chars().count() as u32);
+        After::GoOn
     }
 }

@@ -1,6 +1,7 @@
 //! A stand-in of Cartesia's `/tts/websocket`: contexts, audio as long as the text, word times.
 
-use super::{Faults, Peer, Refusal, Server, Wall, Woken, header};
+use super::speaking::{CHARACTER, CHUNK, SPEED};
+use super::{After, Faults, Peer, Refusal, Server, Session, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use offhook::audio::g711::ulaw_of;
@@ -11,17 +12,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::f32::consts::TAU;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tungstenite::handshake::server::Request;
-use tungstenite::protocol::Message;
-
-/// Audio of one character: how fast people speak.
-const CHARACTER: Duration = Duration::from_millis(60);
-/// Audio of one chunk.
-const CHUNK: Duration = Duration::from_millis(100);
-/// How much faster than it is played audio is sent.
-const SPEED: u32 = 8;
 
 /// What a connection does wrong.
 #[derive(Clone, Debug)]
@@ -96,11 +89,7 @@ impl Default for Plan {
 
 /// Starts one; returns it with its base URL.
 pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
-    let (plan, clock) = (Arc::new(plan), Wall::start());
-    let served = plan.clone();
-    let server = Server::start(move |_, stream, stop| serve(&served, &*clock, stream, stop));
-    let url = format!("ws://{}", server.address);
-    (server, plan, url)
+    Server::of(plan, serve)
 }
 
 fn check(request: &Request) -> Option<Refusal> {
@@ -127,7 +116,7 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool) {
     let Some(peer) = peer else { return };
     plan.seen.lock().connections += 1;
     let contexts = BTreeMap::new();
-    Session { plan, clock, peer, fault, contexts, audio: Duration::ZERO, asked: clock.now() }.run(stop);
+    Contexts { plan, clock, peer, fault, contexts, audio: Duration::ZERO, asked: clock.now() }.run(clock, stop);
 }
 
 /// A context: its texts that are not spoken yet, and when something is due.
@@ -144,7 +133,7 @@ struct Context {
     due: Instant,
 }
 
-struct Session<'a> {
+struct Contexts<'a> {
     plan: &'a Plan,
     clock: &'a dyn Clock,
     peer: Peer,
@@ -154,33 +143,41 @@ struct Session<'a> {
     asked: Instant,
 }
 
-impl Session<'_> {
-    fn run(mut self, stop: &AtomicBool) {
-        while !stop.load(Ordering::Acquire) {
-            let mut due = self.contexts.values().map(|context| context.due).min();
-            if let Some(Fault::IdleClose(idle)) = self.fault {
-                if self.contexts.is_empty() && self.clock.now() >= self.asked + idle {
-                    return self.peer.close(Some((1000, "connection idle timeout")), self.clock, stop);
-                }
-                due = due.or(Some(self.asked + idle));
-            }
-            match self.peer.wait(self.clock, due, stop) {
-                Woken::Gone => return,
-                Woken::Due => {}
-                Woken::Message(Message::Text(text)) => {
-                    let request: Value = serde_json::from_str(&text).unwrap_or_default();
-                    self.plan.seen.lock().requests.push(request.clone());
-                    self.asked = self.clock.now();
-                    self.handle_request(&request);
-                }
-                Woken::Message(_) => {}
-            }
-            match self.fault {
-                Some(Fault::DropAfter(audio)) if self.audio >= audio => return,
-                Some(Fault::GarbageAfter(audio)) if self.audio >= audio => self.peer.send_garbage(),
-                Some(Fault::StallAfter(audio)) if self.audio >= audio => self.contexts.clear(),
-                _ => self.speak(),
-            }
+impl Session for Contexts<'_> {
+    fn peer(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.contexts.values().map(|context| context.due).min().or(self.idle_at())
+    }
+
+    fn handle_text(&mut self, text: &str) -> After {
+        let request: Value = serde_json::from_str(text).unwrap_or_default();
+        self.plan.seen.lock().requests.push(request.clone());
+        self.asked = self.clock.now();
+        self.handle_request(&request);
+        After::GoOn
+    }
+
+    fn go_on(&mut self) -> After {
+        match self.fault {
+            Some(Fault::DropAfter(audio)) if self.audio >= audio => return After::Drop,
+            Some(Fault::GarbageAfter(audio)) if self.audio >= audio => self.peer.send_garbage(),
+            Some(Fault::StallAfter(audio)) if self.audio >= audio => self.contexts.clear(),
+            _ => self.speak(),
+        }
+        let idle = self.contexts.is_empty() && self.idle_at().is_some_and(|at| self.clock.now() >= at);
+        if idle { After::Close(Some((1000, "connection idle timeout"))) } else { After::GoOn }
+    }
+}
+
+impl Contexts<'_> {
+    /// When it has been idle for too long.
+    fn idle_at(&self) -> Option<Instant> {
+        match self.fault {
+            Some(Fault::IdleClose(idle)) => Some(self.asked + idle),
+            _ => None,
         }
     }
 

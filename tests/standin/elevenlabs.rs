@@ -1,25 +1,19 @@
 //! A stand-in of ElevenLabs' `/v1/text-to-speech/{voice}/multi-stream-input`: contexts, audio with the times of its letters.
 
-use super::{Faults, Peer, Refusal, Server, Wall, Woken, header, hum, query};
+use super::speaking::{CHARACTER, SPEED};
+use super::{After, Peer, Refusal, Server, Session, header, hum, query, speaking};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use offhook::time::{Clock, Instant};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 use tungstenite::handshake::server::Request;
-use tungstenite::protocol::Message;
 
-/// Audio of one character, in milliseconds: how fast people speak.
-const CHARACTER_MS: u32 = 60;
 /// Letters of one message.
 const CHUNK: usize = 7;
-/// How much faster than it is played audio is sent.
-const SPEED: u32 = 8;
 /// Contexts that a connection takes.
 const CONTEXTS_MAX: usize = 5;
 
@@ -38,36 +32,12 @@ pub enum Fault {
     SlowToClose,
 }
 
-/// How it behaves, and what it has seen.
-pub struct Plan {
-    /// From the text to the first audio.
-    pub first_audio: Duration,
-    pub faults: Faults<Fault>,
-    pub seen: Mutex<Seen>,
-}
-
-/// What clients did.
-#[derive(Clone, Debug, Default)]
-pub struct Seen {
-    pub requests: Vec<Value>,
-    pub connections: usize,
-    /// Connections that were closed because they had too many contexts.
-    pub overfull: usize,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self { first_audio: Duration::from_millis(20), faults: Faults::default(), seen: Mutex::default() }
-    }
-}
+/// How it behaves, and what it has seen; connections that were closed for too many contexts are its excesses.
+pub type Plan = speaking::Plan<Fault>;
 
 /// Starts one; returns it with its base URL.
 pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
-    let (plan, clock) = (Arc::new(plan), Wall::start());
-    let served = plan.clone();
-    let server = Server::start(move |_, stream, stop| serve(&served, &*clock, stream, stop));
-    let url = format!("ws://{}", server.address);
-    (server, plan, url)
+    Server::of(plan, serve)
 }
 
 fn check(request: &Request) -> Option<Refusal> {
@@ -93,89 +63,111 @@ struct Context {
 }
 
 fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool) {
-    let mut fault = plan.faults.next();
+    let fault = plan.faults.next();
     let refusal = if let Some(Fault::Refuse(refusal)) = &fault { Some(refusal.clone()) } else { None };
-    let Some(mut peer) = Peer::accept(stream, |request| refusal.or_else(|| check(request))) else { return };
+    let Some(peer) = Peer::accept(stream, |request| refusal.or_else(|| check(request))) else { return };
     plan.seen.lock().connections += 1;
-    let (mut contexts, mut spoken) = (BTreeMap::<String, Context>::new(), 0);
-    while !stop.load(Ordering::Acquire) {
+    Contexts { plan, clock, peer, fault, open: BTreeMap::new(), spoken: 0 }.run(clock, stop);
+}
+
+/// The contexts of one connection.
+struct Contexts<'a> {
+    plan: &'a Plan,
+    clock: &'a dyn Clock,
+    peer: Peer,
+    fault: Option<Fault>,
+    open: BTreeMap<String, Context>,
+    /// Letters of all of them.
+    spoken: usize,
+}
+
+impl Session for Contexts<'_> {
+    fn peer(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
         let busy = |context: &&Context| context.closed || (context.flushed && context.spoken < context.letters.len());
-        let due = contexts.values().filter(busy).map(|context| context.due).min();
-        match peer.wait(clock, due, stop) {
-            Woken::Gone => return,
-            Woken::Due => {}
-            Woken::Message(Message::Text(message)) => {
-                let request: Value = serde_json::from_str(&message).unwrap_or_default();
-                plan.seen.lock().requests.push(request.clone());
-                let id = request["context_id"].as_str().unwrap_or_default().to_owned();
-                let text = request["text"].as_str().unwrap_or_default();
-                if let Some(Fault::Error(error)) =
-                    fault.take_if(|fault| matches!(fault, Fault::Error(_)) && !text.trim().is_empty())
-                {
-                    let message = format!("key {}", super::KEY);
-                    let error = json!({"message": message, "error": error, "code": 1008, "contextId": id});
-                    peer.send(error.to_string());
-                    contexts.remove(&id);
-                    continue;
-                }
-                if request["close_context"] == true {
-                    if let Some(context) = contexts.get_mut(&id) {
-                        context.closed =
-                            !matches!(fault, Some(Fault::SlowToClose)) || context.spoken == context.letters.len();
-                        context.flushed = true;
-                        context.due = context.due.max(clock.now());
-                    }
-                    continue;
-                }
-                let context = contexts.entry(id).or_default();
-                if context.spoken == context.letters.len() {
-                    context.due = clock.now() + plan.first_audio;
-                }
-                if text != " " {
-                    context.letters.extend(text.chars());
-                }
-                context.flushed = request["flush"] == true;
+        self.open.values().filter(busy).map(|context| context.due).min()
+    }
+
+    fn handle_text(&mut self, text: &str) -> After {
+        let request: Value = serde_json::from_str(text).unwrap_or_default();
+        self.plan.seen.lock().requests.push(request.clone());
+        let id = request["context_id"].as_str().unwrap_or_default().to_owned();
+        let text = request["text"].as_str().unwrap_or_default();
+        let fails = |fault: &mut Fault| matches!(fault, Fault::Error(_)) && !text.trim().is_empty();
+        if let Some(Fault::Error(error)) = self.fault.take_if(fails) {
+            let message = format!("key {}", super::KEY);
+            let error = json!({"message": message, "error": error, "code": 1008, "contextId": id});
+            self.peer.send(error.to_string());
+            self.open.remove(&id);
+        } else if request["close_context"] == true {
+            self.close(&id);
+        } else {
+            let context = self.open.entry(id).or_default();
+            if context.spoken == context.letters.len() {
+                context.due = self.clock.now() + self.plan.first_audio;
             }
-            Woken::Message(_) => {}
+            if text != " " {
+                context.letters.extend(text.chars());
+            }
+            context.flushed = request["flush"] == true;
         }
-        if contexts.len() > CONTEXTS_MAX {
-            plan.seen.lock().overfull += 1;
-            return peer.close(Some((1008, "max_active_conversations")), clock, stop);
+        After::GoOn
+    }
+
+    fn go_on(&mut self) -> After {
+        if self.open.len() > CONTEXTS_MAX {
+            self.plan.seen.lock().excesses += 1;
+            return After::Close(Some((1008, "max_active_conversations")));
         }
-        match fault {
-            Some(Fault::DropAfter(after)) if spoken >= after => return,
-            Some(Fault::StallAfter(after)) if spoken >= after => contexts.clear(),
-            _ => spoken += speak(&mut peer, &mut contexts, clock.now()),
+        match self.fault {
+            Some(Fault::DropAfter(after)) if self.spoken >= after => return After::Drop,
+            Some(Fault::StallAfter(after)) if self.spoken >= after => self.open.clear(),
+            _ => self.speak(),
         }
+        After::GoOn
     }
 }
 
-/// Does what is due in every context; returns how many letters were spoken.
-fn speak(peer: &mut Peer, contexts: &mut BTreeMap<String, Context>, now: Instant) -> usize {
-    let mut spoken = 0;
-    contexts.retain(|id, context| {
-        let left = context.letters.get(context.spoken..).unwrap_or_default();
-        if now < context.due || !context.flushed {
-            return true;
-        }
-        let piece = &left[..left.len().min(CHUNK)];
-        if piece.is_empty() {
-            if context.closed {
-                peer.send(json!({"isFinal": true, "contextId": id, "audio": null}).to_string());
+impl Contexts<'_> {
+    fn close(&mut self, id: &str) {
+        let Some(context) = self.open.get_mut(id) else { return };
+        let slow = matches!(self.fault, Some(Fault::SlowToClose));
+        context.closed = !slow || context.spoken == context.letters.len();
+        context.flushed = true;
+        context.due = context.due.max(self.clock.now());
+    }
+
+    /// Does what is due in every context.
+    fn speak(&mut self) {
+        let now = self.clock.now();
+        self.open.retain(|id, context| {
+            let left = context.letters.get(context.spoken..).unwrap_or_default();
+            if now < context.due || !context.flushed {
+                return true;
             }
-            return !context.closed;
-        }
-        let length = Duration::from_millis(u64::from(CHARACTER_MS) * piece.len() as u64);
-        let from = Duration::from_millis(u64::from(CHARACTER_MS) * context.spoken as u64);
-        let starts: Vec<u32> = (0..piece.len() as u32).map(|n| n * CHARACTER_MS).collect();
-        let alignment = json!({"chars": piece.iter().map(|c| c.to_string()).collect::<Vec<_>>(),
-            "charStartTimesMs": starts, "charDurationsMs": vec![CHARACTER_MS; piece.len()]});
-        let audio = STANDARD.encode(hum(from, length));
-        peer.send(json!({"audio": audio, "alignment": alignment, "contextId": id, "isFinal": null}).to_string());
-        context.spoken += piece.len();
-        spoken += piece.len();
-        context.due = now + length / SPEED;
-        true
-    });
-    spoken
+            let piece = &left[..left.len().min(CHUNK)];
+            if piece.is_empty() {
+                if context.closed {
+                    self.peer.send(json!({"isFinal": true, "contextId": id, "audio": null}).to_string());
+                }
+                return !context.closed;
+            }
+            let (length, from) = (CHARACTER * piece.len() as u32, CHARACTER * context.spoken as u32);
+            let each = CHARACTER.as_millis() as u64;
+            let starts: Vec<u64> = (0..piece.len() as u64).map(|n| n * each).collect();
+            let chars: Vec<String> = piece.iter().map(char::to_string).collect();
+            let durations = vec![each; piece.len()];
+            let alignment = json!({"chars": chars, "charStartTimesMs": starts, "charDurationsMs": durations});
+            let audio = STANDARD.encode(hum(from, length));
+            let message = json!({"audio": audio, "alignment": alignment, "contextId": id, "isFinal": null});
+            self.peer.send(message.to_string());
+            context.spoken += piece.len();
+            self.spoken += piece.len();
+            context.due = now + length / SPEED;
+            true
+        });
+    }
 }

@@ -1,7 +1,7 @@
 //! A stand-in of Deepgram Flux: `/v2/listen`, turns by the energy of the audio it is sent.
 
-use super::{Faults, Peer, Refusal, Server, Wall, Woken, header, query};
-use offhook::audio::g711::linear_of_ulaw;
+use super::hearing::{Format, Heard};
+use super::{After, Faults, Peer, Refusal, Server, Session, header, query};
 use offhook::time::{Clock, Instant};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -10,10 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tungstenite::handshake::server::Request;
-use tungstenite::protocol::Message;
 
-/// Mean amplitude from which audio counts as speech.
-const SPEECH_LEVEL: u32 = 400;
 /// Speech after which a turn starts.
 const START_AFTER: Duration = Duration::from_millis(200);
 /// Audio that may still be on its way when silence has been long enough.
@@ -107,12 +104,8 @@ impl Default for Plan {
 
 /// Starts one; returns it with its base URL.
 pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
-    let (plan, clock) = (Arc::new(plan), Wall::start());
-    let served = plan.clone();
-    let turn = Arc::new(Mutex::new(0));
-    let server = Server::start(move |_, stream, stop| serve(&served, &*clock, stream, stop, &turn));
-    let url = format!("ws://{}", server.address);
-    (server, plan, url)
+    let turn = Mutex::new(0);
+    Server::of(plan, move |plan, clock, stream, stop| serve(plan, clock, stream, stop, &turn))
 }
 
 /// How far the end of a turn is.
@@ -176,31 +169,27 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, t
         }
         return;
     }
-    let mut mulaw = false;
-    let mut eager = false;
-    let mut rate = 16_000;
+    let (mut format, mut eager) = (None, false);
     let peer = Peer::accept(stream, |request| {
         let mut seen = plan.seen.lock();
         seen.paths.push(request.uri().to_string());
         seen.authorizations.push(header(request, "authorization").to_owned());
-        mulaw = query(request, "encoding") == Some("mulaw");
+        format = Some(Format::of(request));
         eager = query(request, "eager_eot_threshold").is_some();
-        rate = query(request, "sample_rate").and_then(|rate| rate.parse().ok()).unwrap_or(rate);
         if let Some(Fault::Refuse(refusal)) = &fault { Some(refusal.clone()) } else { check(request) }
     });
-    let Some(peer) = peer else { return };
+    let (Some(peer), Some(format)) = (peer, format) else { return };
     let connection = {
         let mut seen = plan.seen.lock();
         seen.audio.push(0);
         seen.audio.len() - 1
     };
-    let mut session = Session {
+    let mut session = Turns {
         plan,
         clock,
         peer,
         fault,
-        mulaw,
-        rate,
+        format,
         connection,
         end_after: plan.end_after,
         eager_after: plan.eager_after.filter(|_| eager),
@@ -218,16 +207,16 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, t
         silent: false,
     };
     session.draw();
-    session.run(stop);
+    session.begin();
+    session.run(clock, stop);
 }
 
-struct Session<'a> {
+struct Turns<'a> {
     plan: &'a Plan,
     clock: &'a dyn Clock,
     peer: Peer,
     fault: Option<Fault>,
-    mulaw: bool,
-    rate: u32,
+    format: Format,
     connection: usize,
     /// How long after the last speech the present turn ends.
     end_after: Duration,
@@ -248,63 +237,47 @@ struct Session<'a> {
     silent: bool,
 }
 
-impl Session<'_> {
-    fn run(mut self, stop: &AtomicBool) {
-        if !matches!(self.fault, Some(Fault::NoConnected)) {
-            self.send(json!({"type": "Connected"}));
-        } else {
-            self.silent = true;
-        }
-        while !stop.load(Ordering::Acquire) {
-            let due = self.last_speech.map(|last| last + self.next_step());
-            match self.peer.wait(self.clock, due, stop) {
-                Woken::Gone => return,
-                Woken::Due => self.silence_was_long(),
-                Woken::Message(Message::Binary(bytes)) => self.handle_audio(&bytes),
-                Woken::Message(Message::Text(text)) => {
-                    self.plan.seen.lock().texts.push(text.to_string());
-                    match self.handle_text(&text) {
-                        After::Go => {}
-                        After::Close => return self.peer.close(None, self.clock, stop),
-                    }
-                }
-                Woken::Message(Message::Ping(_)) => self.plan.seen.lock().pings += 1,
-                Woken::Message(_) => {}
+impl Session for Turns<'_> {
+    fn peer(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.last_speech.map(|last| last + self.next_step())
+    }
+
+    fn handle_text(&mut self, text: &str) -> After {
+        self.plan.seen.lock().texts.push(text.to_owned());
+        let message: Value = serde_json::from_str(text).unwrap_or_default();
+        match message["type"].as_str() {
+            Some("CloseStream") => {
+                self.tell("Update", if self.open { usize::MAX } else { 0 });
+                return After::Close(None);
             }
-            match self.fault {
-                Some(Fault::DropAfter(audio)) if self.audio >= audio => return,
-                Some(Fault::CloseAfter(audio)) if self.audio >= audio => {
-                    return self.peer.close(None, self.clock, stop);
+            Some("ForceEndTurn") if matches!(self.fault, Some(Fault::DeafToForce)) => {}
+            Some("ForceEndTurn") if self.open && !matches!(self.fault, Some(Fault::NoForce)) => self.end("manual"),
+            Some("ForceEndTurn") if !matches!(self.fault, Some(Fault::NoForce)) => {
+                self.send(json!({"type": "Warning", "code": "FORCE_END_TURN_NO_ACTIVE_TURN", "description": "none"}));
+            }
+            Some("Configure") => {
+                let threshold = |name: &str, default: f64| message["thresholds"][name].as_f64().unwrap_or(default);
+                if threshold("eager_eot_threshold", 0.0) > threshold("eot_threshold", 0.7) {
+                    self.send(json!({"type": "ConfigureFailure", "code": "INVALID_THRESHOLD", "description": "eager above eot"}));
+                } else {
+                    self.send(json!({"type": "ConfigureSuccess", "thresholds": message["thresholds"]}));
                 }
-                Some(Fault::CloseWith(audio, code, reason)) if self.audio >= audio => {
-                    return self.peer.close(Some((code, reason)), self.clock, stop);
-                }
-                Some(Fault::ErrorAfter(audio, code)) if self.audio >= audio => {
-                    self.send(json!({"type": "Error", "code": code, "description": "as planned"}));
-                    return self.peer.close(None, self.clock, stop);
-                }
-                Some(Fault::StallAfter(audio)) if self.audio >= audio => self.silent = true,
-                _ => {}
+            }
+            _ => {
+                self.send(
+                    json!({"type": "Error", "code": "UNPARSABLE_CLIENT_MESSAGE", "description": "unknown message"}),
+                );
+                return After::Close(None);
             }
         }
+        After::GoOn
     }
 
-    /// Draws when the next turn ends.
-    fn draw(&mut self) {
-        self.end_after = self.plan.end_after + self.plan.spread.mul_f64(self.rng.f64());
-    }
-
-    fn send(&mut self, mut message: Value) {
-        if self.silent {
-            return;
-        }
-        message["sequence_id"] = self.sequence.into();
-        message["request_id"] = "5b0c".into();
-        self.sequence += 1;
-        self.peer.send(message.to_string());
-    }
-
-    fn handle_audio(&mut self, bytes: &[u8]) {
+    fn handle_binary(&mut self, bytes: &[u8]) {
         {
             let mut seen = self.plan.seen.lock();
             seen.audio[self.connection] += bytes.len();
@@ -312,17 +285,10 @@ impl Session<'_> {
                 seen.frames.push(bytes.len());
             }
         }
-        let samples: Vec<i16> = if self.mulaw {
-            bytes.iter().map(|code| linear_of_ulaw(*code)).collect()
-        } else {
-            bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
-        };
-        let level =
-            samples.iter().map(|sample| u32::from(sample.unsigned_abs())).sum::<u32>() / samples.len().max(1) as u32;
-        let length = Duration::from_secs(samples.len() as u64) / self.rate;
+        let Heard { length, speech } = self.format.hear(bytes);
         self.audio += length;
         let wordless = self.plan.said.lock().as_ref().is_some_and(String::is_empty);
-        if level >= SPEECH_LEVEL && (self.open || !wordless) {
+        if speech && (self.open || !wordless) {
             if std::mem::replace(&mut self.ending, Ending::Awaited).is_told() {
                 self.tell("TurnResumed", usize::MAX);
             }
@@ -359,17 +325,11 @@ impl Session<'_> {
         }
     }
 
-    /// Returns after which silence something is to be told next.
-    fn next_step(&self) -> Duration {
-        let (end, eager) = (self.end_after, self.eager_after.filter(|_| self.open));
-        match (self.ending, eager) {
-            (Ending::Awaited, Some(eager)) => eager.min(end),
-            (Ending::ToBeResumed, Some(eager)) => (eager + end) / 2,
-            _ => end,
-        }
+    fn handle_ping(&mut self) {
+        self.plan.seen.lock().pings += 1;
     }
 
-    fn silence_was_long(&mut self) {
+    fn handle_timeout(&mut self) {
         // It goes by the audio: a client that is held up has not fallen silent.
         if self.audio + JITTER < self.speech_end + self.next_step() {
             self.last_speech = self.last_speech.map(|last| last + JITTER);
@@ -385,6 +345,58 @@ impl Session<'_> {
         self.speech = Duration::ZERO;
         if self.open {
             self.end("model");
+        }
+    }
+
+    fn go_on(&mut self) -> After {
+        match self.fault {
+            Some(Fault::DropAfter(audio)) if self.audio >= audio => return After::Drop,
+            Some(Fault::CloseAfter(audio)) if self.audio >= audio => return After::Close(None),
+            Some(Fault::CloseWith(audio, code, reason)) if self.audio >= audio => {
+                return After::Close(Some((code, reason)));
+            }
+            Some(Fault::ErrorAfter(audio, code)) if self.audio >= audio => {
+                self.send(json!({"type": "Error", "code": code, "description": "as planned"}));
+                return After::Close(None);
+            }
+            Some(Fault::StallAfter(audio)) if self.audio >= audio => self.silent = true,
+            _ => {}
+        }
+        After::GoOn
+    }
+}
+
+impl Turns<'_> {
+    fn begin(&mut self) {
+        if matches!(self.fault, Some(Fault::NoConnected)) {
+            self.silent = true;
+        } else {
+            self.send(json!({"type": "Connected"}));
+        }
+    }
+
+    /// Draws when the next turn ends.
+    fn draw(&mut self) {
+        self.end_after = self.plan.end_after + self.plan.spread.mul_f64(self.rng.f64());
+    }
+
+    fn send(&mut self, mut message: Value) {
+        if self.silent {
+            return;
+        }
+        message["sequence_id"] = self.sequence.into();
+        message["request_id"] = "5b0c".into();
+        self.sequence += 1;
+        self.peer.send(message.to_string());
+    }
+
+    /// Returns after which silence something is to be told next.
+    fn next_step(&self) -> Duration {
+        let (end, eager) = (self.end_after, self.eager_after.filter(|_| self.open));
+        match (self.ending, eager) {
+            (Ending::Awaited, Some(eager)) => eager.min(end),
+            (Ending::ToBeResumed, Some(eager)) => (eager + end) / 2,
+            _ => end,
         }
     }
 
@@ -435,39 +447,4 @@ impl Session<'_> {
             "audio_window_start": 0.0, "audio_window_end": end, "words": timed, "end_of_turn_confidence": 0.8,
         })
     }
-
-    fn handle_text(&mut self, text: &str) -> After {
-        let message: Value = serde_json::from_str(text).unwrap_or_default();
-        match message["type"].as_str() {
-            Some("CloseStream") => {
-                self.tell("Update", if self.open { usize::MAX } else { 0 });
-                return After::Close;
-            }
-            Some("ForceEndTurn") if matches!(self.fault, Some(Fault::DeafToForce)) => {}
-            Some("ForceEndTurn") if self.open && !matches!(self.fault, Some(Fault::NoForce)) => self.end("manual"),
-            Some("ForceEndTurn") if !matches!(self.fault, Some(Fault::NoForce)) => {
-                self.send(json!({"type": "Warning", "code": "FORCE_END_TURN_NO_ACTIVE_TURN", "description": "none"}));
-            }
-            Some("Configure") => {
-                let threshold = |name: &str, default: f64| message["thresholds"][name].as_f64().unwrap_or(default);
-                if threshold("eager_eot_threshold", 0.0) > threshold("eot_threshold", 0.7) {
-                    self.send(json!({"type": "ConfigureFailure", "code": "INVALID_THRESHOLD", "description": "eager above eot"}));
-                } else {
-                    self.send(json!({"type": "ConfigureSuccess", "thresholds": message["thresholds"]}));
-                }
-            }
-            _ => {
-                self.send(
-                    json!({"type": "Error", "code": "UNPARSABLE_CLIENT_MESSAGE", "description": "unknown message"}),
-                );
-                return After::Close;
-            }
-        }
-        After::Go
-    }
-}
-
-enum After {
-    Go,
-    Close,
 }

@@ -7,7 +7,9 @@ pub mod cartesia;
 pub mod elevenlabs;
 pub mod flux;
 pub mod groq;
+mod hearing;
 pub mod nova;
+pub mod speaking;
 
 use offhook::providers::{Bell, Listener};
 use offhook::time::{Clock, Instant};
@@ -69,6 +71,18 @@ impl Server {
         };
         std::thread::Builder::new().name("standin".into()).spawn(accept).expect("a thread");
         Self { address, stop }
+    }
+
+    /// Serves each connection as `plan` wants it; returns the server with its plan and the base URL of its WebSockets.
+    pub fn of<P: Send + Sync + 'static>(
+        plan: P,
+        serve: impl Fn(&P, &dyn Clock, TcpStream, &AtomicBool) + Send + Sync + 'static,
+    ) -> (Self, Arc<P>, String) {
+        let (plan, clock) = (Arc::new(plan), Wall::start());
+        let served = plan.clone();
+        let server = Self::start(move |_, stream, stop| serve(&served, &*clock, stream, stop));
+        let url = format!("ws://{}", server.address);
+        (server, plan, url)
     }
 }
 
@@ -132,10 +146,63 @@ pub struct Peer<S: Read + Write = mio::net::TcpStream> {
 }
 
 /// What [`Peer::wait`] woke up for.
-pub enum Woken {
+enum Woken {
     Message(Message),
     Due,
     Gone,
+}
+
+/// What a connection is after a step of its session.
+pub enum After {
+    GoOn,
+    /// It is lost without a word.
+    Drop,
+    /// It is closed with this code and reason, or without a status.
+    Close(Option<(u16, &'static str)>),
+}
+
+/// One connection's conversation.
+pub trait Session {
+    fn peer(&mut self) -> &mut Peer;
+    /// When [`Self::handle_timeout`] is due, whatever comes.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+    fn handle_text(&mut self, text: &str) -> After;
+    fn handle_binary(&mut self, bytes: &[u8]) {
+        let _ = bytes;
+    }
+    fn handle_ping(&mut self) {}
+    fn handle_timeout(&mut self) {}
+    /// Does what follows from every message and every time-out: what is due, and what is to go wrong.
+    fn go_on(&mut self) -> After;
+
+    /// Talks until one of the two has enough.
+    fn run(mut self, clock: &dyn Clock, stop: &AtomicBool)
+    where
+        Self: Sized,
+    {
+        let mut after = After::GoOn;
+        while !stop.load(Ordering::Acquire) {
+            let due = self.poll_timeout();
+            match self.peer().wait(clock, due, stop) {
+                Woken::Gone => return,
+                Woken::Due => self.handle_timeout(),
+                Woken::Message(Message::Text(text)) => after = self.handle_text(&text),
+                Woken::Message(Message::Binary(bytes)) => self.handle_binary(&bytes),
+                Woken::Message(Message::Ping(_)) => self.handle_ping(),
+                Woken::Message(_) => {}
+            }
+            if matches!(after, After::GoOn) {
+                after = self.go_on();
+            }
+            match after {
+                After::GoOn => {}
+                After::Drop => return,
+                After::Close(status) => return self.peer().close(status, clock, stop),
+            }
+        }
+    }
 }
 
 impl Peer {
@@ -158,7 +225,7 @@ impl Peer {
     }
 
     /// Waits for a message, or until `due`.
-    pub fn wait(&mut self, clock: &dyn Clock, due: Option<Instant>, stop: &AtomicBool) -> Woken {
+    fn wait(&mut self, clock: &dyn Clock, due: Option<Instant>, stop: &AtomicBool) -> Woken {
         loop {
             match self.socket.read() {
                 Ok(message) => return Woken::Message(message),
@@ -191,8 +258,8 @@ impl Peer {
         let _ = self.socket.get_mut().write_all(&[0xff; 64]);
     }
 
-    /// Closes with `code` and `reason`, or without a status, and waits until the client is gone.
-    pub fn close(mut self, status: Option<(u16, &str)>, clock: &dyn Clock, stop: &AtomicBool) {
+    /// Closes with a code and a reason, or without a status, and waits until the client is gone.
+    fn close(&mut self, status: Option<(u16, &str)>, clock: &dyn Clock, stop: &AtomicBool) {
         let frame = status.map(|(code, reason)| tungstenite::protocol::CloseFrame {
             code: code.into(),
             reason: reason.to_owned().into(),

@@ -1,18 +1,15 @@
 //! A stand-in of Deepgram Nova: `/v1/listen`, words by the energy of the audio it is sent.
 
-use super::{Faults, Peer, Refusal, Server, Wall, Woken, header, query};
-use offhook::audio::g711::linear_of_ulaw;
+use super::hearing::{Format, Heard};
+use super::{After, Faults, Peer, Refusal, Server, Session, header, query};
 use offhook::time::Clock;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tungstenite::protocol::Message;
 
-/// Mean amplitude from which audio counts as speech.
-const SPEECH_LEVEL: u32 = 400;
 /// Speech of one word.
 const WORD: Duration = Duration::from_millis(300);
 /// Audio between two interim results.
@@ -61,21 +58,16 @@ impl Plan {
 
 /// Starts one; returns it with its base URL.
 pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
-    let (plan, clock) = (Arc::new(plan), Wall::start());
-    let served = plan.clone();
-    let settled = Arc::new(Mutex::new(0));
-    let server = Server::start(move |_, stream, stop| serve(&served, &*clock, stream, stop, &settled));
-    let url = format!("ws://{}", server.address);
-    (server, plan, url)
+    let settled = Mutex::new(0);
+    Server::of(plan, move |plan, clock, stream, stop| serve(plan, clock, stream, stop, &settled))
 }
 
 fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, settled: &Mutex<usize>) {
     let fault = plan.faults.next();
-    let (mut mulaw, mut rate) = (false, 16_000);
+    let mut format = None;
     let peer = Peer::accept(stream, |request| {
         plan.seen.lock().paths.push(request.uri().to_string());
-        mulaw = query(request, "encoding") == Some("mulaw");
-        rate = query(request, "sample_rate").and_then(|rate| rate.parse().ok()).unwrap_or(rate);
+        format = Some(Format::of(request));
         if let Some(Fault::Refuse(refusal)) = &fault {
             return Some(refusal.clone());
         }
@@ -87,18 +79,17 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, s
             _ => told(404, "no such path"),
         }
     });
-    let Some(peer) = peer else { return };
+    let (Some(peer), Some(format)) = (peer, format) else { return };
     let connection = {
         let mut seen = plan.seen.lock();
         seen.audio.push(0);
         seen.audio.len() - 1
     };
-    let session = Session {
+    let session = Words {
         plan,
         peer,
         fault,
-        mulaw,
-        rate,
+        format,
         connection,
         settled,
         audio: Duration::ZERO,
@@ -110,12 +101,11 @@ fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, s
     session.run(clock, stop);
 }
 
-struct Session<'a> {
+struct Words<'a> {
     plan: &'a Plan,
     peer: Peer,
     fault: Option<Fault>,
-    mulaw: bool,
-    rate: u32,
+    format: Format,
     connection: usize,
     /// How many of the words are final, over all connections.
     settled: &'a Mutex<usize>,
@@ -128,57 +118,32 @@ struct Session<'a> {
     silent: bool,
 }
 
-impl Session<'_> {
-    fn run(mut self, clock: &dyn Clock, stop: &AtomicBool) {
-        while !stop.load(Ordering::Acquire) {
-            match self.peer.wait(clock, None, stop) {
-                Woken::Gone => return,
-                Woken::Message(Message::Binary(bytes)) => self.handle_audio(&bytes),
-                Woken::Message(Message::Text(text)) => {
-                    self.plan.seen.lock().texts.push(text.to_string());
-                    let message: Value = serde_json::from_str(&text).unwrap_or_default();
-                    match message["type"].as_str() {
-                        Some("Finalize") if matches!(self.fault, Some(Fault::NeverSettles)) => {}
-                        Some("Finalize") => self.results(true, json!({"from_finalize": true})),
-                        Some("KeepAlive") => {}
-                        Some("CloseStream") => {
-                            self.send(json!({"type": "Metadata", "duration": self.audio.as_secs_f64()}));
-                            return self.peer.close(Some((1000, "")), clock, stop);
-                        }
-                        _ => return self.peer.close(Some((1008, "DATA-0000")), clock, stop),
-                    }
-                }
-                _ => {}
-            }
-            match self.fault {
-                Some(Fault::DropAfter(audio)) if self.audio >= audio => return,
-                Some(Fault::CloseWith(audio, code, reason)) if self.audio >= audio => {
-                    return self.peer.close(Some((code, reason)), clock, stop);
-                }
-                Some(Fault::StallAfter(audio)) if self.audio >= audio => self.silent = true,
-                _ => {}
-            }
-        }
+impl Session for Words<'_> {
+    fn peer(&mut self) -> &mut Peer {
+        &mut self.peer
     }
 
-    fn send(&mut self, message: Value) {
-        if !self.silent {
-            self.peer.send(message.to_string());
+    fn handle_text(&mut self, text: &str) -> After {
+        self.plan.seen.lock().texts.push(text.to_owned());
+        let message: Value = serde_json::from_str(text).unwrap_or_default();
+        match message["type"].as_str() {
+            Some("Finalize") if matches!(self.fault, Some(Fault::NeverSettles)) => {}
+            Some("Finalize") => self.results(true, json!({"from_finalize": true})),
+            Some("KeepAlive") => {}
+            Some("CloseStream") => {
+                self.send(json!({"type": "Metadata", "duration": self.audio.as_secs_f64()}));
+                return After::Close(Some((1000, "")));
+            }
+            _ => return After::Close(Some((1008, "DATA-0000"))),
         }
+        After::GoOn
     }
 
-    fn handle_audio(&mut self, bytes: &[u8]) {
+    fn handle_binary(&mut self, bytes: &[u8]) {
         self.plan.seen.lock().audio[self.connection] += bytes.len();
-        let samples: Vec<i16> = if self.mulaw {
-            bytes.iter().map(|code| linear_of_ulaw(*code)).collect()
-        } else {
-            bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
-        };
-        let level =
-            samples.iter().map(|sample| u32::from(sample.unsigned_abs())).sum::<u32>() / samples.len().max(1) as u32;
-        let length = Duration::from_secs(samples.len() as u64) / self.rate;
+        let Heard { length, speech } = self.format.hear(bytes);
         self.audio += length;
-        if level >= SPEECH_LEVEL {
+        if speech {
             self.spoken += length;
         }
         if self.audio >= self.told + INTERIM_EVERY {
@@ -188,6 +153,26 @@ impl Session<'_> {
                 self.send(json!({"type": "SpeechStarted", "channel": [0], "timestamp": 0.0, "mood": {}}));
             }
             self.results(false, json!({}));
+        }
+    }
+
+    fn go_on(&mut self) -> After {
+        match self.fault {
+            Some(Fault::DropAfter(audio)) if self.audio >= audio => return After::Drop,
+            Some(Fault::CloseWith(audio, code, reason)) if self.audio >= audio => {
+                return After::Close(Some((code, reason)));
+            }
+            Some(Fault::StallAfter(audio)) if self.audio >= audio => self.silent = true,
+            _ => {}
+        }
+        After::GoOn
+    }
+}
+
+impl Words<'_> {
+    fn send(&mut self, message: Value) {
+        if !self.silent {
+            self.peer.send(message.to_string());
         }
     }
 

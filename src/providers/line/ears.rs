@@ -4,7 +4,7 @@
 //! Threads: all of a line's recognisers run on the call's `ears` thread, one after the other, with the same ring, bell and
 //! channel. With a healthy first one nothing stands between it and the media path.
 
-use super::{Place, next_of, soonest};
+use super::{Line, Place, Seat};
 use crate::agent::{EarsEvent, Failure, FailureKind};
 use crate::ids::CallId;
 use crate::metrics::health::{Health, ProviderStage};
@@ -18,27 +18,19 @@ use std::sync::Arc;
 const RECONNECTS_MAX: u32 = 1;
 
 /// The line of ears; shared by all calls.
-pub struct EarsLine {
-    line: Vec<(Arc<dyn Transcriber>, Arc<Place>)>,
-}
+pub struct EarsLine(Line<Arc<dyn Transcriber>>);
 
 impl EarsLine {
     /// Makes a line of at least one recogniser, first choice first.
     #[must_use]
     pub fn new(ears: Vec<Arc<dyn Transcriber>>) -> Self {
-        let place = |ears: &dyn Transcriber| Place::new(Arc::new(Health::new(ProviderStage::Stt, ears.name())));
-        let placed = |ears: Arc<dyn Transcriber>| (ears.clone(), Arc::new(place(&*ears)));
-        Self { line: ears.into_iter().map(placed).collect() }
+        Self(Line::new(ProviderStage::Stt, ears, |ears| ears.name()))
     }
 
     /// Returns the record of each recogniser, first choice first.
     #[must_use]
     pub fn health(&self) -> Vec<Arc<Health>> {
-        self.line.iter().map(|(_, place)| place.health().clone()).collect()
-    }
-
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        self.line.iter().map(|(_, place)| &**place)
+        self.0.health()
     }
 }
 
@@ -91,31 +83,25 @@ impl Heard {
 
 impl Transcriber for EarsLine {
     fn name(&self) -> &'static str {
-        self.line.first().map_or("", |(ears, _)| ears.name())
+        self.0.first().map_or("", |ears| ears.name())
     }
 
     fn computes(&self) -> bool {
-        self.line.first().is_some_and(|(ears, _)| ears.computes())
+        self.0.first().is_some_and(|ears| ears.computes())
     }
 
     fn learn(&self, kept: bool) {
-        self.line.iter().for_each(|(ears, _)| ears.learn(kept));
+        self.0.providers().for_each(|ears| ears.learn(kept));
     }
 
     fn run(&self, io: EarsIo) {
         let EarsIo { call, clock, frames, commands, mut listener, events, stop } = io;
-        let mut frames = Some(if self.line.len() > 1 { frames.kept() } else { frames });
+        let mut frames = Some(if self.0.len() > 1 { frames.kept() } else { frames });
         let events = Arc::new(Mutex::new(events));
         let heard = Arc::new(Mutex::new(Heard::default()));
-        let mut tried = vec![false; self.line.len()];
+        let mut tried = vec![false; self.0.len()];
         while !stop.raised() {
-            let is_tried = |place: usize| tried.get(place).copied().unwrap_or(true);
-            let stands_in = tried.contains(&true);
-            let next = next_of(self.places(), is_tried, clock.now());
-            let Some(n) = next.or_else(|| (!stands_in).then(|| soonest(self.places()))) else { return };
-            let (Some((ears, place)), Some(tried_it)) = (self.line.get(n), tried.get_mut(n)) else { return };
-            *tried_it = true;
-            place.health().asked(stands_in);
+            let Some(Seat { provider: ears, place }) = self.0.take_next(&mut tried, clock.now()) else { return };
             let Some(audio) = frames.as_ref().and_then(CallerAudio::again).or_else(|| frames.take()) else { return };
             let (lent, loan) = listener.lend();
             let relay = Relay {
@@ -261,6 +247,10 @@ mod tests {
     /// Runs a call of 100 frames; returns what the agent is told, and the line.
     fn run(line: &[Arc<Fake>]) -> (Vec<EarsEvent>, EarsLine) {
         let line = EarsLine::new(line.iter().map(|fake| fake.clone() as Arc<dyn Transcriber>).collect());
+        (call(&line), line)
+    }
+
+    fn call(line: &EarsLine) -> Vec<EarsEvent> {
         let (mut ring, frames) = rtrb::RingBuffer::new(200);
         for n in 0..100 {
             let (pcm, ulaw, arrived) = ([n; FRAME_16K], [0; FRAME_8K], Instant::ZERO);
@@ -273,7 +263,7 @@ mod tests {
         let (_orders, commands) = bounded(1);
         let (call, stop) = (CallId(1), Stop::default());
         line.run(EarsIo { call, clock, frames: frames.into(), commands, listener, events: events_to, stop });
-        (events.try_iter().collect(), line)
+        events.try_iter().collect()
     }
 
     #[test]
@@ -320,5 +310,18 @@ mod tests {
         let (told, line) = run(&[only]);
         assert_eq!(told, [lost(), lost(), lost(), EarsEvent::Failed(dropped())]);
         assert_eq!(line.health()[0].view(Instant::ZERO).last_error.as_deref(), Some("gone"));
+    }
+
+    #[test]
+    fn whoever_is_left_is_asked_though_it_failed_in_other_calls() {
+        let lost = || EarsEvent::Reconnecting(dropped());
+        let first = fake("lost", 10, &[EarsEvent::Connected, lost(), EarsEvent::Failed(dropped())]);
+        let second = fake("next", 1000, &[EarsEvent::Connected]);
+        let line = EarsLine::new(vec![first, second.clone()]);
+        let seat = &line.0[1];
+        (0..3).for_each(|_| seat.place.failed(CallId(1), &dropped(), false, Instant::ZERO));
+        assert!(!seat.place.admits(Instant::ZERO));
+        assert_eq!(call(&line), [EarsEvent::Connected, lost(), EarsEvent::Connected]);
+        assert_eq!(second.heard.lock().len(), 100);
     }
 }

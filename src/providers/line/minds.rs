@@ -8,9 +8,9 @@
 //! Before the first useful piece a failure costs nothing but its time: the next in line is asked at once. After it, a server is
 //! asked to go on from what was said, once or twice; where nobody can, the reply ends there.
 
+use super::Line;
 use super::going_on::{self, Rest};
 use super::hedge::{self, Spending};
-use super::{Place, next_of, soonest};
 use crate::agent::{Failure, FailureKind, Message, MindEvent};
 use crate::ids::TurnId;
 use crate::metrics::health::{Health, ProviderStage};
@@ -60,7 +60,11 @@ const SHORT_MESSAGES: usize = 8;
 const ASIDE_MAX: usize = 16;
 
 /// One mind of a line.
-pub struct Mind(Kind);
+pub struct Mind {
+    kind: Kind,
+    /// What is left of the account's limits, as a share.
+    left: Mutex<f32>,
+}
 
 enum Kind {
     Server(Arc<Server>),
@@ -71,22 +75,30 @@ impl Mind {
     /// A server that completes chats.
     #[must_use]
     pub fn chat(chat: Chat) -> Self {
-        Self(Kind::Server(chat.into_server()))
+        Self::server(chat.into_server())
     }
 
     /// Any other: it is asked as it is, and neither hedged nor asked to go on from another's words. It says `Sent` once for each
     /// request, in their order.
     #[must_use]
     pub fn other(responder: Arc<dyn Responder>) -> Self {
-        Self(Kind::Other(responder))
+        Self::of(Kind::Other(responder))
     }
 
     pub(in crate::providers) fn server(server: Arc<Server>) -> Self {
-        Self(Kind::Server(server))
+        Self::of(Kind::Server(server))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, left: Mutex::new(1.0) }
+    }
+
+    fn is_server(&self) -> bool {
+        matches!(self.kind, Kind::Server(_))
     }
 
     fn name(&self) -> &'static str {
-        match &self.0 {
+        match &self.kind {
             Kind::Server(server) => server.name,
             Kind::Other(responder) => responder.name(),
         }
@@ -95,28 +107,16 @@ impl Mind {
 
 /// The line of minds; shared by all calls.
 pub struct Minds {
-    line: Vec<Seat>,
+    line: Line<Mind>,
     first_max: Duration,
     spending: Mutex<Spending>,
-}
-
-/// A mind and its place.
-struct Seat {
-    mind: Mind,
-    place: Place,
-    /// What is left of the account's limits.
-    left: Mutex<f32>,
 }
 
 impl Minds {
     /// Makes a line of at least one mind, first choice first, that asks nothing twice.
     #[must_use]
     pub fn new(minds: Vec<Mind>) -> Self {
-        let seat = |mind: Mind| {
-            let health = Arc::new(Health::new(ProviderStage::Llm, mind.name()));
-            Seat { mind, place: Place::new(health), left: Mutex::new(1.0) }
-        };
-        let line: Vec<Seat> = minds.into_iter().map(seat).collect();
+        let line = Line::new(ProviderStage::Llm, minds, Mind::name);
         Self { line, first_max: FIRST_MAX, spending: Mutex::new(Spending::new(0.0)) }
     }
 
@@ -137,15 +137,11 @@ impl Minds {
     /// Returns the record of each mind, first choice first.
     #[must_use]
     pub fn health(&self) -> Vec<Arc<Health>> {
-        self.line.iter().map(|seat| seat.place.health().clone()).collect()
-    }
-
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        self.line.iter().map(|seat| &seat.place)
+        self.line.health()
     }
 
     fn server(&self, place: usize) -> Option<&Arc<Server>> {
-        match &self.line.get(place)?.mind.0 {
+        match &self.line.get(place)?.provider.kind {
             Kind::Server(server) => Some(server),
             Kind::Other(_) => None,
         }
@@ -172,11 +168,11 @@ impl Minds {
 
 impl Responder for Minds {
     fn name(&self) -> &'static str {
-        self.line.first().map_or("", |seat| seat.mind.name())
+        self.line.first().map_or("", Mind::name)
     }
 
     fn computes(&self) -> bool {
-        matches!(self.line.first(), Some(Seat { mind: Mind(Kind::Other(responder)), .. }) if responder.computes())
+        matches!(self.line.first(), Some(Mind { kind: Kind::Other(responder), .. }) if responder.computes())
     }
 
     fn run(&self, io: MindIo) {
@@ -279,7 +275,7 @@ impl<'a> Session<'a> {
         let (jobs, queue) = bounded(WORKERS_MAX);
         let (told_to, told) = bounded(TOLD_MAX);
         let warm_at = io.clock.now();
-        let asides = minds.line.iter().map(|_| None).collect();
+        let asides = (0..minds.line.len()).map(|_| None).collect();
         Self { minds, io, jobs, queue, told_to, told, workers: 0, busy: 0, last_job: 0, warm_at, asides, asked: None }
     }
 
@@ -316,10 +312,12 @@ impl<'a> Session<'a> {
         self.drop_asked();
         self.minds.spending.lock().earn();
         let now = self.io.clock.now();
+        let tried = vec![false; self.minds.line.len()];
+        let Some(place) = self.minds.line.next_at_all(&tried, now) else { return };
         self.asked = Some(Asked {
             request,
             attempts: Vec::with_capacity(2),
-            tried: vec![false; self.minds.line.len()],
+            tried,
             tries: 0,
             stalls: 0,
             stale: 0,
@@ -330,13 +328,9 @@ impl<'a> Session<'a> {
             said: String::new(),
             called: false,
             rest: None,
-            hedge_at: None,
+            hedge_at: self.minds.hedge_after(place).map(|after| now + after),
             again: None,
         });
-        let place = next_of(self.minds.places(), |_| false, now).unwrap_or_else(|| soonest(self.minds.places()));
-        if let Some(asked) = &mut self.asked {
-            asked.hedge_at = self.minds.hedge_after(place).map(|after| now + after);
-        }
         self.start(place, None);
     }
 
@@ -381,7 +375,7 @@ impl<'a> Session<'a> {
         }
         let last = asked.tried.iter().all(|tried| *tried);
         let (request, with_tools) = (asked.request(), asked.with_tools);
-        let given = match &seat.mind.0 {
+        let given = match &seat.provider.kind {
             Kind::Server(server) => server.usable().map_err(|failure| (failure, Retry::Shut)).and_then(|()| {
                 let body = server.dialect.body(&server.endpoint.model, &request, with_tools);
                 let busy = || Failure { kind: FailureKind::Stalled, text: server.told("all threads are busy") };
@@ -422,10 +416,9 @@ impl<'a> Session<'a> {
             return;
         }
         let late = late.place;
-        let other = |place: &usize| minds.server(*place).is_some() && asked.tried.get(*place) == Some(&false);
-        let other = (0..minds.line.len()).filter(other).find(|place| minds.line[*place].place.admits(now));
+        let other = minds.line.next(&asked.tried, Mind::is_server, now);
         let place = other.unwrap_or(late);
-        if *minds.line[place].left.lock() < ALLOWANCE_MIN || !minds.spending.lock().spend() {
+        if *minds.line[place].provider.left.lock() < ALLOWANCE_MIN || !minds.spending.lock().spend() {
             return;
         }
         minds.line[late].place.health().hedged();
@@ -504,7 +497,7 @@ impl<'a> Session<'a> {
             }
             News::Allowance(left) => {
                 let place = asked.attempts[index].place;
-                *self.minds.line[place].left.lock() = left;
+                *self.minds.line[place].provider.left.lock() = left;
                 MindEvent::Allowance { left }
             }
             News::Progress => return self.useful(index, told.at),
@@ -600,7 +593,7 @@ impl<'a> Session<'a> {
             let text = if attempt.useful { "the reply stopped" } else { "no word came in time" };
             let text = match self.minds.server(attempt.place) {
                 Some(server) => server.told(text),
-                None => format!("{}: {text}", self.minds.line[attempt.place].mind.name()),
+                None => format!("{}: {text}", self.minds.line[attempt.place].provider.name()),
             };
             self.handle_failure(&attempt, Failure { kind: FailureKind::Stalled, text }, Retry::Worthwhile);
         }
@@ -645,9 +638,7 @@ impl<'a> Session<'a> {
         if again {
             return self.start(place, None);
         }
-        let tried = &asked.tried;
-        let next = next_of(self.minds.places(), |place| tried.get(place).copied().unwrap_or(true), now);
-        match next {
+        match self.minds.line.next(&asked.tried, |_| true, now) {
             Some(next) => self.start(next, None),
             None => self.retry(place, failure, retry, now),
         }
@@ -678,8 +669,7 @@ impl<'a> Session<'a> {
         let now = self.io.clock.now();
         let Some(asked) = &mut self.asked else { return };
         let may = !asked.called && asked.continuations < CONTINUATIONS_MAX;
-        let other = |place: &usize| minds.server(*place).is_some() && asked.tried.get(*place) == Some(&false);
-        let other = (0..minds.line.len()).filter(other).find(|place| minds.line[*place].place.admits(now));
+        let other = minds.line.next(&asked.tried, Mind::is_server, now);
         let same = minds.server(place).filter(|_| !matches!(retry, Retry::Never | Retry::Shut)).map(|_| place);
         match other.or(same).filter(|_| may) {
             Some(place) => {

@@ -12,10 +12,11 @@ pub mod voices;
 
 use crate::agent::Failure;
 use crate::ids::CallId;
-use crate::metrics::health::Health;
+use crate::metrics::health::{Health, ProviderStage};
 use crate::time::Instant;
 use circuit::Circuit;
 use parking_lot::Mutex;
+use std::ops::Index;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,12 +76,76 @@ impl Place {
     }
 }
 
-/// Returns the first of `places` that may be asked and is not `taken`.
-fn next_of<'a>(places: impl Iterator<Item = &'a Place>, taken: impl Fn(usize) -> bool, now: Instant) -> Option<usize> {
-    places.enumerate().find(|(n, place)| !taken(*n) && place.admits(now)).map(|(n, _)| n)
+/// Providers of one stage, each at its place, first choice first. Shared by all calls.
+struct Line<P>(Vec<Seat<P>>);
+
+/// A provider and its place.
+struct Seat<P> {
+    provider: P,
+    place: Arc<Place>,
 }
 
-/// Returns who is to be asked where nobody may: whoever may be asked soonest. A caller is better served by a try than by none.
-fn soonest<'a>(places: impl Iterator<Item = &'a Place>) -> usize {
-    places.enumerate().min_by_key(|(_, place)| place.opens_at()).map_or(0, |(n, _)| n)
+impl<P> Line<P> {
+    /// Makes a line of at least one provider, each recorded under its name.
+    fn new(stage: ProviderStage, providers: Vec<P>, name: impl Fn(&P) -> &'static str) -> Self {
+        let seat = |provider: P| {
+            let health = Health::new(stage, name(&provider));
+            Seat { provider, place: Arc::new(Place::new(Arc::new(health))) }
+        };
+        Self(providers.into_iter().map(seat).collect())
+    }
+
+    fn first(&self) -> Option<&P> {
+        self.0.first().map(|seat| &seat.provider)
+    }
+
+    fn providers(&self) -> impl Iterator<Item = &P> {
+        self.0.iter().map(|seat| &seat.provider)
+    }
+
+    fn get(&self, n: usize) -> Option<&Seat<P>> {
+        self.0.get(n)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns the record of each provider, first choice first.
+    fn health(&self) -> Vec<Arc<Health>> {
+        self.0.iter().map(|seat| seat.place.health().clone()).collect()
+    }
+
+    /// Returns the first that is not `tried`, `fits`, and may be asked.
+    fn next(&self, tried: &[bool], fits: impl Fn(&P) -> bool, now: Instant) -> Option<usize> {
+        self.untried(tried).find(|(_, seat)| fits(&seat.provider) && seat.place.admits(now)).map(|(n, _)| n)
+    }
+
+    /// Returns the first that is not `tried` and may be asked; where nobody may, whoever may be soonest. A caller is better served
+    /// by a try than by none.
+    fn next_at_all(&self, tried: &[bool], now: Instant) -> Option<usize> {
+        let soonest = || self.untried(tried).min_by_key(|(_, seat)| seat.place.opens_at()).map(|(n, _)| n);
+        self.next(tried, |_| true, now).or_else(soonest)
+    }
+
+    /// Returns who serves a call next, marks it as `tried`, and counts that.
+    fn take_next(&self, tried: &mut [bool], now: Instant) -> Option<&Seat<P>> {
+        let n = self.next_at_all(tried, now)?;
+        let seat = self.get(n)?;
+        seat.place.health().asked(tried.contains(&true));
+        *tried.get_mut(n)? = true;
+        Some(seat)
+    }
+
+    fn untried<'a>(&'a self, tried: &'a [bool]) -> impl Iterator<Item = (usize, &'a Seat<P>)> {
+        self.0.iter().enumerate().filter(|(n, _)| tried.get(*n) == Some(&false))
+    }
+}
+
+impl<P> Index<usize> for Line<P> {
+    type Output = Seat<P>;
+
+    fn index(&self, n: usize) -> &Seat<P> {
+        &self.0[n]
+    }
 }

@@ -5,7 +5,7 @@
 //! between it and the media path. A voice that has taken over keeps the call: a caller should not hear voices change with each
 //! sentence.
 
-use super::{Place, next_of, soonest};
+use super::{Line, Place, Seat};
 use crate::agent::{Failure, FailureKind, VoiceEvent};
 use crate::ids::{CallId, TurnId};
 use crate::metrics::health::{Health, ProviderStage};
@@ -20,27 +20,19 @@ use std::time::Duration;
 const RATE: u64 = 8000;
 
 /// The line of voices; shared by all calls.
-pub struct VoiceLine {
-    line: Vec<(Arc<dyn Speaker>, Arc<Place>)>,
-}
+pub struct VoiceLine(Line<Arc<dyn Speaker>>);
 
 impl VoiceLine {
     /// Makes a line of at least one voice, first choice first.
     #[must_use]
     pub fn new(voices: Vec<Arc<dyn Speaker>>) -> Self {
-        let place = |voice: &dyn Speaker| Place::new(Arc::new(Health::new(ProviderStage::Tts, voice.name())));
-        let placed = |voice: Arc<dyn Speaker>| (voice.clone(), Arc::new(place(&*voice)));
-        Self { line: voices.into_iter().map(placed).collect() }
+        Self(Line::new(ProviderStage::Tts, voices, |voice| voice.name()))
     }
 
     /// Returns the record of each voice, first choice first.
     #[must_use]
     pub fn health(&self) -> Vec<Arc<Health>> {
-        self.line.iter().map(|(_, place)| place.health().clone()).collect()
-    }
-
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        self.line.iter().map(|(_, place)| &**place)
+        self.0.health()
     }
 }
 
@@ -96,17 +88,17 @@ fn duration(samples: u64) -> Duration {
 
 impl Speaker for VoiceLine {
     fn name(&self) -> &'static str {
-        self.line.first().map_or("", |(voice, _)| voice.name())
+        self.0.first().map_or("", |voice| voice.name())
     }
 
     fn computes(&self) -> bool {
-        self.line.first().is_some_and(|(voice, _)| voice.computes())
+        self.0.first().is_some_and(|voice| voice.computes())
     }
 
     /// Only the first voice's phrases are kept, so that no other renders one in its name.
     fn render(&self, text: &str) -> Result<Vec<i16>, Failure> {
-        match self.line.first() {
-            Some((voice, _)) => voice.render(text),
+        match self.0.first() {
+            Some(voice) => voice.render(text),
             None => Err(Failure { kind: FailureKind::Dropped, text: "there is no voice".to_owned() }),
         }
     }
@@ -115,19 +107,9 @@ impl Speaker for VoiceLine {
         let VoiceIo { call, clock, commands, mut listener, frames, media, events, stop } = io;
         let events = Arc::new(Mutex::new(events));
         let (script, spoken) = (Arc::new(Mutex::new(Script::default())), Arc::new(Mutex::new(Spoken::default())));
-        let mut tried = vec![false; self.line.len()];
+        let mut tried = vec![false; self.0.len()];
         while !stop.raised() {
-            let is_tried = |place: usize| tried.get(place).copied().unwrap_or(true);
-            let stands_in = tried.contains(&true);
-            let next = next_of(self.places(), is_tried, clock.now());
-            let next = next.or_else(|| (!stands_in).then(|| soonest(self.places())));
-            // Whoever is left is better than silence, whatever its circuit says.
-            let next = next.or_else(|| tried.iter().position(|tried| !tried));
-            let Some((voice, place)) = next.and_then(|n| self.line.get(n)) else { return };
-            if let Some(tried) = next.and_then(|n| tried.get_mut(n)) {
-                *tried = true;
-            }
-            place.health().asked(stands_in);
+            let Some(Seat { provider: voice, place }) = self.0.take_next(&mut tried, clock.now()) else { return };
             let (lent, loan) = listener.lend();
             let behind = tried.contains(&false);
             let over = stop.under();

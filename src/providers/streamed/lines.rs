@@ -92,7 +92,7 @@ impl Lines {
         (wanted, busy): (bool, bool),
         now: Instant,
     ) -> Result<(), SocketError> {
-        let idle_max = vendor.account().idle_max;
+        let idle_max = vendor.account().habits.idle_max;
         if self.spare.as_ref().is_some_and(|spare| spare.idle(now) >= spare_age_max(idle_max)) {
             self.close_spare(now);
         }
@@ -106,6 +106,8 @@ impl Lines {
         }
         if self.active.is_none() && self.spare.is_some() {
             self.active = self.spare.take();
+            // Whoever is next is opened as if it were in place of the lost one: a server that refuses all is not besieged.
+            self.spare_at = self.spare_at.map(|at| self.retry_at.map_or(at, |retry| at.max(retry)));
         }
         if self.active.is_none() && (self.retry_at.is_some_and(|at| now >= at) || (self.retry_at.is_none() && wanted)) {
             self.active = Some(self.open(vendor, listener, now)?);

@@ -18,9 +18,9 @@ const SAMPLES_MAX: usize = 60 * 8000;
 ///
 /// # Errors
 /// What kept the provider from speaking.
-pub(in crate::providers) fn render(vendor: &dyn Vendor, text: &str) -> Result<Vec<i16>, Failure> {
+pub(super) fn render(vendor: &dyn Vendor, text: &str) -> Result<Vec<i16>, Failure> {
     let account: &Account = vendor.account();
-    let failed = |kind, why: &dyn std::fmt::Display| Failure { kind, text: format!("{}: {why}", account.name) };
+    let failed = |kind, why: &dyn std::fmt::Display| Failure { kind, text: format!("{}: {why}", account.habits.name) };
     let (_, mut listener) = Listener::new().map_err(|error| failed(FailureKind::Dropped, &error))?;
     let start = account.clock.now();
     let mut lines = Lines::new(false, start);
@@ -29,15 +29,15 @@ pub(in crate::providers) fn render(vendor: &dyn Vendor, text: &str) -> Result<Ve
     let (mut pcm, mut step, mut sent, mut out) = (Vec::new(), start, false, Vec::new());
     loop {
         let now = account.clock.now();
-        lines.tend(vendor, &listener, (true, true), now).map_err(|error| error.failure(account.firm))?;
+        lines.tend(vendor, &listener, (true, true), now).map_err(|error| error.failure(account.habits.firm))?;
         let news = lines.poll(&listener, &*account.clock);
         if let Some(line) = lines.ready(now).filter(|_| !sent) {
             (sent, step) = (true, now);
             line.wire.speak(&speak, now, &mut out);
-            line.send(&mut out, now).map_err(|error| error.failure(account.firm))?;
+            line.send(&mut out, now).map_err(|error| error.failure(account.habits.firm))?;
         }
         match news {
-            Some(News::Lost(_, error, true)) => return Err(error.failure(account.firm)),
+            Some(News::Lost(_, error, true)) => return Err(error.failure(account.habits.firm)),
             Some(News::Lost(..)) => {}
             Some(News::Said(_, said)) => match said.what {
                 What::Audio(bytes) => {
@@ -57,7 +57,7 @@ pub(in crate::providers) fn render(vendor: &dyn Vendor, text: &str) -> Result<Ve
                 if now >= until {
                     return Err(failed(FailureKind::Stalled, &"a phrase was not spoken in time"));
                 }
-                let due = lines.poll_timeout(account.idle_max).unwrap_or(until).min(until);
+                let due = lines.poll_timeout(account.habits.idle_max).unwrap_or(until).min(until);
                 listener.wait(Some(due.since(now)));
             }
         }
