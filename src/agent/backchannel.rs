@@ -254,7 +254,9 @@ impl Agent {
             | EarsEvent::EagerEndOfTurn { transcript }
             | EarsEvent::TurnResumed { transcript }
             | EarsEvent::EndOfTurn { transcript, .. } => transcript,
-            EarsEvent::Connected | EarsEvent::Reconnecting(_) | EarsEvent::Failed(_) => return None,
+            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Reconnecting(_) | EarsEvent::Failed(_) => {
+                return None;
+            }
         };
         // A recogniser repeats the words of an ended turn.
         let repeated = matches!(event, EarsEvent::Update { .. }) && !self.caller.has_turn();

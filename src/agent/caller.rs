@@ -67,7 +67,7 @@ impl Agent {
     pub(super) fn ears(&mut self, event: EarsEvent, now: Instant) {
         self.dead_air.ears(&event, now);
         match event {
-            EarsEvent::Connected | EarsEvent::Reconnecting(_) => {}
+            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Reconnecting(_) => {}
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);

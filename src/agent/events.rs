@@ -12,6 +12,17 @@ pub struct SpeechMark {
     pub handed: Instant,
 }
 
+/// A word of the caller's, and when it was said: as its sound arrived.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TimedWord {
+    /// As it stands in the transcript.
+    pub text: String,
+    /// Arrival of its first sound.
+    pub from: Instant,
+    /// And of its last.
+    pub to: Instant,
+}
+
 /// What the recogniser says; the words are Deepgram Flux's (its state machine page), which every recogniser here follows.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum EarsEvent {
@@ -27,6 +38,8 @@ pub enum EarsEvent {
     TurnResumed { transcript: String },
     /// The turn has ended; may come without a `StartOfTurn`, and may be empty.
     EndOfTurn { transcript: String, speech: SpeechMark },
+    /// The words of the turn that ends next, from a recogniser that tells their times. For records; the agent goes without.
+    Words(Vec<TimedWord>),
     /// It is not heard for a moment, and another connection is made: what was said meanwhile is understood later.
     Reconnecting(Failure),
     /// It is gone for good: its own retries are used up, or would be of no use.
@@ -44,7 +57,8 @@ impl EarsEvent {
             | Self::TurnResumed { transcript } => {
                 Some(transcript).filter(|text| !text.trim().is_empty()).map(String::as_str)
             }
-            Self::EndOfTurn { .. } | Self::Connected | Self::Reconnecting(_) | Self::Failed(_) => None,
+            Self::EndOfTurn { .. } | Self::Words(_) | Self::Connected => None,
+            Self::Reconnecting(_) | Self::Failed(_) => None,
         }
     }
 }

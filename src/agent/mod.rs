@@ -29,7 +29,7 @@ mod work;
 
 pub use backchannel::Verdict;
 pub use conversation::Message;
-pub use events::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
+pub use events::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, TimedWord, VoiceEvent};
 pub use speculation::{DraftNews, Waste};
 pub use timers::Timer;
 pub use tools::Tool;

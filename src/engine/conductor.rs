@@ -288,6 +288,8 @@ impl Conductor {
                 let failure = agent::Failure { kind: agent::FailureKind::Dropped, text };
                 self.tell(agent::Input::Ears(EarsEvent::Failed(failure)), now);
             }
+            // The recorder has them, and nobody else asks when a word was said.
+            Event::Ears(Stamped { event: EarsEvent::Words(_), .. }) => {}
             Event::Ears(Stamped { at, event }) => self.ears(at, event, now),
             Event::Mind(Stamped { at, event: (turn, event) }) => {
                 if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {

@@ -75,7 +75,7 @@ impl Heard {
             EarsEvent::EagerEndOfTurn { transcript } => self.eager = Some(transcript.clone()),
             EarsEvent::TurnResumed { .. } => self.eager = None,
             EarsEvent::EndOfTurn { .. } => (self.turn_open, self.eager) = (false, None),
-            EarsEvent::Update { .. } | EarsEvent::Failed(_) => {}
+            EarsEvent::Update { .. } | EarsEvent::Words(_) | EarsEvent::Failed(_) => {}
         }
         event
     }
