@@ -13,6 +13,8 @@ mod engine;
 mod phone;
 #[path = "../tests/standin/mod.rs"]
 mod standin;
+#[path = "../tests/support/voice.rs"]
+mod voice;
 
 use offhook::audio::g711::Codec;
 use offhook::control::Bridge;
@@ -21,7 +23,6 @@ use offhook::metrics::Kind;
 use phone::{Phone, Weather};
 use standin::{KEY, cartesia, flux, groq};
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,7 @@ const FALSE_CUTS_MAX: usize = 2;
 const MISSED_MAX: usize = 2;
 
 fn main() {
-    let agent = speak("en-us+m7", 155, 45, REPLY, -18.0);
+    let agent = voice::spoken("en-us+m7", 155, 45, REPLY, -18.0);
     let plan =
         groq::Plan { replies: vec![REPLY.repeat(4)], first_token: Duration::from_millis(50), ..groq::Plan::default() };
     let (_flux, ears, flux_url) = flux::start(flux::Plan::default());
@@ -155,7 +156,7 @@ impl Trial {
         std::thread::sleep(Duration::from_millis(after_ms));
         let (voice, speed, pitch) = VOICES[n % VOICES.len()];
         let words = PHRASES[n % PHRASES.len()];
-        let pcm = speak(voice, speed, pitch, words, level_db);
+        let pcm = voice::spoken(voice, speed, pitch, words, level_db);
         phone.forget();
         let cuts = self.cuts(phone);
         self.say(phone, words, &pcm);
@@ -182,7 +183,7 @@ impl Trial {
             let (what, words, pcm) = self.sound(n);
             let speaking = |phone: &Phone| phone.last_loud().is_some_and(|at| at.elapsed() < Duration::from_millis(60));
             if !phone.wait_until(Duration::from_secs(3), speaking) {
-                let question = speak("en-us", 160, 50, "And then?", -18.0);
+                let question = voice::spoken("en-us", 160, 50, "And then?", -18.0);
                 self.say(&phone, "And what happened then?", &question);
                 assert!(
                     phone.wait_until(Duration::from_secs(15), |phone| !phone.saying() && speaking(phone)),
@@ -234,7 +235,7 @@ impl Trial {
             0 | 1 => {
                 let words = BACKCHANNELS[(n / 3 * 2 + n % 3) % BACKCHANNELS.len()];
                 let (voice, speed, pitch) = VOICES[n % VOICES.len()];
-                ("a backchannel", words, speak(voice, speed, pitch, words, -20.0))
+                ("a backchannel", words, voice::spoken(voice, speed, pitch, words, -20.0))
             }
             _ => match n / 3 % 3 {
                 0 => ("a cough", "", [noise(140, 30_000.0, 90.0), vec![0; 800], noise(180, 26_000.0, 80.0)].concat()),
@@ -278,21 +279,4 @@ fn millis(time: Duration) -> f64 {
 fn longest_gap(phone: &Phone) -> Duration {
     let loud: Vec<Instant> = phone.heard().iter().filter(|packet| packet.loud()).map(|packet| packet.at).collect();
     loud.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
-}
-
-/// Returns `text` at 8 kHz, as loud as asked for in dBov, from its first sound on.
-fn speak(voice: &str, speed: u32, pitch: u32, text: &str, level_db: f32) -> Vec<i16> {
-    let command = "espeak-ng --stdout -v \"$0\" -s \"$1\" -p \"$2\" \"$3\" | sox -q -t wav - -t raw -r 8000 -e signed -b 16 -c 1 -";
-    let (speed, pitch) = (speed.to_string(), pitch.to_string());
-    let made = Command::new("sh").args(["-c", command, voice, &speed, &pitch, text]).output().expect("a shell");
-    let pcm: Vec<i16> = made.stdout.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
-    assert!(!pcm.is_empty(), "espeak-ng and sox make the voices: {}", String::from_utf8_lossy(&made.stderr));
-    let loud = |sample: &i16| sample.unsigned_abs() > 300;
-    let from = pcm.iter().position(loud).unwrap_or(0);
-    let to = pcm.iter().rposition(loud).map_or(pcm.len(), |at| at + 1);
-    let spoken = pcm.get(from..to).unwrap_or_default();
-    let active: Vec<f32> = spoken.iter().filter(|sample| loud(sample)).map(|sample| f32::from(*sample)).collect();
-    let rms = (active.iter().map(|v| v * v).sum::<f32>() / active.len().max(1) as f32).sqrt().max(1.0);
-    let gain = 32_768.0 * 10f32.powf(level_db / 20.0) / rms;
-    spoken.iter().map(|sample| (f32::from(*sample) * gain).clamp(-32_000.0, 32_000.0) as i16).collect()
 }

@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     ];
     let (engine, sip) = engine::start(&[], &env);
     let settings = offhook::config::Control { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Default::default() };
-    let server = server::Server::start(&settings, engine.clone()).expect("a free port");
+    let mut server = server::Server::start(&settings, engine.clone()).expect("a free port");
     let at = server.local_addr();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let follower = std::thread::spawn(move || follow(at, &ready));

@@ -20,7 +20,7 @@ use offhook::audio::g711::Codec;
 use offhook::control::Bridge;
 use parking_lot::Mutex;
 use phone::{Phone, Weather};
-use standin::{KEY, Refusal, Server, cartesia, elevenlabs, flux, groq};
+use standin::{KEY, Refusal, Server, cartesia, deepgram, elevenlabs, flux, groq, nova};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,9 +71,12 @@ enum Fault {
 enum How {
     Once,
     Always,
-    /// Always, with a second provider in line.
-    Second,
+    /// Always, with this second provider in line.
+    Second(&'static str),
 }
+
+/// Who stands behind the first of each stage. `local` is asked only where its models are.
+const SECONDS: [(&str, &[&str]); 3] = [("stt", &["nova", "local"]), ("llm", &["openai"]), ("tts", &["elevenlabs"])];
 
 struct Case {
     stage: &'static str,
@@ -124,9 +127,9 @@ fn main() -> ExitCode {
         let bad = outcome.silence > SILENCE_MAX || outcome.wordless;
         failed += usize::from(bad);
         let how = match case.how {
-            How::Once => "once",
-            How::Always => "always",
-            How::Second => "always, a second in line",
+            How::Once => "once".to_owned(),
+            How::Always => "always".to_owned(),
+            How::Second(second) => format!("always, {second} in line"),
         };
         println!(
             "| {} | {} | {how} | {} ms{} | {} | {}, {} | {} | {} |",
@@ -188,9 +191,9 @@ fn cases() -> Vec<Case> {
         ("dropped", Fault::Tts(cartesia::Fault::DropAfter(Duration::from_millis(700)))),
         ("garbage", Fault::Tts(cartesia::Fault::GarbageAfter(Duration::from_millis(700)))),
         ("rate-limited", Fault::Tts(cartesia::Fault::Refuse(limited()))),
-        ("too many contexts", Fault::Tts(cartesia::Fault::Limited)),
+        ("too many contexts", Fault::Tts(cartesia::Fault::ErrorAlways("concurrency_limited", 429))),
         ("idle-closed", Fault::Tts(cartesia::Fault::IdleClose(seconds(2)))),
-        ("wrong model", Fault::Tts(cartesia::Fault::Error("no such model", 404, true))),
+        ("wrong model", Fault::Tts(cartesia::Fault::ErrorAlways("model_not_found", 404))),
         ("key revoked", Fault::Tts(cartesia::Fault::Refuse(refused(401, "invalid key")))),
         ("DNS gone", Fault::NoName("tts")),
     ];
@@ -199,13 +202,25 @@ fn cases() -> Vec<Case> {
     for (stage, faults) in stages {
         for (name, fault) in faults {
             let lasts = matches!(fault, Fault::Gone(_) | Fault::NoName(_) | Fault::SlowEnds(_));
-            let hows = [How::Once, How::Always, How::Second].into_iter();
-            // There is one recogniser in the cloud whose stand-in answers at an address of its own.
-            let hows = hows.filter(|how| (*how != How::Once || !lasts) && (*how != How::Second || stage != "stt"));
+            let seconds = SECONDS.iter().filter(|(of, _)| *of == stage).flat_map(|(_, seconds)| *seconds);
+            // Where Deepgram is gone, so is Nova; and without its models nobody hears on this machine.
+            let there = |second: &&str| match *second {
+                "nova" => !matches!(fault, Fault::Gone(_) | Fault::NoName(_)),
+                "local" => models().is_some(),
+                _ => true,
+            };
+            let seconds = seconds.copied().filter(there).map(How::Second);
+            let once = (!lasts).then_some(How::Once);
+            let hows = once.into_iter().chain([How::Always]).chain(seconds);
             cases.extend(hows.map(|how| Case { stage, name, fault: fault.clone(), how }));
         }
     }
     cases
+}
+
+/// Returns where the local models are, as the settings of whoever runs this say.
+fn models() -> Option<String> {
+    std::env::var("OFFHOOK_MODELS").ok().filter(|models| !models.is_empty())
 }
 
 /// Has a call with this fault, the `n`-th.
@@ -214,7 +229,8 @@ fn run(n: usize, case: &Case) -> Outcome {
         Fault::SlowEnds(after) => after,
         _ => Duration::from_millis(200),
     };
-    let (stt, flux, flux_url) = flux::start(flux::Plan { end_after, ..flux::Plan::default() });
+    let nova = nova::Plan::saying(&"Open? ".repeat(10 * TURNS));
+    let (stt, flux, _, flux_url) = deepgram::start(flux::Plan { end_after, ..flux::Plan::default() }, nova);
     let (llm, groq, groq_url) = groq::start(groq::Plan::default());
     let (tts, cartesia, cartesia_url) = cartesia::start(cartesia::Plan::default());
     let (_second_llm, _, openai_url) = groq::start(groq::Plan::default());
@@ -225,6 +241,7 @@ fn run(n: usize, case: &Case) -> Outcome {
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let key = || KEY.to_owned();
+    let hears_here = models().filter(|_| case.how == How::Second("local"));
     let mut env = vec![
         ("DEEPGRAM_API_KEY", key()),
         ("DEEPGRAM_BASE_URL", nowhere("stt", flux_url, "wss://gone.invalid")),
@@ -239,15 +256,15 @@ fn run(n: usize, case: &Case) -> Outcome {
         ("ELEVENLABS_BASE_URL", elevenlabs_url),
         ("ELEVENLABS_VOICE", "v1ce".to_owned()),
         ("OFFHOOK_LOG", std::env::var("OFFHOOK_LOG").unwrap_or_else(|_| "error".to_owned())),
-        // Nobody on this machine takes a provider's place, and what is rendered is kept nowhere.
-        ("OFFHOOK_MODELS", folder.path().join("models").to_string_lossy().into_owned()),
+        // Nobody on this machine takes a provider's place unasked, and what is rendered is kept nowhere.
+        ("OFFHOOK_MODELS", hears_here.unwrap_or_else(|| folder.path().join("models").to_string_lossy().into_owned())),
     ];
     env.retain(|(_, value)| !value.is_empty());
-    let line = |stage: &str, first: &str, second: &str| match case.how {
-        How::Second if case.stage == stage => format!("[{stage}]\nuse = [\"{first}\", \"{second}\"]\n"),
+    let line = |stage: &str, first: &str| match case.how {
+        How::Second(second) if case.stage == stage => format!("[{stage}]\nuse = [\"{first}\", \"{second}\"]\n"),
         _ => format!("[{stage}]\nuse = [\"{first}\"]\n"),
     };
-    let settings = line("stt", "flux", "") + &line("llm", "groq", "openai") + &line("tts", "cartesia", "elevenlabs");
+    let settings = line("stt", "flux") + &line("llm", "groq") + &line("tts", "cartesia");
     let file = folder.path().join("offhook.toml");
     std::fs::write(&file, settings).expect("a temporary file");
     // Ports of its own: engines beside each other would otherwise meet.
@@ -264,17 +281,26 @@ fn run(n: usize, case: &Case) -> Outcome {
         match case.fault.clone() {
             Fault::Stt(fault) => flux.faults.push(fault),
             Fault::Llm(fault) => groq.faults.push(fault),
+            // What every request gets of one connection is told more than once.
+            Fault::Tts(cartesia::Fault::ErrorAlways(code, status)) if case.how == How::Once => {
+                cartesia.faults.push(cartesia::Fault::Error(code, status, true));
+            }
             Fault::Tts(fault) => cartesia.faults.push(fault),
             Fault::Gone(stage) => servers.retain(|(of, _)| *of != stage),
             Fault::SlowEnds(_) | Fault::NoName(_) => {}
         }
     }
-    let outcome = call(&engine, server);
+    // Whoever hears on this machine needs words to hear.
+    let asks = match case.how {
+        How::Second("local") => voice::spoken("en-us", 160, 50, "Do you open on Sunday?", -20.0),
+        _ => voice::speech(),
+    };
+    let outcome = call(&engine, server, &asks);
     engine.stop();
     outcome
 }
 
-fn call(engine: &Arc<offhook::engine::Engine>, server: std::net::SocketAddr) -> Outcome {
+fn call(engine: &Arc<offhook::engine::Engine>, server: std::net::SocketAddr, asks: &[i16]) -> Outcome {
     let phone = Phone::call(server, Codec::Pcma, Weather::default()).expect("an answer");
     settle(&phone, phone.answered_at, Duration::from_secs(1));
     let mut silence = silence(&phone, phone.answered_at);
@@ -282,7 +308,7 @@ fn call(engine: &Arc<offhook::engine::Engine>, server: std::net::SocketAddr) -> 
     let mut spoken = phone.answered_at;
     while turns < TURNS && !phone.hung_up() {
         turns += 1;
-        phone.say(&voice::speech());
+        phone.say(asks);
         phone.wait_until(Duration::from_secs(5), |phone| !phone.saying() || phone.hung_up());
         std::thread::sleep(Duration::from_millis(25));
         spoken = phone.last_loud_sent().expect("it was loud");

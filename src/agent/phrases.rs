@@ -190,7 +190,7 @@ pub(super) fn clauses_of(text: &str) -> Vec<String> {
     std::iter::from_fn(|| clauses.last_clause()).collect()
 }
 
-/// How many failures one counts for: a request that is refused will be refused again.
+/// How many failures one counts for: who is told to have refused has done so twice, and will again.
 fn weight(failure: &Failure) -> u32 {
     if failure.kind == FailureKind::Refused { 2 } else { 1 }
 }

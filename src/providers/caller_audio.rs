@@ -7,12 +7,17 @@ use std::sync::Arc;
 
 /// Frames that are kept of a turn: 20 s of speech in one go are a long story, and 0.8 MB.
 const KEPT_MAX: usize = 1000;
-/// Frames that are kept where no turn is open: what a caller says before a recogniser notices, 1.5 s.
-const KEPT_BETWEEN: usize = 75;
+/// Frames that are kept where no turn is open, 6 s: what a caller says to a recogniser that tells nothing of it, since it is being
+/// lost. Two attempts to get a connection take 4 s.
+const KEPT_BETWEEN: usize = 300;
+/// Frames that are heard again in front of the first speech: a word begins before it is loud, 200 ms.
+const LEAD: usize = 10;
 
 /// The ears' end of the ring of 20 ms frames.
 pub struct CallerAudio {
     inner: Inner,
+    /// Whether other ears stand behind those that hold it.
+    followed: bool,
 }
 
 enum Inner {
@@ -31,7 +36,7 @@ struct Kept {
 
 impl From<rtrb::Consumer<EarFrame>> for CallerAudio {
     fn from(ring: rtrb::Consumer<EarFrame>) -> Self {
-        Self { inner: Inner::Ring(ring) }
+        Self { inner: Inner::Ring(ring), followed: false }
     }
 }
 
@@ -56,15 +61,20 @@ impl CallerAudio {
             }
             kept => kept,
         };
-        Self { inner }
+        Self { inner, followed: self.followed }
     }
 
-    /// Returns another hold on the same audio, for the ears that are next; `None` where nothing is kept.
-    pub(super) fn again(&self) -> Option<Self> {
+    /// Returns another hold on the same audio, for ears that others stand behind (`followed`), or not; `None` where nothing is kept.
+    pub(super) fn again(&self, followed: bool) -> Option<Self> {
         match &self.inner {
             Inner::Ring(_) => None,
-            Inner::Kept(kept) => Some(Self { inner: Inner::Kept(kept.clone()) }),
+            Inner::Kept(kept) => Some(Self { inner: Inner::Kept(kept.clone()), followed }),
         }
+    }
+
+    /// Whether a turn that is open when these ears are lost is heard again by others.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed
     }
 
     /// A turn has begun: it is kept from a little before.
@@ -81,9 +91,14 @@ impl CallerAudio {
         });
     }
 
-    /// What is kept is handed out once more.
+    /// What is kept is handed out once more, from a little before the first speech of it: silence tells the next ears nothing, and
+    /// the caller waits while they hear it.
     pub(super) fn rewind(&self) {
-        self.with(|kept| kept.next = 0);
+        self.with(|kept| {
+            let spoken = kept.frames.iter().position(|frame| frame.speech).unwrap_or(kept.frames.len());
+            kept.frames.drain(..spoken.saturating_sub(LEAD));
+            kept.next = 0;
+        });
     }
 
     fn with(&self, act: impl FnOnce(&mut Kept)) {
@@ -140,15 +155,15 @@ mod tests {
     #[test]
     fn the_open_turn_is_heard_again_from_a_little_before_it_and_then_what_comes() {
         let (mut ring, mut audio) = audio();
-        push(&mut ring, 0..300);
-        assert_eq!(all(&mut audio).len(), 300);
+        push(&mut ring, 0..350);
+        assert_eq!(all(&mut audio).len(), 350);
         audio.turn_began();
-        push(&mut ring, 300..400);
+        push(&mut ring, 350..400);
         all(&mut audio);
-        let mut next = audio.again().expect("kept");
+        let mut next = audio.again(false).expect("kept");
         audio.rewind();
         push(&mut ring, 400..410);
-        assert_eq!(all(&mut next), (225..410).collect::<Vec<_>>());
+        assert_eq!(all(&mut next), (50..410).collect::<Vec<_>>());
     }
 
     #[test]
@@ -162,6 +177,26 @@ mod tests {
         all(&mut audio);
         audio.rewind();
         assert_eq!(all(&mut audio), (200..220).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn silence_before_the_first_word_is_not_heard_again() {
+        let (mut ring, mut audio) = audio();
+        for n in 0..100 {
+            assert!(ring.push(EarFrame { speech: (40..60).contains(&n), ..frame(n) }).is_ok());
+        }
+        all(&mut audio);
+        audio.rewind();
+        assert_eq!(all(&mut audio), (30..100).collect::<Vec<_>>());
+        audio.turn_ended();
+        (0..50).for_each(|n| assert!(ring.push(EarFrame { speech: false, ..frame(n) }).is_ok()));
+        all(&mut audio);
+        audio.rewind();
+        assert_eq!(
+            all(&mut audio),
+            (40..50).collect::<Vec<_>>(),
+            "nobody has spoken: the beginning of a word may be there"
+        );
     }
 
     #[test]
@@ -179,7 +214,7 @@ mod tests {
         let (mut producer, consumer) = rtrb::RingBuffer::new(4);
         assert!(producer.push(frame(1)).is_ok());
         let mut audio = CallerAudio::from(consumer);
-        assert!(audio.again().is_none());
+        assert!(audio.again(true).is_none());
         assert_eq!(all(&mut audio), [1]);
         audio.rewind();
         assert!(all(&mut audio).is_empty());

@@ -18,7 +18,7 @@ const HABITS: Habits = Habits {
     firm: "cartesia",
     // Contexts are what the account is limited by; of sockets it may have ten times as many.
     spare: true,
-    // Cartesia closes a connection that was idle for 5 minutes (providers.md §5.6).
+    // Cartesia closes a connection that was idle for 5 minutes.
     idle_max: Duration::from_secs(240),
     // An idle context expires after about 1 s.
     context_idle: Duration::from_millis(600),

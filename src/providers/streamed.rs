@@ -1,12 +1,13 @@
 //! A voice that streams over a WebSocket, clauses up and 8 kHz µ-law down: what Cartesia, Aura and ElevenLabs have in common.
 //!
-//! [`speech`] knows what of a turn is sent, made and owed, [`lines`] keeps the connections, [`pace`] how long a first audio
+//! [`speech`] knows what of a turn is sent, made and owed, [`context`] which of its words the audio holds, [`lines`] keeps the connections, [`pace`] how long a first audio
 //! takes; a provider adds its address and its messages as a [`Vendor`] and a [`Wire`].
 //!
 //! What fails is told soon: at the latest [`speech::GIVE_UP_AFTER`] after audio was owed and did not come, so that another
 //! voice can begin within the two seconds that a caller waits. [`VoiceEvent::Spoken`] is said of words whose audio is with
 //! the media path, so that what is not told as spoken when [`VoiceEvent::Failed`] comes is what another voice has to say.
 
+mod context;
 mod lines;
 mod pace;
 mod phrase;
@@ -124,7 +125,7 @@ pub(super) enum What {
 /// An error event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
-    /// Another try would fail the same way.
+    /// Another try would fail the same way, unless the provider is mistaken.
     pub(super) permanent: bool,
     /// Too many contexts at once.
     pub(super) limited: bool,
@@ -313,7 +314,8 @@ impl<'a> Session<'a> {
             What::Done => speech.handle_done(now),
             What::Error(trouble) => {
                 let failure = self.vendor.account().trouble(&trouble);
-                if trouble.permanent || !speech.retry(trouble.limited, now) {
+                let refused = trouble.permanent && speech.is_refused_again();
+                if refused || !speech.retry(trouble.limited, now) {
                     self.fail(failure);
                 } else {
                     self.lost = Some(failure);
@@ -337,8 +339,9 @@ impl<'a> Session<'a> {
         }
         let wait_too_long =
             matches!(failure.kind, FailureKind::RateLimited { retry_after: Some(after) } if after > RETRY_AFTER_MAX);
-        let hopeless = (!error.is_transient() || wait_too_long) && self.lines.ready(now).is_none();
-        if hopeless && !(speech.is_complete()) {
+        let refused = !error.is_transient() && speech.is_refused_again();
+        let hopeless = (refused || wait_too_long) && self.lines.ready(now).is_none();
+        if hopeless && !speech.is_complete() {
             return self.fail(failure);
         }
         if lost_speech && !speech.retry(false, now) {

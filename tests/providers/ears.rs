@@ -2,7 +2,7 @@
 
 use super::standin::flux::{Fault, Plan, start};
 use super::standin::{Refusal, Server, Wall};
-use super::{PATIENCE, assert_secret, endpoint, events};
+use super::{PATIENCE, assert_secret, endpoint, events, eventually};
 use crossbeam_channel::{Receiver, Sender};
 use offhook::agent::{EarsEvent, Failure, FailureKind};
 use offhook::call::{EarFrame, FRAME_8K, FRAME_16K};
@@ -181,14 +181,38 @@ fn the_call_ends_with_a_goodbye() {
 }
 
 #[test]
-fn a_wrong_key_is_told_at_once_and_not_shown() {
+fn a_frame_is_sent_as_it_comes_and_not_kept_for_a_chunk_of_4096_bytes() {
+    let mut ears = Ears::open(&[], SttFormat::Pcm16);
+    ears.until("connected", |event| *event == EarsEvent::Connected);
+    let sent = |plan: &Plan| plan.seen.lock().audio.first().copied().unwrap_or_default();
+    let plan = ears.plan.clone();
+    // Each of them is with the server before there is another one.
+    for _ in 0..6 {
+        let before = sent(&plan);
+        ears.play(true, Duration::from_millis(20));
+        eventually("the frame", || sent(&plan) > before);
+    }
+}
+
+#[test]
+fn a_wrong_key_is_told_and_not_shown() {
     let body = format!("{{\"err_code\":\"INVALID_AUTH\",\"err_msg\":\"no such key {}\"}}", super::standin::KEY);
-    let mut ears =
-        Ears::open(&[Fault::Refuse(Refusal::new(401, &body).with_header("dg-error", "Invalid"))], SttFormat::Pcm16);
+    let refused = Fault::Refuse(Refusal::new(401, &body).with_header("dg-error", "Invalid"));
+    let mut ears = Ears::open(&[refused.clone(), refused], SttFormat::Pcm16);
     let failure = ears.until_failed();
     assert_eq!(failure.kind, FailureKind::Refused);
     assert!(failure.text.contains("401") && failure.text.contains("<key>"), "{}", failure.text);
     assert!(failure.text.contains("DEEPGRAM_API_KEY"));
+}
+
+#[test]
+fn a_refusal_that_is_told_once_is_not_believed() {
+    for status in [400, 401, 403, 404] {
+        let mut ears = Ears::open(&[Fault::Refuse(Refusal::new(status, "mistaken"))], SttFormat::Pcm16);
+        ears.play(true, SECOND);
+        assert_eq!(ears.until_end().0, "Hello there.", "{status}");
+        assert_eq!(reconnected(&ears).len(), 1, "{status}");
+    }
 }
 
 #[test]
@@ -402,7 +426,7 @@ fn a_handshake_that_hangs_is_left_for_another_and_nothing_said_meanwhile_is_lost
 fn a_key_that_is_revoked_in_the_call_ends_the_turn_with_its_words_and_is_told() {
     let refused = Fault::Refuse(Refusal::new(401, "INVALID_AUTH"));
     let dropped = Fault::CloseWith(Duration::from_millis(800), 1008, "revoked");
-    let mut ears = Ears::open(&[dropped, refused], SttFormat::Pcm16);
+    let mut ears = Ears::open(&[dropped, refused.clone(), refused], SttFormat::Pcm16);
     ears.play(true, SECOND);
     let failure = ears.until_failed();
     assert!(failure.kind == FailureKind::Refused && failure.text.contains("DEEPGRAM_API_KEY"), "{}", failure.text);

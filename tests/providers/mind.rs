@@ -181,7 +181,7 @@ fn a_wrong_key_is_told_and_not_shown() {
     assert_eq!(failure.kind, FailureKind::Refused);
     assert!(failure.text.contains("GROQ_API_KEY") && failure.text.contains("<key>"), "{}", failure.text);
     assert!(!failure.text.contains("wrong-key"));
-    assert_eq!(mind.plan.seen.lock().bodies.len(), 1, "a refusal is not tried again");
+    assert_eq!(mind.plan.seen.lock().bodies.len(), 2, "a refusal is tried again once");
 }
 
 #[test]
@@ -205,6 +205,20 @@ fn failures_before_the_first_word_are_tried_again() {
         assert_eq!(mind.reply(1), (HELLO.into(), MindEvent::Done), "{fault:?}");
         let sent = mind.heard.iter().filter(|(_, event)| *event == MindEvent::Sent).count();
         assert_eq!(sent, 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_believed_when_it_is_told_twice() {
+    for status in [401, 403, 404] {
+        let refused = || Fault::Refuse(Refusal::new(status, "{}"));
+        let mut mind = Mind::open(&[refused()]);
+        mind.ask(1);
+        assert_eq!(mind.reply(1), (HELLO.into(), MindEvent::Done), "{status}");
+        let mut mind = Mind::open(&[refused(), refused(), refused()]);
+        mind.ask(1);
+        assert_eq!(mind.failure(1).kind, FailureKind::Refused, "{status}");
+        assert_eq!(mind.plan.seen.lock().bodies.len(), 2, "{status}");
     }
 }
 

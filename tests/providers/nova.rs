@@ -2,11 +2,12 @@
 
 use super::ears::Ears;
 use super::endpoint;
-use super::standin::Refusal;
 use super::standin::nova::{Fault, Plan, start};
+use super::standin::{Refusal, deepgram, flux};
 use offhook::agent::{EarsEvent, FailureKind};
 use offhook::config::SttFormat;
-use offhook::providers::deepgram::Nova;
+use offhook::providers::deepgram::{Flux, Nova};
+use offhook::providers::line::ears::EarsLine;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ fn nonsense_is_passed_over_and_the_call_ends_with_a_goodbye() {
 fn a_refusal_is_told_with_its_cause_and_cure() {
     for (status, kind) in [(401, FailureKind::Refused), (403, FailureKind::Refused)] {
         let refused = Fault::Refuse(Refusal::new(status, "no").with_header("dg-error", "no such model"));
-        let (mut ears, _) = open("", &[refused], SttFormat::Pcm16);
+        let (mut ears, _) = open("", &[refused.clone(), refused], SttFormat::Pcm16);
         let failure = ears.until_failed();
         assert_eq!(failure.kind, kind);
         assert!(
@@ -117,4 +118,50 @@ fn a_refusal_is_told_with_its_cause_and_cure() {
             failure.text
         );
     }
+}
+
+/// Flux with these faults, and Nova behind it.
+fn line(words: &str, faults: &[flux::Fault]) -> (Ears, Arc<Plan>) {
+    let (server, flux, nova, url) = deepgram::start(flux::Plan::default(), Plan::saying(words));
+    faults.iter().cloned().for_each(|fault| flux.faults.push(fault));
+    let ears = EarsLine::new(vec![
+        Arc::new(Flux::new(&endpoint(&url, "flux-general-en"), SttFormat::Pcm16)),
+        Arc::new(Nova::new(&endpoint(&url, Nova::MODEL), SttFormat::Pcm16)),
+    ]);
+    (Ears::of(server, Arc::new(ears)), nova)
+}
+
+#[test]
+fn who_stands_behind_flux_hears_all_that_the_caller_has_said_meanwhile() {
+    use flux::Fault;
+    let refused = || Fault::Refuse(Refusal::new(401, "INVALID_AUTH"));
+    let after = Duration::from_millis(600);
+    for faults in [
+        // In the middle of a turn that is told, and of one that is not; and before there is any.
+        vec![Fault::CloseWith(after, 1008, "revoked"), refused(), refused()],
+        vec![Fault::StallAfter(after), Fault::StallAfter(Duration::ZERO)],
+        vec![Fault::StallAfter(Duration::ZERO), Fault::SlowHandshake],
+        vec![Fault::SlowHandshake, Fault::SlowHandshake],
+        vec![refused(), refused()],
+        // They begin sooner than a wait that Flux asks for is over.
+        vec![Fault::Refuse(Refusal::new(429, "").with_header("retry-after", "2"))],
+    ] {
+        let (mut ears, nova) = line("Do you open?", &faults);
+        ears.play(true, SECOND);
+        assert_eq!(ears.until_end().0, "Do you open?", "{faults:?}");
+        let ends = ears.heard.iter().filter(|event| matches!(event, EarsEvent::EndOfTurn { .. })).count();
+        assert_eq!(ends, 1, "{faults:?}: {:?}", ears.heard);
+        assert!(!ears.heard.iter().any(|event| matches!(event, EarsEvent::Failed(_))), "{faults:?}");
+        assert_eq!(nova.seen.lock().audio.len(), 1, "{faults:?}");
+    }
+}
+
+#[test]
+fn a_backlogs_silence_is_not_waited_for() {
+    let (mut ears, nova) = open("Do you open?", &[Fault::DropAfter(Duration::from_millis(1200))], SttFormat::Pcm16);
+    ears.play(false, SECOND);
+    ears.play(true, SECOND);
+    assert_eq!(ears.until_end().0, "Do you open?");
+    let again = nova.seen.lock().audio[1];
+    assert!(again < 2 * 16_000 * 2, "{again} bytes of two seconds, one of them silent");
 }

@@ -426,7 +426,7 @@ fn too_many_connections_are_told_with_the_time_to_wait() {
 
 #[test]
 fn too_many_contexts_for_ever_are_told_as_that() {
-    let (server, plan, url) = start(quick(&vec![Fault::Limited; 8]));
+    let (server, plan, url) = start(quick(&vec![Fault::ErrorAlways("concurrency_limited", 429); 8]));
     let mut voice = Voice::open_at(server, plan, cartesia(&url));
     voice.speak(1, 0, "Hello.", true);
     assert!(matches!(voice.failure(1).kind, FailureKind::RateLimited { .. }));
@@ -582,11 +582,13 @@ fn elevenlabs_never_has_too_many_contexts() {
 
 #[test]
 fn elevenlabs_errors_are_tried_again_if_that_is_of_use() {
-    use elevenlabs::Fault::{Error, Refuse};
-    let mut voice = Voice::elevenlabs(&[Error("system_busy")]);
-    voice.speak(1, 0, "Yes.", true);
-    assert_eq!(voice.finish(1).words, "Yes.");
-    for fault in [Error("voice_not_found"), Refuse(Refusal::new(401, super::standin::KEY))] {
+    use elevenlabs::Fault::{Error, ErrorAlways, Refuse};
+    for once in ["system_busy", "voice_not_found"] {
+        let mut voice = Voice::elevenlabs(&[Error(once)]);
+        voice.speak(1, 0, "Yes.", true);
+        assert_eq!(voice.finish(1).words, "Yes.", "{once}");
+    }
+    for fault in [ErrorAlways("voice_not_found"), Refuse(Refusal::new(401, super::standin::KEY))] {
         let mut voice = Voice::elevenlabs(&vec![fault.clone(); 3]);
         voice.speak(1, 0, "Yes.", true);
         assert_eq!(voice.failure(1).kind, FailureKind::Refused, "{fault:?}");
@@ -604,19 +606,35 @@ fn every_voice_renders_a_phrase() {
 }
 
 #[test]
-fn errors_of_a_context_are_tried_again_if_that_is_of_use() {
-    for (fault, told) in [
-        (Fault::Error("concurrency_limited", 429, true), None),
-        (Fault::Error("", 500, false), None),
-        (Fault::Error("voice_not_found", 404, true), Some(FailureKind::Refused)),
-        (Fault::Error("quota_exceeded", 402, false), Some(FailureKind::Refused)),
+fn an_error_that_is_told_once_is_tried_again() {
+    for fault in [
+        Fault::Error("concurrency_limited", 429, true),
+        Fault::Error("", 500, false),
+        Fault::Error("voice_not_found", 404, true),
+        Fault::Error("model_not_found", 404, true),
+        Fault::Error("quota_exceeded", 402, false),
+        Fault::Refuse(Refusal::new(401, "who?")),
+        Fault::Refuse(Refusal::new(429, "").with_header("retry-after", "0.3")),
     ] {
         let mut voice = Voice::open(std::slice::from_ref(&fault));
         voice.speak(1, 0, "Yes.", true);
-        match told {
-            None => assert_eq!(voice.finish(1).words, "Yes.", "{fault:?}"),
-            Some(kind) => assert_eq!(voice.failure(1).kind, kind, "{fault:?}"),
-        }
+        let spoken = voice.finish(1);
+        assert!(matches!(spoken.end, VoiceEvent::Done { .. }), "{fault:?}: {:?}", spoken.end);
+        assert_eq!(spoken.words, "Yes.", "{fault:?}");
+    }
+}
+
+#[test]
+fn an_error_that_is_told_twice_is_believed() {
+    for fault in [
+        Fault::ErrorAlways("voice_not_found", 404),
+        Fault::ErrorAlways("model_not_found", 404),
+        Fault::ErrorAlways("quota_exceeded", 402),
+    ] {
+        let mut voice = Voice::open(&vec![fault.clone(); 4]);
+        voice.speak(1, 0, "Yes.", true);
+        assert_eq!(voice.failure(1).kind, FailureKind::Refused, "{fault:?}");
+        assert_eq!(voice.transcripts(), ["Yes.", "Yes."], "{fault:?}: it is not asked for a third time");
     }
 }
 

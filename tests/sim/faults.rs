@@ -164,6 +164,8 @@ fn voices() -> Vec<(&'static str, Script, bool)> {
     vec![
         ("dropped before the first audio", voice(Voice::Fails { at: 0 }), true),
         ("dropped mid-stream", voice(Voice::Fails { at: 1 }), true),
+        ("rate limited before the first audio", voice(Voice::Limited { at: 0 }), true),
+        ("rate limited mid-stream", voice(Voice::Limited { at: 1 }), true),
         ("stalled before the first audio", voice(Voice::Stalls { at: 0 }), true),
         ("stalled mid-stream", voice(Voice::Stalls { at: 1 }), true),
         ("never whole", voice(Voice::Unfinished), false),
@@ -211,6 +213,15 @@ fn one_fault_of_mind_or_voice_is_coped_with_and_the_call_goes_on() {
         assert!(heard.silence <= SILENCE_MAX, "{name}: {heard:?}");
         assert!(heard.ended.is_none(), "{name}: {heard:?}");
         assert_eq!(heard.said.last().map(String::as_str), Some("That is all I know."), "{name}: {heard:?}");
+    }
+}
+
+#[test]
+fn a_voice_that_is_sure_to_refuse_ends_the_call_with_words() {
+    for at in [0, 1] {
+        let (_, script, _) = voices().remove(0);
+        let script = Script { voices: vec![Voice::Refuses { at }].into(), ..script };
+        check("voice", ("refused for certain", script, true));
     }
 }
 

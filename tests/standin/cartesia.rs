@@ -37,8 +37,8 @@ pub enum Fault {
     DeafToCancel,
     /// No word times are told.
     NoTimes,
-    /// Every request gets the error of too many contexts.
-    Limited,
+    /// Every request gets this error.
+    ErrorAlways(&'static str, u16),
     /// The upgrade is answered after this long.
     SlowOpen(Duration),
     /// From each text to its first audio it takes this long.
@@ -189,15 +189,16 @@ impl Contexts<'_> {
             }
             return;
         }
-        if let Some(Fault::Error(code, status, told)) = self.fault.take_if(|fault| matches!(fault, Fault::Error(..))) {
+        let error = match self.fault {
+            Some(Fault::Error(code, status, told)) => Some((code, status, told)),
+            Some(Fault::ErrorAlways(code, status)) => Some((code, status, true)),
+            _ => None,
+        };
+        if let Some((code, status, told)) = error {
+            self.fault.take_if(|fault| matches!(fault, Fault::Error(..)));
             let context = told.then_some(id);
             let error = json!({"type": "error", "done": true, "context_id": context, "status_code": status, "error_code": code,
                 "title": "As planned", "message": format!("key {}", super::KEY)});
-            return self.peer.send(error.to_string());
-        }
-        if matches!(self.fault, Some(Fault::Limited)) {
-            let error = json!({"type": "error", "done": true, "context_id": id, "status_code": 429,
-                "error_code": "concurrency_limited", "title": "Too many contexts"});
             return self.peer.send(error.to_string());
         }
         let text = request["transcript"].as_str().unwrap_or_default();

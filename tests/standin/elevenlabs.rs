@@ -28,6 +28,8 @@ pub enum Fault {
     DropAfter(usize),
     /// The first text gets this error.
     Error(&'static str),
+    /// Every text gets this error.
+    ErrorAlways(&'static str),
     /// A context that is closed early goes on to be open.
     SlowToClose,
 }
@@ -96,8 +98,12 @@ impl Session for Contexts<'_> {
         self.plan.seen.lock().requests.push(request.clone());
         let id = request["context_id"].as_str().unwrap_or_default().to_owned();
         let text = request["text"].as_str().unwrap_or_default();
-        let fails = |fault: &mut Fault| matches!(fault, Fault::Error(_)) && !text.trim().is_empty();
-        if let Some(Fault::Error(error)) = self.fault.take_if(fails) {
+        let error = match self.fault {
+            Some(Fault::Error(error) | Fault::ErrorAlways(error)) if !text.trim().is_empty() => Some(error),
+            _ => None,
+        };
+        if let Some(error) = error {
+            self.fault.take_if(|fault| matches!(fault, Fault::Error(_)));
             let message = format!("key {}", super::KEY);
             let error = json!({"message": message, "error": error, "code": 1008, "contextId": id});
             self.peer.send(error.to_string());

@@ -161,7 +161,7 @@ fn check(request: &Request) -> Option<Refusal> {
     None
 }
 
-fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, turn: &Mutex<usize>) {
+pub fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, turn: &Mutex<usize>) {
     let fault = plan.faults.next();
     if matches!(fault, Some(Fault::SlowHandshake)) {
         while !stop.load(Ordering::Acquire) {

@@ -4,6 +4,7 @@
 
 pub mod aura;
 pub mod cartesia;
+pub mod deepgram;
 pub mod elevenlabs;
 pub mod flux;
 pub mod groq;

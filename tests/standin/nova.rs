@@ -62,7 +62,7 @@ pub fn start(plan: Plan) -> (Server, Arc<Plan>, String) {
     Server::of(plan, move |plan, clock, stream, stop| serve(plan, clock, stream, stop, &settled))
 }
 
-fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, settled: &Mutex<usize>) {
+pub fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBool, settled: &Mutex<usize>) {
     let fault = plan.faults.next();
     let mut format = None;
     let peer = Peer::accept(stream, |request| {

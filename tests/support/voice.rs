@@ -1,5 +1,8 @@
-//! A caller's voice for measurements, made of a pulse train: a detector takes it for speech, and its every sample is known.
+//! Callers' voices for measurements: a pulse train, which a detector takes for speech and whose every sample is known, and
+//! espeak-ng's, which has words.
 #![allow(dead_code, reason = "each measurement uses a part of it")]
+
+use std::process::Command;
 
 /// Samples a second.
 const RATE: f64 = 8000.0;
@@ -45,4 +48,21 @@ pub fn sharp_speech() -> Vec<i16> {
     let mut pcm = voiced(seconds, f64::EPSILON);
     pcm.truncate((seconds * RATE) as usize);
     pcm
+}
+
+/// Returns `text` spoken by espeak-ng at 8 kHz, as loud as asked for in dBov, from its first sound on.
+pub fn spoken(voice: &str, speed: u32, pitch: u32, text: &str, level_db: f32) -> Vec<i16> {
+    let command = "espeak-ng --stdout -v \"$0\" -s \"$1\" -p \"$2\" \"$3\" | sox -q -t wav - -t raw -r 8000 -e signed -b 16 -c 1 -";
+    let (speed, pitch) = (speed.to_string(), pitch.to_string());
+    let made = Command::new("sh").args(["-c", command, voice, &speed, &pitch, text]).output().expect("a shell");
+    let pcm: Vec<i16> = made.stdout.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
+    assert!(!pcm.is_empty(), "espeak-ng and sox make the voices: {}", String::from_utf8_lossy(&made.stderr));
+    let loud = |sample: &i16| sample.unsigned_abs() > 300;
+    let from = pcm.iter().position(loud).unwrap_or(0);
+    let to = pcm.iter().rposition(loud).map_or(pcm.len(), |at| at + 1);
+    let spoken = pcm.get(from..to).unwrap_or_default();
+    let active: Vec<f32> = spoken.iter().filter(|sample| loud(sample)).map(|sample| f32::from(*sample)).collect();
+    let rms = (active.iter().map(|v| v * v).sum::<f32>() / active.len().max(1) as f32).sqrt().max(1.0);
+    let gain = 32_768.0 * 10f32.powf(level_db / 20.0) / rms;
+    spoken.iter().map(|sample| (f32::from(*sample) * gain).clamp(-32_000.0, 32_000.0) as i16).collect()
 }

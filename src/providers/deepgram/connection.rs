@@ -4,6 +4,7 @@
 
 use super::outbox::Outbox;
 use crate::agent::{Failure, FailureKind};
+use crate::call::EarFrame;
 use crate::config::{Endpoint, SttFormat};
 use crate::providers::EarsIo;
 use crate::providers::redaction::excerpt;
@@ -23,6 +24,8 @@ const BACKOFF: [Duration; 4] =
     [Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// The longest wait that a provider may ask for: a caller does not wait for longer either.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+/// The longest wait where other ears stand behind: they begin to hear sooner than this.
+const FOLLOWED_WAIT_MAX: Duration = Duration::from_millis(500);
 /// A connection that lives for this long was a good one: the waits begin anew.
 const LIVED_MIN: Duration = Duration::from_secs(5);
 /// How often a session looks after what needs no exact time: keeping a connection alive, a turn that does not end.
@@ -79,6 +82,8 @@ pub(super) struct Connection<'a> {
     link: Link,
     /// Connections that failed in a row.
     failures: usize,
+    /// Whether a connection was refused: once may be a mistake of the server's, and is tried again.
+    refused: bool,
     /// Messages read since there were none.
     received: usize,
     /// When the server was ready, and when something was last sent to it.
@@ -106,6 +111,7 @@ impl<'a> Connection<'a> {
             burst,
             link: Link::Down(now),
             failures: 0,
+            refused: false,
             received: 0,
             ready: now,
             sent: now,
@@ -129,7 +135,7 @@ impl<'a> Connection<'a> {
                 let host = self.target.host().to_owned();
                 return Err(SocketError::TimedOut { host, what: "get ready" }.into());
             }
-            Link::Ready(_) if now.since(self.ready) >= LIVED_MIN => self.failures = 0,
+            Link::Ready(_) if now.since(self.ready) >= LIVED_MIN => (self.failures, self.refused) = (0, false),
             _ => {}
         }
         Ok(())
@@ -189,11 +195,16 @@ impl<'a> Connection<'a> {
         Ok(true)
     }
 
-    /// Sends what waits: a live frame at once, a backlog in bursts.
+    /// Sends what waits: a live frame at once, a backlog in bursts. `sent` is told of each frame, and when it was handed over.
     ///
     /// # Errors
     /// The connection is lost.
-    pub(super) fn send(&mut self, outbox: &mut Outbox, clock: &dyn Clock) -> Result<(), Lost> {
+    pub(super) fn send(
+        &mut self,
+        outbox: &mut Outbox,
+        clock: &dyn Clock,
+        mut sent: impl FnMut(&EarFrame, Instant),
+    ) -> Result<(), Lost> {
         let Link::Ready(socket) = &mut self.link else { return Ok(()) };
         let begun = clock.now();
         if begun < self.burst_at {
@@ -208,6 +219,7 @@ impl<'a> Connection<'a> {
             }
             socket.send_binary(&self.bytes)?;
             self.sent = clock.now();
+            sent(frame, self.sent);
             outbox.sent(self.sent);
         }
         if outbox.next().is_some() {
@@ -216,9 +228,13 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Leaves a connection that is lost; returns whether there is to be another one.
-    pub(super) fn lose(&mut self, failure: &Failure, now: Instant) -> bool {
-        let wait = wait_after(self.failures, failure, self.is_ready());
+    /// Leaves a connection that is lost; returns whether there is to be another one. `followed`: other ears stand behind.
+    pub(super) fn lose(&mut self, failure: &Failure, followed: bool, now: Instant) -> bool {
+        let worked = self.is_ready();
+        // What a server dislikes that took the connection is a message of ours.
+        let believed = failure.kind == FailureKind::Refused && (worked || std::mem::replace(&mut self.refused, true));
+        let bearable = |wait: &Duration| !believed && (!followed || *wait <= FOLLOWED_WAIT_MAX);
+        let wait = wait_after(self.failures, failure, worked).filter(bearable);
         self.link = Link::Down(now + wait.unwrap_or_default());
         self.failures += 1;
         self.received = 0;
@@ -259,7 +275,6 @@ impl<'a> Connection<'a> {
 fn wait_after(failures: usize, failure: &Failure, worked: bool) -> Option<Duration> {
     let wait = *BACKOFF.get(failures)?;
     match failure.kind {
-        FailureKind::Refused => None,
         FailureKind::RateLimited { retry_after: Some(after) } if after > RETRY_AFTER_MAX => None,
         FailureKind::RateLimited { retry_after: Some(after) } => Some(wait.max(after)),
         _ if worked && failures == 0 => Some(Duration::ZERO),

@@ -19,6 +19,8 @@ const STALL_MAX: Duration = Duration::from_millis(1500);
 const QUIET_MIN: Duration = Duration::from_secs(5);
 /// 1.25 times real time, the most that the vendor allows.
 const BURST: Burst = Burst { frames: 5, every: Duration::from_millis(80) };
+/// Silent frames in a row that are sent of a backlog, 200 ms: at that speed a caller would wait for the rest of them to be heard.
+const SILENCE_MAX: usize = 10;
 
 /// Deepgram Nova (`/v1/listen`).
 pub struct Nova {
@@ -64,6 +66,8 @@ struct Session<'a> {
     results: Results,
     endpointer: Endpointer,
     outbox: Outbox,
+    /// Silent frames sent in a row.
+    silence: usize,
     /// Until when the words of what the caller has said are waited for.
     awaited: Option<Instant>,
 }
@@ -78,6 +82,7 @@ impl<'a> Session<'a> {
             results: Results::default(),
             endpointer: Endpointer::default(),
             outbox: Outbox::default(),
+            silence: 0,
             awaited: None,
         }
     }
@@ -100,14 +105,13 @@ impl<'a> Session<'a> {
     fn do_work(&mut self, now: Instant) -> Result<(), Lost> {
         while let Ok(frame) = self.io.frames.pop() {
             self.outbox.push(frame);
-            self.endpointer.handle_frame(frame.speech, SpeechMark { arrived: frame.arrived, handed: now });
         }
         while let Ok(EarsCommand::ForceEndTurn) = self.io.commands.try_recv() {
             self.endpointer.force_end_turn();
         }
         self.connection.tend(&self.io, now)?;
         self.receive()?;
-        self.connection.send(&mut self.outbox, &*self.io.clock)?;
+        self.send(now)?;
         self.carry_out(now)?;
         self.watch(now)
     }
@@ -135,6 +139,20 @@ impl<'a> Session<'a> {
             Said::Error(text) => Err(self.nova.account.told(false, &text)),
             Said::Other => Ok(()),
         }
+    }
+
+    /// Sends what waits. The end of the turn goes by what Nova was sent, so that it asks for no words that are still on their way.
+    fn send(&mut self, now: Instant) -> Result<(), Lost> {
+        while self.silence >= SILENCE_MAX
+            && let Some(frame) = self.outbox.pass_over_silence(BURST.frames)
+        {
+            self.endpointer.handle_frame(false, SpeechMark { arrived: frame.arrived, handed: now });
+        }
+        let Self { connection, outbox, endpointer, silence, .. } = self;
+        connection.send(outbox, &*self.io.clock, |frame, handed| {
+            *silence = if frame.speech { 0 } else { *silence + 1 };
+            endpointer.handle_frame(frame.speech, SpeechMark { arrived: frame.arrived, handed });
+        })
     }
 
     /// Does what the end of turn's machine wants done.
@@ -182,11 +200,15 @@ impl<'a> Session<'a> {
     /// Prepares the next connection after a loss.
     fn lose(&mut self, lost: &Lost, now: Instant) -> Result<(), Failure> {
         let (worked, failure) = (self.connection.is_ready(), lost.failure());
-        if !self.connection.lose(&failure, now) {
-            self.endpointer.force_end_turn();
-            self.endpointer.handle_words("", true);
-            // Nothing is sent over a connection that is gone, so that nothing can fail here.
-            let _ = self.carry_out(now);
+        let followed = self.io.frames.is_followed();
+        if !self.connection.lose(&failure, followed, now) {
+            // Where nobody hears the turn again, its words so far are all that it has.
+            if !followed {
+                self.endpointer.force_end_turn();
+                self.endpointer.handle_words("", true);
+                // Nothing is sent over a connection that is gone, so that nothing can fail here.
+                let _ = self.carry_out(now);
+            }
             return Err(failure);
         }
         self.io.events.send_at(now, EarsEvent::Reconnecting(failure));

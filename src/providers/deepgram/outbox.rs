@@ -1,4 +1,4 @@
-//! Caller audio on its way to Flux: what waits to be sent, what might have to be sent again, and when speech was sent.
+//! Caller audio on its way to a recogniser: what waits to be sent, what might have to be sent again, and when speech was sent.
 
 use crate::agent::SpeechMark;
 use crate::call::EarFrame;
@@ -52,6 +52,12 @@ impl Outbox {
     /// Returns the frame that is to be sent next.
     pub(super) fn next(&self) -> Option<&EarFrame> {
         self.waiting.front()
+    }
+
+    /// Takes the next frame out unsent, where it is a silent one of a backlog of more than `backlog` frames.
+    pub(super) fn pass_over_silence(&mut self, backlog: usize) -> Option<EarFrame> {
+        let backlogged = self.waiting.len() > backlog;
+        self.waiting.pop_front_if(|frame| backlogged && !frame.speech)
     }
 
     /// The frame returned by [`Self::next`] was handed to the socket at `now`.

@@ -13,8 +13,8 @@ use crate::providers::{Bell, EarsIo, Events, Stamped, Stop, Transcriber};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// Connections in a row that a recogniser may lose where another stands behind it. The first is made anew at once, and hears again
-/// what it missed: that is quicker than another recogniser.
+/// Connections that a recogniser may lose without a word between them where another stands behind it. The first is made anew at once,
+/// and hears again what it missed: that is quicker than another recogniser.
 const RECONNECTS_MAX: u32 = 1;
 
 /// The line of ears; shared by all calls.
@@ -40,7 +40,7 @@ struct Heard {
     turn_open: bool,
     /// The text of an eager end that is neither resumed nor followed by the end.
     eager: Option<String>,
-    /// Connections that the present recogniser has lost in a row.
+    /// Connections that the present recogniser has lost since it last had words.
     reconnects: u32,
     /// Why the present recogniser was lost.
     lost: Option<Failure>,
@@ -64,18 +64,18 @@ impl Heard {
 
     /// Takes an event; returns what the agent is told: a turn that another recogniser had begun goes on.
     fn event(&mut self, event: EarsEvent) -> EarsEvent {
+        let event = match event {
+            EarsEvent::StartOfTurn { transcript } if self.turn_open => EarsEvent::Update { transcript },
+            event => event,
+        };
         match &event {
-            EarsEvent::Connected => self.reconnects = 0,
             EarsEvent::Reconnecting(_) => self.reconnects += 1,
-            EarsEvent::StartOfTurn { .. } if self.turn_open => {
-                let EarsEvent::StartOfTurn { transcript } = event else { return event };
-                return EarsEvent::Update { transcript };
-            }
-            EarsEvent::StartOfTurn { .. } => self.turn_open = true,
+            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Failed(_) => {}
+            EarsEvent::StartOfTurn { .. } => (self.turn_open, self.reconnects) = (true, 0),
+            EarsEvent::Update { .. } => self.reconnects = 0,
             EarsEvent::EagerEndOfTurn { transcript } => self.eager = Some(transcript.clone()),
             EarsEvent::TurnResumed { .. } => self.eager = None,
-            EarsEvent::EndOfTurn { .. } => (self.turn_open, self.eager) = (false, None),
-            EarsEvent::Update { .. } | EarsEvent::Words(_) | EarsEvent::Failed(_) => {}
+            EarsEvent::EndOfTurn { .. } => (self.turn_open, self.eager, self.reconnects) = (false, None, 0),
         }
         event
     }
@@ -102,19 +102,21 @@ impl Transcriber for EarsLine {
         let mut tried = vec![false; self.0.len()];
         while !stop.raised() {
             let Some(Seat { provider: ears, place }) = self.0.take_next(&mut tried, clock.now()) else { return };
-            let Some(audio) = frames.as_ref().and_then(CallerAudio::again).or_else(|| frames.take()) else { return };
+            let behind = tried.contains(&false);
+            let again = frames.as_ref().and_then(|frames| frames.again(behind));
+            let Some(audio) = again.or_else(|| frames.take()) else { return };
             let (lent, loan) = listener.lend();
             let relay = Relay {
                 call,
                 events: events.clone(),
                 heard: heard.clone(),
-                audio: audio.again(),
+                audio: audio.again(behind),
                 place: place.clone(),
                 over: stop.under(),
                 bell: lent.bell(),
-                behind: tried.contains(&false),
+                behind,
             };
-            let (over, behind) = (relay.over.clone(), relay.behind);
+            let over = relay.over.clone();
             let relay = Events::relay(clock.clone(), move |stamped| relay.pass(stamped));
             let (clock, commands) = (clock.clone(), commands.clone());
             ears.run(EarsIo {
@@ -297,10 +299,11 @@ mod tests {
     #[test]
     fn a_second_lost_connection_in_a_row_is_one_too_many() {
         let lost = || EarsEvent::Reconnecting(dropped());
-        let first = fake("lost", 10, &[EarsEvent::Connected, lost(), lost(), EarsEvent::Connected]);
+        let first =
+            fake("lost", 10, &[EarsEvent::Connected, lost(), EarsEvent::Connected, lost(), EarsEvent::Connected]);
         let second = fake("next", 1000, &[EarsEvent::Connected]);
         let (told, _) = run(&[first, second]);
-        assert_eq!(told, [EarsEvent::Connected, lost(), EarsEvent::Connected]);
+        assert_eq!(told, [EarsEvent::Connected, lost(), EarsEvent::Connected, EarsEvent::Connected]);
     }
 
     #[test]

@@ -9,30 +9,25 @@
 //! asked to go on from what was said, once or twice; where nobody can, the reply ends there.
 
 use super::Line;
+use super::aside::Aside;
+use super::asked::{Asked, Attempt, TRIES_MAX};
 use super::going_on::{self, Rest};
 use super::hedge::{self, Spending};
-use crate::agent::{Failure, FailureKind, Message, MindEvent};
+use crate::agent::{Failure, FailureKind, MindEvent};
 use crate::ids::TurnId;
 use crate::metrics::health::{Health, ProviderStage};
 use crate::providers::groq::connection::Tap;
 use crate::providers::groq::exchange::{Job, News, Retry, Task, Told, Worker};
-use crate::providers::groq::reply::Piece;
 use crate::providers::groq::{Chat, Patience, Server};
-use crate::providers::{Bell, Events, Listener, MindCommand, MindIo, Request, Responder, Stamped, Stop};
+use crate::providers::{MindCommand, MindIo, Request, Responder};
 use crate::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Tries of one request that end before the first word, hedges and idle connections apart.
-const TRIES_MAX: u32 = 3;
 /// Of these, tries that ran into a deadline: two of them are as much silence as a caller bears.
 const STALLS_MAX: u32 = 2;
-/// Connections in a row that the server had closed while they were idle; the next one is a fresh one by then.
-const STALE_MAX: u32 = 3;
 /// How often a reply that broke off is gone on with.
 const CONTINUATIONS_MAX: u32 = 2;
 /// The wait before the third try; the second follows at once.
@@ -54,10 +49,6 @@ const WORKERS_MAX: usize = 6;
 const TOLD_MAX: usize = 256;
 /// The share of an account's limits below which nothing is asked twice.
 const ALLOWANCE_MIN: f32 = 0.2;
-/// Messages that remain of a conversation that a model could not read whole: the last four turns.
-const SHORT_MESSAGES: usize = 8;
-/// Requests that wait for a mind of another kind; it is asked one at a time.
-const ASIDE_MAX: usize = 16;
 
 /// One mind of a line.
 pub struct Mind {
@@ -199,77 +190,6 @@ struct Session<'a> {
     asked: Option<Asked>,
 }
 
-/// The request that is being answered.
-struct Asked {
-    request: Request,
-    /// Who works on it: one, or two while a hedge is out.
-    attempts: Vec<Attempt>,
-    /// By place: whether it was asked.
-    tried: Vec<bool>,
-    tries: u32,
-    stalls: u32,
-    stale: u32,
-    continuations: u32,
-    with_tools: bool,
-    /// Whether only the end of the conversation is sent.
-    short: bool,
-    /// Whether `Sent` was told.
-    sent: bool,
-    /// What was passed on.
-    said: String,
-    /// Whether a tool call was passed on: it must not be made twice.
-    called: bool,
-    /// What of a reply that goes on is to be said.
-    rest: Option<Rest>,
-    hedge_at: Option<Instant>,
-    /// Who is to be asked again, and when.
-    again: Option<(usize, Instant)>,
-}
-
-/// One mind that works on a request.
-struct Attempt {
-    job: u64,
-    place: usize,
-    tap: Option<Arc<Tap>>,
-    begun: Instant,
-    /// When patience ends.
-    due: Instant,
-    patience: Patience,
-    /// Whether anything of use came.
-    useful: bool,
-    /// Whose late answer it is to outrun.
-    hedges: Option<usize>,
-}
-
-impl Asked {
-    /// Whether some of the reply is with the caller, or on its way.
-    fn spoke(&self) -> bool {
-        self.called || !self.said.is_empty()
-    }
-
-    /// Returns the request as the next mind gets it.
-    fn request(&self) -> Request {
-        let mut request = self.request.clone();
-        if self.short {
-            request.messages = shortened(&request.messages);
-        }
-        if self.rest.is_some() {
-            request.messages = going_on::messages(&request.messages, &self.said);
-        }
-        request
-    }
-}
-
-/// Returns what the system says, and the end of the conversation; it begins with words of the caller's, since results of tools
-/// make no sense without their calls.
-fn shortened(messages: &[Message]) -> Vec<Message> {
-    let is_system = |message: &&Message| matches!(message, Message::System(_));
-    let (system, rest): (Vec<&Message>, Vec<&Message>) = messages.iter().partition(is_system);
-    let end = rest.get(rest.len().saturating_sub(SHORT_MESSAGES)..).unwrap_or_default();
-    let begin = end.iter().position(|message| matches!(message, Message::Caller(_))).unwrap_or(0);
-    system.into_iter().chain(end.iter().skip(begin).copied()).cloned().collect()
-}
-
 impl<'a> Session<'a> {
     fn new(minds: &'a Minds, io: MindIo) -> Self {
         let (jobs, queue) = bounded(WORKERS_MAX);
@@ -314,23 +234,8 @@ impl<'a> Session<'a> {
         let now = self.io.clock.now();
         let tried = vec![false; self.minds.line.len()];
         let Some(place) = self.minds.line.next_at_all(&tried, now) else { return };
-        self.asked = Some(Asked {
-            request,
-            attempts: Vec::with_capacity(2),
-            tried,
-            tries: 0,
-            stalls: 0,
-            stale: 0,
-            continuations: 0,
-            with_tools: true,
-            short: false,
-            sent: false,
-            said: String::new(),
-            called: false,
-            rest: None,
-            hedge_at: self.minds.hedge_after(place).map(|after| now + after),
-            again: None,
-        });
+        let hedge_at = self.minds.hedge_after(place).map(|after| now + after);
+        self.asked = Some(Asked::new(request, tried, hedge_at));
         self.start(place, None);
     }
 
@@ -476,8 +381,7 @@ impl<'a> Session<'a> {
             *aside = Aside::begin(&self.io, responder.clone(), self.told_to.clone());
         }
         let aside = aside.as_ref()?;
-        aside.expected.lock().push_back(job);
-        aside.command(MindCommand::Ask(request)).then_some(job)
+        aside.ask(job, request).then_some(job)
     }
 
     fn handle_told(&mut self, told: Told) {
@@ -503,7 +407,7 @@ impl<'a> Session<'a> {
             News::Progress => return self.useful(index, told.at),
             News::Piece(piece) => {
                 self.useful(index, told.at);
-                let Some(event) = self.piece(piece) else { return };
+                let Some(event) = self.asked.as_mut().and_then(|asked| asked.piece(piece)) else { return };
                 event
             }
             News::Done => {
@@ -544,25 +448,6 @@ impl<'a> Session<'a> {
             std::mem::take(&mut asked.attempts).into_iter().partition(|attempt| attempt.job == job);
         asked.attempts = won;
         lost.iter().for_each(|attempt| self.cut(attempt, turn));
-    }
-
-    /// Returns what a piece of the reply comes to, where it is to be said.
-    fn piece(&mut self, piece: Piece) -> Option<MindEvent> {
-        let asked = self.asked.as_mut()?;
-        match piece {
-            Piece::Text(text) => {
-                let text = match &mut asked.rest {
-                    Some(rest) => rest.token(&text),
-                    None => text,
-                };
-                asked.said.push_str(&text);
-                (!text.is_empty()).then_some(MindEvent::Token(text))
-            }
-            Piece::Call { id, name, arguments } => {
-                asked.called = true;
-                Some(MindEvent::ToolCall { id, name, arguments })
-            }
-        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -623,19 +508,7 @@ impl<'a> Session<'a> {
         if asked.spoke() {
             return self.go_on(place, failure, retry);
         }
-        let again = match retry {
-            Retry::Stale if asked.stale < STALE_MAX => {
-                (asked.stale, asked.tries) = (asked.stale + 1, asked.tries.saturating_sub(1));
-                true
-            }
-            Retry::WithoutTools => std::mem::take(&mut asked.with_tools),
-            Retry::Shorter if asked.request.messages.len() > SHORT_MESSAGES => {
-                !std::mem::replace(&mut asked.short, true)
-            }
-            Retry::Reworded => asked.tries < TRIES_MAX,
-            _ => false,
-        };
-        if again {
+        if asked.is_put_otherwise(retry) {
             return self.start(place, None);
         }
         match self.minds.line.next(&asked.tried, |_| true, now) {
@@ -653,7 +526,12 @@ impl<'a> Session<'a> {
             _ if asked.tries < 2 => Duration::ZERO,
             _ => RETRY_WAIT,
         };
-        let of_use = !matches!(retry, Retry::Never | Retry::Shut | Retry::WithoutTools | Retry::Shorter);
+        let of_use = match retry {
+            Retry::Never | Retry::WithoutTools | Retry::Shorter => false,
+            // Once may be a mistake of the server's.
+            Retry::Shut => asked.tries < 2,
+            Retry::Worthwhile | Retry::Stale | Retry::Reworded => true,
+        };
         if !of_use || asked.tries >= TRIES_MAX || asked.stalls >= STALLS_MAX || wait > RETRY_AFTER_MAX {
             self.fail(failure);
         } else if wait.is_zero() {
@@ -691,60 +569,5 @@ impl<'a> Session<'a> {
         if let Some(asked) = self.asked.take() {
             self.io.events.send((asked.request.turn, MindEvent::Failed(failure)));
         }
-    }
-}
-
-/// A mind of another kind, on a thread of its own.
-struct Aside {
-    commands: Sender<MindCommand>,
-    bell: Bell,
-    stop: Stop,
-    /// The jobs that it was given and has not begun.
-    expected: Arc<Mutex<VecDeque<u64>>>,
-    thread: JoinHandle<()>,
-}
-
-impl Aside {
-    fn begin(io: &MindIo, responder: Arc<dyn Responder>, told: Sender<Told>) -> Option<Self> {
-        let (bell, listener) = Listener::new().ok()?;
-        let (commands, orders) = bounded(ASIDE_MAX);
-        let stop = Stop::default();
-        let expected: Arc<Mutex<VecDeque<u64>>> = Arc::default();
-        let (jobs, current) = (expected.clone(), Mutex::new(0));
-        let wrap = move |Stamped { at, event: (_, event) }: Stamped<(TurnId, MindEvent)>| {
-            let mut job = current.lock();
-            let news = match event {
-                MindEvent::Sent => {
-                    *job = jobs.lock().pop_front().unwrap_or_default();
-                    News::Sent
-                }
-                MindEvent::Allowance { left } => News::Allowance(left),
-                MindEvent::Token(text) => News::Piece(Piece::Text(text)),
-                MindEvent::ToolCall { id, name, arguments } => News::Piece(Piece::Call { id, name, arguments }),
-                MindEvent::Done => News::Done,
-                MindEvent::Failed(failure) => News::Failed(failure, Retry::Worthwhile),
-            };
-            Told { job: *job, at, news }
-        };
-        let events = Events::new(io.clock.clone(), told, io.listener.bell(), wrap);
-        let (call, clock) = (io.call, io.clock.clone());
-        let aside = MindIo { call, clock, commands: orders, listener, events, stop: stop.clone() };
-        let name = format!("{}-{}", responder.name(), call.0);
-        let thread = std::thread::Builder::new().name(name).spawn(move || responder.run(aside)).ok()?;
-        Some(Self { commands, bell, stop, expected, thread })
-    }
-
-    /// Returns whether the order was taken.
-    fn command(&self, command: MindCommand) -> bool {
-        let taken = self.commands.try_send(command).is_ok();
-        self.bell.ring();
-        taken
-    }
-
-    fn end(self) {
-        self.stop.raise();
-        self.bell.ring();
-        // A mind that panicked is gone, which is what an end wants.
-        let _ = self.thread.join();
     }
 }

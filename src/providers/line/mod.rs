@@ -1,8 +1,11 @@
 //! A stage's providers in order: the first whose circuit is closed serves, and where it fails the next takes over within the call.
 //!
 //! [`circuit`] says whether a provider is asked at all; it is shared by all calls, as is the record that `/status` shows.
-//! [`ears`] is the line of recognisers, [`voices`] that of voices, [`minds`] that of language models, with [`hedge`] for requests that are late and [`going_on`] for replies that broke off.
+//! [`ears`] is the line of recognisers, [`voices`] that of voices, [`minds`] that of language models, with `asked` for a request's
+//! own story, [`hedge`] for those that are late, [`going_on`] for replies that broke off, and `aside` for minds that are no servers.
 
+mod aside;
+mod asked;
 pub mod circuit;
 pub mod ears;
 pub mod going_on;

@@ -3,7 +3,7 @@
 //! Providers close what is idle; a connection is replaced before that, and the spare one earlier still, so that the two
 //! never age together.
 
-use super::{Said, Vendor, Wire};
+use super::{RETRY_AFTER_MAX, Said, Vendor, Wire};
 use crate::providers::Listener;
 use crate::providers::socket::{Incoming, Socket, SocketError};
 use crate::time::{Clock, Instant};
@@ -247,7 +247,11 @@ impl Lines {
         if !transient || wait.is_none() {
             self.failures = 0;
         }
-        self.retry_at = wait.filter(|_| transient).map(|wait| now + *wait);
+        let asked_for = match error {
+            SocketError::Refused { retry_after: Some(after), .. } => after.min(RETRY_AFTER_MAX),
+            _ => Duration::ZERO,
+        };
+        self.retry_at = wait.filter(|_| transient).map(|wait| now + asked_for.max(*wait));
         News::Lost(token, error, true)
     }
 

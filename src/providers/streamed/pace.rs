@@ -8,7 +8,7 @@ const REMEMBERED: usize = 32;
 /// Fewer than this say nothing about the slowest of them.
 const TELLING: usize = 8;
 /// How long a first audio is waited for before another connection is tried too, while nothing is known: three times what
-/// the quickest of these providers needs (190 ms, providers.md §7).
+/// the quickest of these providers needs (190 ms as measured by their users).
 const FIRST_AUDIO: Duration = Duration::from_millis(600);
 /// The least and the most that this is ever set to. Less would ask twice for what a busy network delays, and more would
 /// leave no time for a second try within the two seconds that a caller waits.

@@ -40,6 +40,10 @@ pub enum Voice {
     Fine,
     /// It fails at this clause.
     Fails { at: u16 },
+    /// It has too much to do for this clause.
+    Limited { at: u16 },
+    /// It refuses this clause, and is sure of it.
+    Refuses { at: u16 },
     /// It says nothing of this clause, or of any later one.
     Stalls { at: u16 },
     /// It is so much later with each clause.
@@ -308,13 +312,19 @@ impl Providers {
         }
         let at = now + self.script.first_audio;
         match self.voice.1 {
-            Voice::Fails { at: from } if clause >= from => {
-                self.schedule(at, Event::Voice(turn, VoiceEvent::Failed(failure(FailureKind::Dropped))));
+            Voice::Fails { at: from } if clause >= from => self.fail_voice(turn, FailureKind::Dropped, at),
+            Voice::Refuses { at: from } if clause >= from => self.fail_voice(turn, FailureKind::Refused, at),
+            Voice::Limited { at: from } if clause >= from => {
+                self.fail_voice(turn, FailureKind::RateLimited { retry_after: None }, at);
             }
             Voice::Stalls { at: from } if clause >= from => {}
             Voice::Late(late) => self.utter(turn, text, last, at + late * (u32::from(clause) + 1)),
             _ => self.utter(turn, text, last, at),
         }
+    }
+
+    fn fail_voice(&mut self, turn: TurnId, kind: FailureKind, at: Instant) {
+        self.schedule(at, Event::Voice(turn, VoiceEvent::Failed(failure(kind))));
     }
 
     fn utter(&mut self, turn: TurnId, text: String, last: bool, at: Instant) {
