@@ -127,7 +127,7 @@ fn converse(sip: SocketAddr, turns: usize, seed: u64) -> Call {
 /// Reads events until there are no more.
 fn follow(at: SocketAddr, ready: &std::sync::mpsc::Sender<()>) -> Vec<Told> {
     let mut stream = TcpStream::connect(at).expect("it listens");
-    write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: {at}\r\n\r\n").expect("sent");
+    write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n").expect("sent");
     let mut told = Vec::new();
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
         let (at, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
