@@ -4,6 +4,8 @@
 //! stand-ins of the providers that misbehave: once, always, or always with a second provider in line. A telephone in this
 //! process calls over real sockets and asks five times. A silence counts from the last loud packet of either side to the next one
 //! of the agent, while the caller waits. Exit code 1 where one is longer than two seconds, or a call ends without a word.
+//!
+//! The ears of this machine stand behind Flux, too, where `OFFHOOK_MODELS` names their models.
 #![expect(clippy::disallowed_methods, reason = "a measurement lives in real time")]
 
 #[path = "../tests/support/engine.rs"]

@@ -218,7 +218,7 @@ pub struct Limits {
     /// leave room for the known flows.
     pub strangers_per_s: u32,
     /// Refusals a second that one stranger's address is told; what is over it stays unanswered, so that forged requests make
-    /// this server no amplifier.
+    /// this server no amplifier. From this machine's loopback nothing is forged: it is told all of them.
     pub answers_per_s: u32,
     /// Calls of one address that ring, or whose 200 is not acknowledged yet; one more gets 503. 50 calls a second whose
     /// ACKs need half a second have 25.

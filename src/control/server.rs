@@ -29,8 +29,9 @@ use tungstenite::{Bytes, Message};
 
 /// Threads that answer: the engine's answers take µs, but for a stop, which waits for every BYE, and a start.
 const WORKERS: usize = 3;
-/// Requests with a body at once. No route reads one; taking it off the connection waits for whoever sends it.
-const BODIES_MAX: usize = 16;
+/// Requests with a body at once: taking it off the connection waits for whoever sends it. Each holds a thread beside the one that
+/// tiny_http gives its connection anyway; those beyond would hold up the [`WORKERS`].
+const BODIES_MAX: usize = 256;
 /// Longest body that is taken off the connection. tiny_http makes room for the whole announced rest at once when a request is
 /// dropped, and a length that no machine has would end the process.
 const BODY_MAX: usize = 64 << 20;

@@ -6,8 +6,7 @@
 
 use super::{Bridge, events};
 use crate::config::{LogLevel, Secret, Webhook};
-use crate::metrics::events::Cursor;
-use crate::metrics::events::News;
+use crate::metrics::events::{Cursor, News};
 use crate::metrics::{Counter, Event, Journal};
 use crate::time::Instant;
 use hmac::{Hmac, KeyInit, Mac};

@@ -471,6 +471,13 @@ impl Net {
                 let text = format_args!("{source} gave a wrong user name or password for {user:?}, {count} in a row");
                 self.parts.journal.line(LogLevel::Warn, None, text);
             }
+            sip::Event::NotServed { source, count } => {
+                let text = format_args!(
+                    "{count} from public addresses were not answered, the last was {source}: without [[sip.accounts]] \
+                     only this machine and private networks are served"
+                );
+                self.parts.journal.line(LogLevel::Warn, None, text);
+            }
             sip::Event::Unregistered { aor } => self.log(None, &format!("{} is not registered any more", Field(&aor))),
         }
         self.parts.registrations.store(self.agent.bindings().count(), Ordering::Relaxed);

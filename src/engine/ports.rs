@@ -48,6 +48,11 @@ impl Ports {
         self.taken.iter().copied()
     }
 
+    /// Whether `port` is one of a pair in use.
+    pub fn is_in_use(&self, port: u16) -> bool {
+        self.taken.contains(&(port & !1))
+    }
+
     fn wake(&mut self, now: Instant) {
         while let Some(entry) = self.resting.first_entry() {
             if *entry.key() > now {
@@ -70,7 +75,9 @@ mod tests {
         taken.sort_unstable();
         assert_eq!(taken, [10_000, 10_002, 10_004]);
         assert_eq!(ports.take(at(0)), None);
+        assert!(ports.is_in_use(10_004) && ports.is_in_use(10_005) && !ports.is_in_use(10_006));
         ports.give_back(10_002, at(100));
+        assert!(!ports.is_in_use(10_003));
         assert_eq!(ports.take(at(2_099)), None);
         assert_eq!(ports.take(at(2_100)), Some(10_002));
         assert_eq!(ports.in_use().collect::<Vec<_>>(), [10_000, 10_002, 10_004]);

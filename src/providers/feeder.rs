@@ -36,24 +36,12 @@ impl Feeder {
     #[must_use]
     pub fn new(frames: impl Into<AgentAudio>, media: Bell) -> Self {
         let frames = frames.into();
-        if let Some(Left { turn, queue, made, fed }) = frames.take_left() {
-            let (whole, ended, pushed, dropped) = (false, false, 0, 0);
-            let resumes = Some(turn);
-            return Self { frames, media, resumes, before: fed, turn, queue, made, whole, ended, pushed, dropped };
-        }
-        Self {
-            frames,
-            media,
-            resumes: None,
-            before: 0,
-            turn: TurnId::GREETING,
-            queue: VecDeque::new(),
-            made: Instant::ZERO,
-            whole: true,
-            ended: true,
-            pushed: 0,
-            dropped: 0,
-        }
+        let left = frames.take_left();
+        let resumes = left.as_ref().map(|left| left.turn);
+        let nothing = || Left { turn: TurnId::GREETING, queue: VecDeque::new(), made: Instant::ZERO, fed: 0 };
+        let Left { turn, queue, made, fed: before } = left.unwrap_or_else(nothing);
+        let over = resumes.is_none();
+        Self { frames, media, resumes, before, turn, queue, made, whole: over, ended: over, pushed: 0, dropped: 0 }
     }
 
     /// Begins the speech of `turn`, or goes on with what another voice has made of it; what waits of the turn before is dropped.

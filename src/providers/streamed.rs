@@ -287,28 +287,8 @@ impl<'a> Session<'a> {
         if !speech.concerns(said.context.as_deref(), token) {
             return;
         }
-        let turn = speech.turn;
         match said.what {
-            What::Audio(bytes) => {
-                self.lines.praise(token, now);
-                self.lost = None;
-                let rival = speech.rival();
-                let heard = speech.handle_audio(bytes.len(), now);
-                if let Some(after) = heard.context_first {
-                    self.vendor.account().pace.told(after);
-                }
-                if heard.turn_first {
-                    self.events.send_at(now, (turn, VoiceEvent::FirstAudio));
-                }
-                self.pcm.clear();
-                self.pcm.extend(bytes.iter().map(|code| linear_of_ulaw(*code)));
-                self.feeder.push(&self.pcm, now);
-                // What was asked for twice has come; the other connection was the slower one, or is stuck.
-                if let Some((_, slow)) = rival {
-                    speech.forget_rival();
-                    self.lines.drop(slow, now);
-                }
-            }
+            What::Audio(bytes) => self.handle_audio(token, &bytes, now),
             What::Words { words, from_here } => speech.handle_words(&words, from_here, now),
             What::FlushDone => speech.handle_flush_done(now),
             What::Done => speech.handle_done(now),
@@ -323,6 +303,27 @@ impl<'a> Session<'a> {
             }
         }
         self.tell();
+    }
+
+    fn handle_audio(&mut self, token: mio::Token, bytes: &[u8], now: Instant) {
+        let Some(speech) = &mut self.speech else { return };
+        self.lines.praise(token, now);
+        self.lost = None;
+        let heard = speech.handle_audio(bytes.len(), now);
+        if let Some(after) = heard.context_first {
+            self.vendor.account().pace.told(after);
+        }
+        if heard.turn_first {
+            self.events.send_at(now, (speech.turn, VoiceEvent::FirstAudio));
+        }
+        self.pcm.clear();
+        self.pcm.extend(bytes.iter().map(|code| linear_of_ulaw(*code)));
+        self.feeder.push(&self.pcm, now);
+        // What was asked for twice has come; the other connection was the slower one, or is stuck.
+        if let Some((_, slow)) = speech.rival() {
+            speech.forget_rival();
+            self.lines.drop(slow, now);
+        }
     }
 
     /// A connection is lost: what was owed over it is asked for over another one.

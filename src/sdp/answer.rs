@@ -174,7 +174,12 @@ impl Negotiation {
 
     /// Our audio stream with these codecs, and with the payload types of what else it may hold.
     fn audio(&self, codecs: &[(Encoding, u8)], comfort_noise: Option<u8>, telephone_event: Option<u8>) -> Media {
-        let map = |encoding: &str, payload_type| RtpMap { payload_type, encoding: encoding.into(), clock_rate: 8000 };
+        let map = |encoding: &str, payload_type| RtpMap {
+            payload_type,
+            encoding: encoding.into(),
+            clock_rate: 8000,
+            channels: 1,
+        };
         let codecs = codecs.iter().map(|(encoding, payload_type)| map(encoding.name(), *payload_type));
         let comfort_noise = comfort_noise.map(|payload_type| map(COMFORT_NOISE, payload_type));
         let event = telephone_event.map(|payload_type| map(TELEPHONE_EVENT_NAME, payload_type));
@@ -354,6 +359,8 @@ mod tests {
         assert_eq!((agreed.encoding, agreed.telephone_event_sent), (Encoding::Pcmu, None));
         assert_eq!(refusal("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 PCMU/16000\r\n"), Error::NoCommonCodec);
         assert_eq!(refusal("m=audio 4000 RTP/AVP 9\r\na=rtpmap:9 G722/16000\r\n"), Error::NoCommonCodec);
+        // RFC 8866 §6.6: with two channels it is another format.
+        assert_eq!(refusal("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 PCMU/8000/2\r\n"), Error::NoCommonCodec);
     }
 
     #[test]
@@ -422,9 +429,11 @@ mod tests {
         assert_eq!(refusal(""), Error::NoAudio);
         for error in [Error::Transport, Error::NoCommonCodec, Error::NoAudio] {
             assert_eq!(error.status(), 488);
-            assert!(error.warning().is_some());
+            assert!((302..=305).contains(&error.warning().0));
         }
-        assert_eq!(refusal("m=audio x RTP/AVP 0\r\n").status(), 400);
+        let malformed = refusal("m=audio x RTP/AVP 0\r\n");
+        assert_eq!((malformed.status(), malformed.warning().0), (400, 399));
+        assert!(malformed.warning().1.starts_with("malformed session description: m="), "{:?}", malformed.warning());
     }
 
     #[test]
@@ -593,7 +602,7 @@ mod tests {
         let unsigned = CRYPTOS.replace("\r\n", " UNAUTHENTICATED_SRTP\r\n");
         assert_eq!(refused(Srtp::Optional, &offer(&format!("{}{unsigned}", savp(MICROSIP)))), Error::Crypto);
         for error in [Error::Crypto, Error::Unencrypted] {
-            assert!(error.status() == 488 && error.warning().is_some_and(|(code, _)| code == 399));
+            assert_eq!((error.status(), error.warning().0), (488, 399));
         }
         // Where it need not be, it is not.
         let broken = format!("{MICROSIP}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\n");

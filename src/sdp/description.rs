@@ -144,6 +144,8 @@ pub struct RtpMap {
     pub encoding: String,
     /// The clock rate in Hz.
     pub clock_rate: u32,
+    /// The encoding's parameters: how many channels audio has, which is one where there are none.
+    pub channels: u8,
 }
 
 /// One `m=` line and what belongs to it.
@@ -179,13 +181,13 @@ pub struct Media {
 
 impl Media {
     /// Returns what the payload type of `format` stands for: name and clock rate, by `a=rtpmap`, or for good (RFC 3551 table
-    /// 4). `None` for a dynamic one without a map, which is to be ignored.
+    /// 4). `None` for a dynamic one without a map, and for several channels, which are to be ignored.
     #[must_use]
     pub fn encoding_of(&self, format: &str) -> Option<(u8, &str, u32)> {
         let payload_type: u8 = format.parse().ok().filter(|pt| *pt < 128)?;
         let mapped = self.rtpmaps.iter().find(|map| map.payload_type == payload_type);
         match (mapped, payload_type) {
-            (Some(map), _) => Some((payload_type, &map.encoding, map.clock_rate)),
+            (Some(map), _) => (map.channels == 1).then_some((payload_type, &map.encoding, map.clock_rate)),
             (None, 0) => Some((0, "PCMU", 8000)),
             (None, 8) => Some((8, "PCMA", 8000)),
             (None, 9) => Some((9, "G722", 8000)),
@@ -273,8 +275,12 @@ impl Media {
         if let Some(connection) = &self.connection {
             write!(out, "c={connection}\r\n")?;
         }
-        for RtpMap { payload_type, encoding, clock_rate } in &self.rtpmaps {
-            write!(out, "a=rtpmap:{payload_type} {encoding}/{clock_rate}\r\n")?;
+        for RtpMap { payload_type, encoding, clock_rate, channels } in &self.rtpmaps {
+            write!(out, "a=rtpmap:{payload_type} {encoding}/{clock_rate}")?;
+            match channels {
+                1 => write!(out, "\r\n")?,
+                _ => write!(out, "/{channels}\r\n")?,
+            }
         }
         for (payload_type, parameters) in &self.fmtps {
             write!(out, "a=fmtp:{payload_type} {parameters}\r\n")?;
@@ -399,7 +405,9 @@ impl Parser {
                 let mut parts = encoding.trim().split('/');
                 let (encoding, clock_rate) = (parts.next()?.into(), parts.next()?.parse().ok()?);
                 let payload_type = payload_type.parse().ok().filter(|pt| *pt < 128)?;
-                media.rtpmaps.push(RtpMap { payload_type, encoding, clock_rate });
+                // What is no number is no format that we have.
+                let channels = parts.next().map_or(1, |channels| channels.parse().unwrap_or(0));
+                media.rtpmaps.push(RtpMap { payload_type, encoding, clock_rate, channels });
             }
             // The rest is a wish: one that cannot be read is one not made.
             "ptime" => media.ptime_ms = milliseconds(value),
@@ -541,7 +549,7 @@ mod tests {
                 formats: vec!["0".into(), "101".into()],
                 connection: Some(Connection::Address("2001:db8::1".parse().expect("an address"))),
                 direction: Some(Direction::RecvOnly),
-                rtpmaps: vec![RtpMap { payload_type: 0, encoding: "PCMU".into(), clock_rate: 8000 }],
+                rtpmaps: vec![RtpMap { payload_type: 0, encoding: "PCMU".into(), clock_rate: 8000, channels: 1 }],
                 fmtps: Vec::new(),
                 ptime_ms: Some(20),
                 maxptime_ms: Some(60),

@@ -166,18 +166,19 @@ impl Error {
         }
     }
 
-    /// Returns the code and text of the Warning header that goes with a 488 (RFC 3261 §20.43).
+    /// Returns the code and text of the Warning header that says why (RFC 3261 §20.43).
     #[must_use]
-    pub const fn warning(&self) -> Option<(u16, &'static str)> {
-        match self {
-            Self::Malformed { .. } | Self::TooLarge { .. } => None,
-            Self::NoAudio => Some((304, "Media type not available")),
-            Self::Transport => Some((302, "Incompatible transport protocol")),
-            Self::Crypto => Some((399, "No crypto attribute that can be taken")),
-            Self::Unencrypted => Some((399, "SRTP is required")),
-            Self::NoCommonCodec => Some((305, "Incompatible media format")),
-            Self::NotAnAnswer => Some((399, "The answer does not fit the offer")),
-        }
+    pub fn warning(&self) -> (u16, String) {
+        let (code, text) = match self {
+            Self::Malformed { .. } | Self::TooLarge { .. } => return (399, self.to_string()),
+            Self::NoAudio => (304, "Media type not available"),
+            Self::Transport => (302, "Incompatible transport protocol"),
+            Self::Crypto => (399, "No crypto attribute that can be taken"),
+            Self::Unencrypted => (399, "SRTP is required"),
+            Self::NoCommonCodec => (305, "Incompatible media format"),
+            Self::NotAnAnswer => (399, "The answer does not fit the offer"),
+        };
+        (code, text.to_owned())
     }
 }
 

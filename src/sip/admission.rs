@@ -209,7 +209,8 @@ impl Admission {
 
     /// Whether a refusal may be sent to `source`.
     pub(super) fn may_answer(&mut self, source: SocketAddr) -> bool {
-        if self.knows(source) {
+        // Nobody else can take this machine's loopback for a source, nor would anybody else get the answer.
+        if self.knows(source) || source.ip().to_canonical().is_loopback() {
             return true;
         }
         let per_s = self.limits.answers_per_s;
@@ -360,6 +361,9 @@ mod tests {
         assert_eq!((0..500).filter(|_| admission.may_answer(victim)).count(), 30);
         admission.know(victim, Duration::from_secs(1));
         assert!(admission.may_answer(victim));
+        for here in ["127.0.0.1:5060", "[::1]:5060", "[::ffff:127.0.0.1]:5060"] {
+            assert!((0..500).all(|_| admission.may_answer(source(here))), "{here} is nobody's victim");
+        }
     }
 
     #[test]

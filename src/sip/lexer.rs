@@ -94,10 +94,12 @@ pub fn lex(bytes: &[u8]) -> Option<Lexed<'_>> {
 
 fn start_line(line: &[u8]) -> Option<StartLine<'_>> {
     let line = std::str::from_utf8(line).ok()?;
-    if let Some(rest) = line.strip_prefix("SIP/") {
-        return status_line(rest);
+    // RFC 3261 §7.1: the version is read in whatever capitals it comes.
+    if line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("SIP/")) {
+        return status_line(line.get(4..)?);
     }
-    if line.bytes().any(|byte| byte.is_ascii_control()) || !line.contains(" SIP/") {
+    let names_sip = |word: &str| word.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("SIP/"));
+    if line.bytes().any(|byte| byte.is_ascii_control()) || !line.split(' ').skip(1).any(names_sip) {
         return None;
     }
     let method = line.split(' ').next().filter(|method| is_token(method))?;
@@ -368,14 +370,28 @@ mod tests {
     }
 
     #[test]
+    fn the_version_is_read_in_any_capitals() {
+        for version in ["SIP/2.0", "sip/2.0", "Sip/2.0"] {
+            let text = format!("OPTIONS sip:a@b {version}\r\n\r\n");
+            let StartLine::Request { method, uri, flaw } = fields(&text).start else { panic!("{version}: a request") };
+            assert_eq!((method, uri, flaw), ("OPTIONS", "sip:a@b", None), "{version}");
+        }
+    }
+
+    #[test]
     fn a_status_outside_its_range_is_nothing() {
         for line in
             ["SIP/2.0 4294967301 better not break", "SIP/2.0 099 x", "SIP/2.0 700 x", "SIP/2.0 20 x", "SIP/3.0 200 OK"]
         {
             assert_eq!(lex(format!("{line}\r\n\r\n").as_bytes()), None, "{line}");
         }
-        for line in ["SIP/2.0 200 OK", "SIP/2.0 200 ", "SIP/2.0 200", "SIP/2.0 200 = 2**3 * 5**2 но сто девяносто"]
-        {
+        for line in [
+            "SIP/2.0 200 OK",
+            "sip/2.0 200 ok",
+            "SIP/2.0 200 ",
+            "SIP/2.0 200",
+            "SIP/2.0 200 = 2**3 * 5**2 но сто девяносто",
+        ] {
             assert_eq!(fields(&format!("{line}\r\n\r\n")).start, StartLine::Status { code: 200 }, "{line}");
         }
     }

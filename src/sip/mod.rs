@@ -199,6 +199,8 @@ pub enum Event {
     /// Somebody gave a wrong user name or password, `count` times in a row; said at powers of two. `user` is what was
     /// claimed, cut.
     Distrusted { source: SocketAddr, user: String, count: u32 },
+    /// A message from a public address was dropped, since there are no accounts; `count` so far, said at powers of two.
+    NotServed { source: SocketAddr, count: u64 },
     /// One of a user's contacts is gone: removed, expired, or the oldest of too many.
     Unregistered { aor: String },
 }
@@ -403,6 +405,10 @@ impl UserAgent {
         self.out.counters.datagrams_received += 1;
         if let Some(reason) = self.discard(flow, bytes) {
             self.out.counters.discard(reason);
+            let count = self.out.counters.discarded_for(reason);
+            if reason == Discard::PublicSource && count.is_power_of_two() {
+                self.out.event(Event::NotServed { source: flow.peer, count });
+            }
             return;
         }
         let Some(mut lexed) = lexer::lex(bytes) else {
@@ -431,7 +437,7 @@ impl UserAgent {
 
     /// Says why a message is not even looked into.
     fn discard(&mut self, flow: Flow, bytes: &[u8]) -> Option<Discard> {
-        if !self.is_served(flow.peer) {
+        if !self.is_served(flow) {
             return Some(Discard::PublicSource);
         }
         if !self.is_trusted(flow.peer.ip()) {
@@ -555,6 +561,17 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_out_a_mandatory_header_is_told() {
+        for missing in ["From", "To", "Call-ID", "CSeq"] {
+            let mut rig = Rig::new();
+            let text: String =
+                OPTIONS.split_inclusive("\r\n").filter(|line| !line.starts_with(&format!("{missing}:"))).collect();
+            assert_eq!(rig.say(&text), ["400 Missing Header"], "{missing}");
+            assert_eq!(rig.last().header(missing), None, "{missing}");
+        }
+    }
+
+    #[test]
     fn only_loopback_and_private_sources_are_served() {
         let mut rig = Rig::new();
         for (source, served) in [
@@ -580,6 +597,30 @@ mod tests {
             assert_eq!(rig.say(OPTIONS).len(), usize::from(served), "{source}");
         }
         assert_eq!(rig.ua.counters().discarded_for(Discard::PublicSource), 8);
+        let told: Vec<_> = std::mem::take(&mut rig.events)
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::NotServed { source, count } => Some((source.to_string(), count)),
+                _ => None,
+            })
+            .collect();
+        let first = "8.8.8.8:5060".to_owned();
+        assert_eq!(
+            (told.len(), told.first()),
+            (4, Some(&(first, 1))),
+            "the log names who is turned away, and floods it not"
+        );
+    }
+
+    #[test]
+    fn this_machine_is_served_at_any_of_its_addresses() {
+        // What comes from the address that it was sent to has not left this machine.
+        let mut rig = Rig::new();
+        let (phone, here) =
+            ("203.0.113.9:40000".parse().expect("an address"), "203.0.113.9:5060".parse().expect("an address"));
+        let elsewhere = "203.0.113.8:5060".parse().expect("an address");
+        assert!(rig.receive_by(Flow::udp(phone, elsewhere), OPTIONS.as_bytes()).is_empty());
+        assert_eq!(rig.receive_by(Flow::udp(phone, here), OPTIONS.as_bytes()).len(), 1);
     }
 
     #[test]

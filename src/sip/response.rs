@@ -30,8 +30,8 @@ impl Envelope {
         Self::of_what_is_there(lexed).filter(|_| whole)
     }
 
-    /// Takes what there is of the headers, for a refusal that says what is wrong (RFC 4475 §3.3.1); `None` without Via and
-    /// CSeq, which say that somebody waits for an answer, and to what: a scrap of a message gets none.
+    /// Takes what there is of the headers, for a refusal that says what is wrong (RFC 4475 §3.3.1); `None` without Via, and
+    /// without both Call-ID and CSeq, which say that somebody waits for an answer, and to what: a scrap of a message gets none.
     #[must_use]
     pub fn of_what_is_there(lexed: &Lexed<'_>) -> Option<Self> {
         let one = |name| lexed.values(name).next().unwrap_or_default().to_owned();
@@ -43,7 +43,7 @@ impl Envelope {
             nearest = Some(first.remove(0));
             farther = first.iter().map(|via| format!(", {via}")).collect();
         }
-        if vias.is_empty() || one("CSeq").is_empty() {
+        if vias.is_empty() || one("CSeq").is_empty() && one("Call-ID").is_empty() {
             return None;
         }
         if nearest.is_some() {

@@ -9,7 +9,7 @@ use super::uri::SipUri;
 use super::{Event, UserAgent};
 use crate::ids::CallId;
 use crate::time::Instant;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// What telephones show their user, in `P-Registrar-Error`, which no RFC has.
 pub(super) const WRONG_PASSWORD: &str = "wrong user name or password";
@@ -22,9 +22,12 @@ const ANONYMOUS_HOST: &str = "anonymous.invalid";
 const USER_CHARS_MAX: usize = 64;
 
 impl UserAgent {
-    /// Whether `source` is served at all: everybody where there are accounts, in open mode those near by, and who is trusted.
-    pub(super) fn is_served(&self, source: SocketAddr) -> bool {
-        source.port() != 0 && (is_near(source.ip()) || !self.digest.is_open() || self.is_trusted(source.ip()))
+    /// Whether who comes by `flow` is served at all: everybody where there are accounts, in open mode those near by, this machine
+    /// at whatever address it has, and who is trusted.
+    pub(super) fn is_served(&self, flow: Flow) -> bool {
+        let (source, local) = (flow.peer.ip().to_canonical(), flow.local.ip().to_canonical());
+        let near = is_near(source) || source == local && !source.is_unspecified();
+        flow.peer.port() != 0 && (near || !self.digest.is_open() || self.is_trusted(flow.peer.ip()))
     }
 
     /// Whether `address` is that of a proxy or trunk of ours.
@@ -387,6 +390,7 @@ mod tests {
     #[test]
     fn an_address_is_told_so_many_refusals_and_no_more() {
         let mut rig = Rig::with(&settings());
+        rig.source = "192.0.2.9:5060".parse().expect("an address");
         let answers = (0..500).filter(|n| !rig.say(&register(*n)).is_empty()).count();
         assert_eq!((answers, rig.ua.counters().answers_withheld), (120, 380));
         assert_eq!((0..500).filter(|n| !rig.say(&register(*n)).is_empty()).count(), 0);

@@ -139,6 +139,49 @@ fn forged(ssrc: u32, about: u32) -> Vec<u8> {
 }
 
 #[test]
+fn two_calls_are_not_to_be_connected_with_each_other() {
+    let _alone = alone();
+    let offhook = Offhook::start(&ECHO, "");
+    let (caller, media) = (socket(Ipv4Addr::LOCALHOST), socket(Ipv4Addr::LOCALHOST));
+    caller.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    let own = caller.local_addr().expect("an address");
+    let place = |call: &str, port: u16| {
+        let offer = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
+        );
+        let request = |method: &str, to_tag: &str, body: &str| {
+            format!(
+                "{method} sip:1@{} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{method}{call}\r\nFrom: <sip:a@{own}>;tag=1\r\n\
+                 To: <sip:1@127.0.0.1>{to_tag}\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\nContact: <sip:a@{own}>\r\n\
+                 Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+                offhook.sip(),
+                body.len()
+            )
+        };
+        caller.send_to(request("INVITE", "", &offer).as_bytes(), offhook.sip()).expect("sent");
+        let mut bytes = [0; 2000];
+        loop {
+            let len = caller.recv(&mut bytes).expect("an answer");
+            let text = String::from_utf8_lossy(&bytes[..len]);
+            let is_answer = text.starts_with("SIP/2.0 200") && text.contains(&format!("Call-ID: {call}\r\n"));
+            if let Some((_, after)) = text.split_once("To: <sip:1@127.0.0.1>").filter(|_| is_answer) {
+                let tag = after.split("\r\n").next().expect("a tag");
+                caller.send_to(request("ACK", tag, "").as_bytes(), offhook.sip()).expect("sent");
+                return;
+            }
+        }
+    };
+    place("first", media.local_addr().expect("an address").port());
+    let port = offhook.call("first")["rtp_port"].as_u64().expect("a port") as u16;
+    place("second", port);
+    std::thread::sleep(Duration::from_secs(2));
+    let quality = &offhook.call("first")["quality"];
+    assert!(quality["packets_sent"].as_u64().expect("a count") > 50, "{quality}");
+    assert_eq!((&quality["packets_received"], &quality["foreign"]), (&0.into(), &0.into()), "{quality}");
+    assert!(offhook.call("second")["remote"].is_null());
+}
+
+#[test]
 fn strangers_are_not_heard_and_end_nothing() {
     let _alone = alone();
     let offhook = Offhook::start(&ECHO, "");

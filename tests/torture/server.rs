@@ -129,7 +129,7 @@ fn answer(invitation: &Invitation, agreed: &mut Option<Agreed>) -> Command {
             Command::Answer { call, sdp }
         }
         Err(error) => {
-            let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+            let warning = Some(error.warning());
             Command::Refuse { call, refusal: Refusal { status: error.status(), warning, retry_after_s: None } }
         }
     }

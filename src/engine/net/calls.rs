@@ -21,7 +21,7 @@ use crate::ids::CallId;
 use crate::metrics::{Field, Invited, ProviderNames};
 use crate::providers::{Bell, Listener, Stop};
 use crate::rtp::latch;
-use crate::sdp::{Agreed, Encoding, Keyring, Negotiation};
+use crate::sdp::{Agreed, Encoding, Keyring, Negotiation, RemoteAddress};
 use crate::sip::flow::Transport;
 use crate::sip::{Command, EndedBy, Invitation, Refusal, Replacement};
 use crate::time::Instant;
@@ -90,7 +90,7 @@ fn describe(negotiation: &mut Negotiation, offer: Option<&[u8]>) -> Result<(Vec<
     match negotiation.answer(offer) {
         Ok((answer, agreed)) => Ok((answer, Some(agreed))),
         Err(error) => {
-            let warning = error.warning().map(|(code, text)| (code, text.to_owned()));
+            let warning = Some(error.warning());
             Err(Refusal { status: error.status(), warning, retry_after_s: None })
         }
     }
@@ -162,6 +162,7 @@ impl Net {
         }
         let [rtp, rtcp] = polled;
         let worker = (0..self.parts.workers.len()).min_by_key(|at| self.parts.workers[*at].calls).unwrap_or(0);
+        let agreed = agreed.map(|agreed| self.not_to_ourselves(agreed, invitation.source));
         let (packets, packets_out) = rings::packets();
         let (ear_frames, frames) = rings::ear_frames();
         let (speech, voice) = rings::voice_frames();
@@ -418,10 +419,15 @@ impl Net {
         self.seat(id, now);
         let Some(call) = self.calls.get_mut(&id) else { return };
         if std::mem::take(&mut call.offered) {
-            match call.negotiation.read_answer(answer.unwrap_or_default()) {
+            let answer = answer.unwrap_or_default();
+            match call.negotiation.read_answer(answer) {
                 Ok(agreed) => {
                     self.agree(id, agreed, now);
                     self.begin_media(id, now);
+                }
+                Err(_) if answer.is_empty() => {
+                    self.hang_up(id, EndedBy::Engine, "the ACK has no answer to our offer", now);
+                    return;
                 }
                 Err(error) => {
                     let reason = format!("the ACK's session description: {error}");
@@ -532,6 +538,8 @@ impl Net {
 
     /// Both descriptions are known, or have changed.
     fn agree(&mut self, id: CallId, agreed: Agreed, now: Instant) {
+        let Some(source) = self.calls.get(&id).map(|call| call.source) else { return };
+        let agreed = self.not_to_ourselves(agreed, source);
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.agreed = Some(agreed);
         if call.idle.is_none() {
@@ -541,6 +549,22 @@ impl Net {
             self.parts.board.answered(id, agreed.encoding.name(), now);
             self.secured(id);
         }
+    }
+
+    /// Takes out what names a media port of our own: two agents would talk with each other, and nobody there would end it.
+    /// What the caller itself sends is taken all the same.
+    fn not_to_ourselves(&mut self, mut agreed: Agreed, source: SocketAddr) -> Agreed {
+        let local = self.local_for(source);
+        for remote in [&mut agreed.remote, &mut agreed.remote_rtcp] {
+            let ours = remote.known().is_some_and(|address| {
+                let host = address.ip().to_canonical();
+                (host.is_loopback() || host == local) && self.ports.is_in_use(address.port())
+            });
+            if ours {
+                *remote = RemoteAddress::Learned { port: 0 };
+            }
+        }
+        agreed
     }
 
     pub(super) fn hang_up(&mut self, id: CallId, by: EndedBy, reason: &str, now: Instant) {

@@ -46,6 +46,8 @@ pub struct Placement {
     window: Option<Window>,
     /// A correction that waits for silence, and for how many frames.
     shift: Option<(i64, u32)>,
+    /// The RTP time from which on it has been quiet.
+    quiet_from: Option<i64>,
     astray: u32,
     astray_least: i64,
 }
@@ -72,6 +74,7 @@ impl Placement {
             let at = self.anchor? + ticks;
             return (at <= piece.came + AHEAD_MAX).then_some(at);
         }
+        self.quiet_from = piece.quiet.then(|| self.quiet_from.unwrap_or(ticks));
         let distance = self.anchor.map(|anchor| piece.came - (anchor + ticks));
         match distance {
             Some(distance) if !piece.restart && distance >= -SLIP => self.follow(distance, piece),
@@ -107,7 +110,9 @@ impl Placement {
         }
         if let Some((shift, waited)) = &mut self.shift {
             *waited += 1;
-            if piece.quiet || *waited > PATIENCE {
+            // A shift back lays what follows over what is there: that has to be quiet as well, else the end of a word is lost.
+            let quiet = self.quiet_from.is_some_and(|from| piece.ticks as i64 - from >= -*shift);
+            if quiet || *waited > PATIENCE {
                 self.anchor = self.anchor.map(|anchor| anchor + *shift);
                 self.shift = None;
                 // What the window has seen so far was measured from the old place.
@@ -145,11 +150,28 @@ mod tests {
         let mut places = Vec::new();
         for n in 0..200 {
             let late = if n == 0 { 100 * PER_MS } else { 0 };
-            let quiet = n == 120;
+            let quiet = (120..130).contains(&n);
             places.push(placement.place(&Piece { quiet, ..piece((n * FRAME) as u64, n * FRAME + late) }));
         }
         assert_eq!(places[119], Some(119 * FRAME + 800), "not while somebody speaks");
-        assert_eq!(places[121], Some(121 * FRAME));
+        assert_eq!(places[124], Some(124 * FRAME + 800), "nor over the end of what was said");
+        assert_eq!(places[125], Some(125 * FRAME));
+    }
+
+    #[test]
+    fn a_shift_back_lies_over_nothing_but_silence() {
+        // Packets in bursts of five, as some radio links bring them: the first is the latest of its burst.
+        let mut placement = Placement::default();
+        let mut spoken = Vec::new();
+        for n in 0..300i64 {
+            let quiet = n % 60 < 8;
+            let came = (n / 5 * 5 + 4) * FRAME;
+            let at = placement.place(&Piece { quiet, ..piece((n * FRAME) as u64, came) }).expect("a place");
+            spoken.retain(|word: &i64| quiet || (word - at).abs() >= FRAME);
+            spoken.extend((!quiet).then_some(at));
+            assert!(!quiet || spoken.iter().all(|word| word + FRAME <= at), "packet {n} lies over what was said");
+        }
+        assert_eq!(spoken.len(), 300 - 300 / 60 * 8);
     }
 
     #[test]

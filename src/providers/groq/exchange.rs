@@ -138,14 +138,10 @@ impl Worker {
         let whole =
             response.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         let mut reader = response.into_body().into_reader();
-        let mut reply = Reply::default();
         if whole {
-            let mut body = String::new();
-            reader.take(WHOLE_MAX).read_to_string(&mut body).map_err(|error| job.server.broken(&error))?;
-            let heard = reply.handle_data(&body);
-            let heard = if let Heard::More { .. } = heard { reply.handle_end() } else { heard };
-            return self.pass_on(job, &mut reply, heard).map(|_| ());
+            return self.read_whole(job, reader);
         }
+        let mut reply = Reply::default();
         let mut lines = Lines::default();
         let mut chunk = [0; 8192];
         loop {
@@ -173,6 +169,17 @@ impl Worker {
                 return self.pass_on(job, &mut reply, heard).map(|_| ());
             }
         }
+    }
+
+    /// Reads a reply of a server that does not stream.
+    fn read_whole(&self, job: &Job, reader: impl Read) -> Result<(), Failure> {
+        let (mut body, mut reply) = (String::new(), Reply::default());
+        reader.take(WHOLE_MAX).read_to_string(&mut body).map_err(|error| job.server.broken(&error))?;
+        let heard = match reply.handle_data(&body) {
+            Heard::More { .. } => reply.handle_end(),
+            heard => heard,
+        };
+        self.pass_on(job, &mut reply, heard).map(|_| ())
     }
 
     /// Passes on what came; returns whether there may be more.

@@ -118,12 +118,11 @@ impl Transcriber for EarsLine {
             };
             let over = relay.over.clone();
             let relay = Events::relay(clock.clone(), move |stamped| relay.pass(stamped));
-            let (clock, commands) = (clock.clone(), commands.clone());
             ears.run(EarsIo {
                 call,
                 clock: clock.clone(),
                 frames: audio,
-                commands,
+                commands: commands.clone(),
                 listener: lent,
                 events: relay,
                 stop: over,
@@ -131,8 +130,7 @@ impl Transcriber for EarsLine {
             let (lost, eager) = heard.lock().begin_again();
             let Some(failure) = lost else { return };
             place.failed(call, &failure, failure.kind == FailureKind::Refused, clock.now());
-            let back = loan.back().filter(|_| behind);
-            let Some(back) = back else { return };
+            let Some(back) = loan.back().filter(|_| behind) else { return };
             listener = back;
             // A probable end that nobody will confirm is none.
             if let Some(transcript) = eager {
