@@ -83,20 +83,20 @@ fn main() {
     let models = named.unwrap_or_else(|| dirs::cache_dir().unwrap_or_default().join("offhook"));
     let began = std::time::Instant::now();
     let voice = HibariVoice::new(&models);
-    voice.load().unwrap();
+    voice.load().expect("the voice, which `offhook models` obtains; --models names another folder");
     println!("voice loaded in {:.0} ms", began.elapsed().as_secs_f64() * 1e3);
     understood(&options, &voice, &models);
     soon(&voice);
 }
 
 fn understood(options: &Options, voice: &HibariVoice, models: &std::path::Path) {
-    let ears = Moonshine::load(&models.join("moonshine-tiny-en")).unwrap();
+    let ears = Moonshine::load(&models.join("moonshine-tiny-en")).expect("the ears, which `offhook models` obtains");
     let pool = one_thread();
     let (mut errors, mut words, mut audio_s, mut spent) = (0, 0, 0.0, Duration::ZERO);
     let (mut levels, mut peak, mut offset, mut jump): (Vec<f64>, f64, f64, f64) = (Vec::new(), 0.0, 0.0, 0.0);
     for (i, sentence) in SENTENCES.iter().enumerate() {
         let began = std::time::Instant::now();
-        let pcm = voice.render(sentence).unwrap();
+        let pcm = voice.render(sentence).expect("the voice speaks what it is given");
         spent += began.elapsed();
         audio_s += pcm.len() as f64 / 8000.0;
         let samples: Vec<f64> = pcm.iter().map(|sample| f64::from(*sample) / 32768.0).collect();

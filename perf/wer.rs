@@ -226,7 +226,8 @@ fn offline(options: &Options, prompts: &[Prompt]) {
 
 fn live(options: &Options, prompts: &[Prompt]) {
     let began = std::time::Instant::now();
-    let ears = Ears::load(&options.models()).unwrap();
+    let ears =
+        Ears::load(&options.models()).expect("the ears, which `offhook models` obtains; --models names another folder");
     println!("loaded in {:.0} ms", began.elapsed().as_secs_f64() * 1e3);
     let wall = Arc::new(Wall(std::time::Instant::now()));
     let began = cpu_seconds();

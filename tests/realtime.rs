@@ -291,6 +291,7 @@ impl Peer {
                 CallEvent::Played { .. } => self.seen.played += 1,
                 CallEvent::FirstPacket { .. } => self.seen.first_packets += 1,
                 CallEvent::CallerSpeech { .. }
+                | CallEvent::OwnEcho { .. }
                 | CallEvent::AgentSpeech { .. }
                 | CallEvent::Silent
                 | CallEvent::Audio { .. }

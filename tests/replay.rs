@@ -11,7 +11,7 @@ mod standin;
 mod voice;
 
 use offhook::audio::g711::Codec;
-use offhook::capture::{AGENT_FILE, MEDIA_FILE};
+use offhook::capture::{self, ABOUT_FILE, AGENT_FILE, Check, MEDIA_FILE, agent};
 use offhook::config::{Replay, WhatIf};
 use offhook::control::Bridge;
 use offhook::replay;
@@ -99,8 +99,50 @@ fn assert_tries_out(folder: &Path) {
     assert_eq!(was, is, "nothing else was tried");
     let (was, is) = row(&impatient, "gaps waited for, in all");
     assert!(was != "0.0 ms" && is == "0.0 ms", "{was} {is}");
+    assert_tries_thresholds(&tried);
     let undrafted = tried(WhatIf { speculation_off: true, ..WhatIf::default() });
-    assert!(undrafted.iter().any(|line| line.contains("without drafts:")), "{undrafted:#?}");
+    assert!(undrafted.iter().any(|line| line.contains("drafts begun") && line.ends_with(" 0")), "{undrafted:#?}");
+}
+
+/// Tries out how sure the recogniser is to be.
+fn assert_tries_thresholds(tried: &dyn Fn(WhatIf) -> Vec<String>) {
+    let count = |told: &[String], name: &str| {
+        let line = told.iter().find(|line| line.contains(name)).unwrap_or_else(|| panic!("no {name}: {told:#?}"));
+        let number = |text: &str| text.split_whitespace().next().and_then(|word| word.parse::<usize>().ok());
+        let (was, is) =
+            line.split_once(" was ").and_then(|(_, rest)| rest.split_once("would be")).expect("two figures");
+        number(was).zip(number(is)).expect("numbers")
+    };
+    // The stand-in is ever surer while the caller is silent: a little less than the first threshold it always was, and 0.9 it
+    // never is.
+    let as_it_was = tried(WhatIf { eager: Some(35), ..WhatIf::default() });
+    let (was, is) = count(&as_it_was, "drafts begun");
+    assert!(was >= 1 && is >= was, "{as_it_was:#?}");
+    let never = tried(WhatIf { eager: Some(90), ..WhatIf::default() });
+    assert_eq!(count(&never, "drafts begun").1, 0, "{never:#?}");
+    assert_eq!(count(&never, "tokens for nothing").1, 0);
+    let sure = tried(WhatIf { eot: Some(95), ..WhatIf::default() });
+    assert!(count(&sure, "turns ended later").1 >= 2, "{sure:#?}");
+}
+
+/// Makes a capture into what version 0.1 wrote, and tries a threshold on it.
+fn assert_an_old_capture_says_what_it_cannot(folder: &Path) {
+    let old = TempDir::new().expect("a folder");
+    for file in [MEDIA_FILE, ABOUT_FILE] {
+        let text = fs::read_to_string(folder.join(file)).expect("a file");
+        fs::write(old.path().join(file), text.replace("\"format\": 2", "\"format\": 1")).expect("written");
+    }
+    let (entries, _) = capture::read::<agent::Entry>(&fs::read(folder.join(AGENT_FILE)).expect("a log"));
+    let mut check = Check::default();
+    let old_entries = entries.iter().filter(|entry| !matches!(entry, agent::Entry::Confidence { .. }));
+    let log: String = old_entries.chain([&agent::Entry::End]).filter_map(|entry| check.line(entry)).collect();
+    fs::write(old.path().join(AGENT_FILE), log).expect("written");
+    let mut told = String::new();
+    let what_if = Some(WhatIf { eager: Some(30), ..WhatIf::default() });
+    let wanted = Replay { folder: old.path().to_owned(), what_if };
+    let same = replay::run(&wanted, &mut |line| told += &format!("{line}\n"));
+    assert!(same.expect("it can be run"), "{told}");
+    assert!(told.contains("eager and eot cannot be tried: the capture is of format 1"), "{told}");
 }
 
 #[test]
@@ -119,6 +161,7 @@ fn a_captured_call_is_replayed_byte_for_byte_and_every_damage_is_noticed() {
         assert!(!text.contains(KEY), "a key is in {:?}", entry.path());
     }
     assert_tries_out(&path);
+    assert_an_old_capture_says_what_it_cannot(&path);
     for file in [MEDIA_FILE, AGENT_FILE] {
         let whole = fs::read(path.join(file)).expect("a log");
         assert!(whole.len() > 10_000, "{} bytes", whole.len());

@@ -80,12 +80,19 @@ struct Moment<'a> {
     voice: bool,
     /// Whether the recogniser has not told an end: more words may follow.
     open: bool,
+    /// Whether the media path is certain that the sound they came of was the agent's echo, and no other.
+    own_sound: bool,
 }
 
 impl Phrases {
     /// Whether `words` are the beginning of a listener's phrase, "I" of "I see".
     fn is_begun(&self, words: &[String]) -> bool {
         self.backchannels.iter().any(|phrase| phrase.len() > words.len() && phrase.starts_with(words))
+    }
+
+    /// Whether words that leave no doubt are among these: whoever misses them would not be stopped.
+    fn has_hard(&self, words: &[String]) -> bool {
+        (0..words.len()).any(|at| prefix(&self.hard, &words[at..]) > 0)
     }
 
     fn new(settings: &config::Agent) -> Self {
@@ -100,7 +107,7 @@ impl Phrases {
             // Nothing but a noise in brackets, or punctuation.
             return if moment.holding { Verdict::Backchannel } else { Verdict::Words };
         }
-        if is_echo(&all, moment) {
+        if is_echo(&all, moment) || (moment.own_sound && !moment.voice && !self.has_hard(&all)) {
             return Verdict::Echo;
         }
         let (mut rest, mut answer) = (all.as_slice(), false);
@@ -212,11 +219,24 @@ pub(super) struct Listener {
     speaking: bool,
     /// When the caller's voice stopped last.
     voice_ended: Option<Instant>,
+    /// Whether the agent's echo is heard and nothing else, since when, and when that was over last.
+    own_echo: bool,
+    own_echo_began: Option<Instant>,
+    own_echo_ended: Option<Instant>,
 }
 
 impl Listener {
     pub fn new(settings: &config::Agent) -> Self {
-        Self { phrases: Phrases::new(settings), on_air: None, silent: None, speaking: false, voice_ended: None }
+        Self {
+            phrases: Phrases::new(settings),
+            on_air: None,
+            silent: None,
+            speaking: false,
+            voice_ended: None,
+            own_echo: false,
+            own_echo_began: None,
+            own_echo_ended: None,
+        }
     }
 
     /// The agent is heard.
@@ -239,12 +259,35 @@ impl Listener {
         self.speaking = speaking;
     }
 
+    /// The agent's echo is heard and nothing else, or not any more.
+    pub fn own_echo(&mut self, heard: bool, now: Instant) {
+        match (self.own_echo, heard) {
+            (true, false) => self.own_echo_ended = Some(now),
+            // What came before it, or while it was doubted, may be the caller's.
+            (false, true) => self.own_echo_began = Some(now),
+            _ => {}
+        }
+        self.own_echo = heard;
+    }
+
+    /// Whether words that came at `at` are out of the agent's echo.
+    fn heard_own_echo(&self, at: Instant) -> bool {
+        self.own_echo_began.is_some_and(|began| began <= at)
+            && (self.own_echo || self.own_echo_ended.is_some_and(|ended| at.since(ended) < VOICE_TAIL))
+    }
+
     fn heard_voice(&self, now: Instant) -> bool {
         self.speaking || self.voice_ended.is_some_and(|ended| now.since(ended) < VOICE_TAIL)
     }
 }
 
 impl Agent {
+    /// Whether `event` ends a turn that the agent did not wait for the end of: the reply to it is under way.
+    #[must_use]
+    pub fn is_late_end(&self, event: &EarsEvent) -> bool {
+        matches!(event, EarsEvent::EndOfTurn { transcript, .. } if self.caller.is_late(transcript))
+    }
+
     /// Returns what the words of `event` are, where it has any: to be asked before the event is told.
     #[must_use]
     pub fn verdict(&self, event: &EarsEvent, now: Instant) -> Option<Verdict> {
@@ -254,10 +297,17 @@ impl Agent {
             | EarsEvent::EagerEndOfTurn { transcript }
             | EarsEvent::TurnResumed { transcript }
             | EarsEvent::EndOfTurn { transcript, .. } => transcript,
-            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Reconnecting(_) | EarsEvent::Failed(_) => {
+            EarsEvent::Connected
+            | EarsEvent::Words(_)
+            | EarsEvent::Confidence(_)
+            | EarsEvent::Reconnecting(_)
+            | EarsEvent::Failed(_) => {
                 return None;
             }
         };
+        if self.is_late_end(event) {
+            return None;
+        }
         // A recogniser repeats the words of an ended turn.
         let repeated = matches!(event, EarsEvent::Update { .. }) && !self.caller.has_turn();
         match self.judge(
@@ -289,8 +339,19 @@ impl Agent {
             asking: on_air.is_some_and(|reply| self.is_at_question(reply, now)),
             voice: self.listener.heard_voice(now),
             open,
+            own_sound: self.listener.heard_own_echo(self.words_came(transcript, now)),
         };
         Some(self.listener.phrases.judge(transcript, &moment))
+    }
+
+    /// Returns when these words of the caller's turn came: an end may repeat them long after.
+    fn words_came(&self, transcript: &str, now: Instant) -> Instant {
+        let words = || self.caller.patience.joined(transcript);
+        self.caller
+            .turn
+            .as_ref()
+            .filter(|(before, _)| key(before) == key(&words()))
+            .map_or(now, |(_, changed)| *changed)
     }
 
     /// Whether `reply`, which is heard, is at a question. Where it cannot be told how far it is, its end decides.
@@ -327,7 +388,7 @@ mod tests {
 
     /// The agent says something that is no question, and a voice is heard.
     fn talking() -> Moment<'static> {
-        Moment { own: OWN, speaking: true, holding: true, asking: false, voice: true, open: false }
+        Moment { own: OWN, speaking: true, holding: true, asking: false, voice: true, open: false, own_sound: false }
     }
 
     #[test]
@@ -548,9 +609,36 @@ mod tests {
         for _ in 0..3000 {
             let text: String = (0..rng.usize(..12)).map(|_| pieces[rng.usize(..pieces.len())]).collect();
             let (voice, speaking, holding, asking) = (rng.bool(), rng.bool(), rng.bool(), rng.bool());
-            let scene = Moment { voice, speaking, holding, asking, open: rng.bool(), own: OWN };
+            let scene = Moment { voice, speaking, holding, asking, open: rng.bool(), own: OWN, own_sound: false };
             judge(&text, scene);
             is_asking(&text, rng.usize(..20));
         }
+    }
+
+    #[test]
+    fn garbled_words_out_of_an_echo_alone_are_the_agents() {
+        let echo = Moment { voice: false, own_sound: true, ..talking() };
+        for garbled in ["hollow this is of hook", "we or open from nights", "yes", "and what"] {
+            assert_eq!(judge(garbled, echo), Verdict::Echo, "{garbled}");
+            assert_ne!(judge(garbled, Moment { own_sound: false, ..echo }), Verdict::Echo, "{garbled}");
+            assert_ne!(judge(garbled, Moment { voice: true, ..echo }), Verdict::Echo, "{garbled}: a caller is heard");
+        }
+        assert_eq!(judge("please stop", echo), Verdict::Words, "these are not missed");
+        assert_eq!(judge("stop", echo), Verdict::Hard);
+    }
+
+    #[test]
+    fn words_after_an_echo_that_is_over_are_the_callers() {
+        let mut listener = Listener::new(&config::Agent::default());
+        let at = Instant::from_millis;
+        assert!(!listener.heard_own_echo(at(900)));
+        listener.own_echo(true, at(1000));
+        assert!(listener.heard_own_echo(at(1100)));
+        assert!(!listener.heard_own_echo(at(900)), "these came before it");
+        listener.own_echo(false, at(1500));
+        listener.own_echo(true, at(1600));
+        assert!(!listener.heard_own_echo(at(1550)) && listener.heard_own_echo(at(1650)), "a moment's doubt");
+        listener.own_echo(false, at(2000));
+        assert!(listener.heard_own_echo(at(3400)) && !listener.heard_own_echo(at(3500)));
     }
 }

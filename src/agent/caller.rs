@@ -47,6 +47,11 @@ impl Caller {
         self.turn.is_some()
     }
 
+    /// Whether an end of turn with these words is that of a turn which the agent has ended itself, and answers.
+    pub(super) fn is_late(&self, transcript: &str) -> bool {
+        self.turn.is_none() && self.patience.has_ended(transcript)
+    }
+
     /// Whether there is something of the caller's to be answered beside the words at hand: keys, or the turn's beginning.
     pub(super) fn has_more(&self) -> bool {
         !self.digits.is_empty() || self.patience.holds()
@@ -67,7 +72,7 @@ impl Agent {
     pub(super) fn ears(&mut self, event: EarsEvent, now: Instant) {
         self.dead_air.ears(&event, now);
         match event {
-            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Reconnecting(_) => {}
+            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Confidence(_) | EarsEvent::Reconnecting(_) => {}
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);
@@ -124,14 +129,17 @@ impl Agent {
     }
 
     fn end_of_turn(&mut self, transcript: &str, now: Instant) {
-        if self.caller.turn.is_none() && self.caller.patience.is_repeated(transcript) {
+        let late = self.caller.is_late(transcript);
+        self.caller.patience.end_told();
+        if late {
             return;
         }
         let words = self.caller.patience.joined(transcript);
+        // What leaves the floor to the agent is not to be answered.
+        let aside = self.aside(transcript, false, now);
         self.caller.turn = None;
         self.timers.clear(Timer::CallerTurn);
-        // What leaves the floor to the agent is not to be answered.
-        if let Some(verdict) = self.aside(transcript, false, now) {
+        if let Some(verdict) = aside {
             self.caller.patience.words_changed();
             self.note_aside(transcript, verdict);
             return self.conclude("", now);

@@ -136,6 +136,8 @@ impl DeadAir {
                 self.voice_untold |= self.caller_speaks || spoken;
             }
             EarsEvent::Connected => self.ears_away = false,
+            // What it belongs to follows.
+            EarsEvent::Confidence(_) => {}
             _ => {
                 self.ears_at = now;
                 (self.ears_away, self.voice_untold) = (false, false);

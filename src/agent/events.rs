@@ -23,6 +23,17 @@ pub struct TimedWord {
     pub to: Instant,
 }
 
+/// How sure the recogniser is that the caller's turn has ended, and how sure it is to be before it says so; 0.0 to 1.0.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Confidence {
+    /// How sure it is.
+    pub end_of_turn: f32,
+    /// From where on the turn has probably ended; `None`: it is not to say so.
+    pub eager: Option<f32>,
+    /// From where on it has ended.
+    pub eot: f32,
+}
+
 /// What the recogniser says; the words are Deepgram Flux's (its state machine page), which every recogniser here follows.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum EarsEvent {
@@ -40,6 +51,8 @@ pub enum EarsEvent {
     EndOfTurn { transcript: String, speech: SpeechMark },
     /// The words of the turn that ends next, from a recogniser that tells their times. For records; the agent goes without.
     Words(Vec<TimedWord>),
+    /// How sure it is of the turn's end with what it says next. The agent goes by what is said: this is for captures.
+    Confidence(Confidence),
     /// It is not heard for a moment, and another connection is made: what was said meanwhile is understood later.
     Reconnecting(Failure),
     /// It is gone for good: its own retries are used up, or would be of no use.
@@ -57,8 +70,12 @@ impl EarsEvent {
             | Self::TurnResumed { transcript } => {
                 Some(transcript).filter(|text| !text.trim().is_empty()).map(String::as_str)
             }
-            Self::EndOfTurn { .. } | Self::Words(_) | Self::Connected => None,
-            Self::Reconnecting(_) | Self::Failed(_) => None,
+            Self::EndOfTurn { .. }
+            | Self::Words(_)
+            | Self::Connected
+            | Self::Confidence(_)
+            | Self::Reconnecting(_)
+            | Self::Failed(_) => None,
         }
     }
 }

@@ -29,8 +29,8 @@ mod work;
 
 pub use backchannel::Verdict;
 pub use conversation::Message;
-pub use events::{EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, TimedWord, VoiceEvent};
-pub use speculation::{DraftNews, Waste};
+pub use events::{Confidence, EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, TimedWord, VoiceEvent};
+pub use speculation::{Budget, Cause, DraftNews, Waste};
 pub use timers::Timer;
 pub use tools::Tool;
 
@@ -42,7 +42,6 @@ use caller::Caller;
 use conversation::Conversation;
 use dead_air::DeadAir;
 use reply::{Reply, Then, Turn};
-use speculation::Budget;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use timers::Timers;
@@ -83,6 +82,8 @@ pub enum Input {
     Voice { turn: TurnId, event: VoiceEvent },
     /// The caller's voice was heard to begin or to stop by the local detector.
     CallerSpeech { speaking: bool },
+    /// The agent's own echo is heard, and no other voice with it; or that is over.
+    OwnEcho { heard: bool },
     /// Packets with agent speech leave, or do not any more.
     AgentSpeech { speaking: bool },
     /// The first packet with speech of `turn` is on the wire.
@@ -261,6 +262,7 @@ impl Agent {
             (Stage::Ringing, _) | (Stage::Talking, Input::Answered) => {}
             (Stage::Talking, Input::Ears(event)) => self.ears(event, now),
             (Stage::Talking, Input::CallerSpeech { speaking }) => self.caller_speech(speaking, now),
+            (Stage::Talking, Input::OwnEcho { heard }) => self.listener.own_echo(heard, now),
             (Stage::Talking, Input::Digit(digit)) => self.digit(digit, now),
             (Stage::Talking, Input::Say(text)) => self.say_for_operator(&text, now),
             (Stage::Talking, Input::Mind { turn, event }) => self.mind(turn, event, now),

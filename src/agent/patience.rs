@@ -84,10 +84,14 @@ impl Patience {
         *self = Self { ended: key(words), quiet_since: self.quiet_since, ..Self::default() };
     }
 
-    /// Whether the end that is told is one that was not waited for.
-    pub(super) fn is_repeated(&mut self, transcript: &str) -> bool {
-        let ended = std::mem::take(&mut self.ended);
-        !ended.is_empty() && ended == key(transcript)
+    /// Whether an end with these words is one that was not waited for.
+    pub(super) fn has_ended(&self, transcript: &str) -> bool {
+        !self.ended.is_empty() && self.ended == key(transcript)
+    }
+
+    /// An end is told: the one that was not waited for has come, or will not.
+    pub(super) fn end_told(&mut self) {
+        self.ended.clear();
     }
 }
 

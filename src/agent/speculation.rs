@@ -61,7 +61,7 @@ pub enum Waste {
 
 /// Why a draft is begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub enum Cause {
     /// The recogniser takes the turn for probably ended.
     EagerEnd,
     /// The words have stood for a while, and the caller is silent.
@@ -125,6 +125,22 @@ impl Agent {
         self.outputs.push_back(Output::Ask { turn, messages, tools: self.toolbox.offered() });
     }
 
+    /// Whether an eager end of turn with `transcript`, whose words were told, would have a draft begun if the budget allows.
+    #[must_use]
+    pub fn would_draft(&self, transcript: &str, now: Instant) -> bool {
+        // What has not been heard yet gives way to the caller's words.
+        let free = self.reply.as_ref().is_none_or(|reply| !reply.on_air && !reply.is_final() && !reply.firm);
+        let words = self.caller.patience.joined(transcript);
+        let is_whole = !self.is_unfinished(&words) && self.aside(transcript, false, now).is_none();
+        free && !self.held && is_whole && !self.draft_key(transcript).is_empty()
+    }
+
+    /// Returns what drafts compare of `transcript`: a draft stands for as long as this is the same.
+    #[must_use]
+    pub fn draft_key(&self, transcript: &str) -> String {
+        key(&self.question(&self.caller.patience.joined(transcript)))
+    }
+
     /// The caller has said `transcript` so far: a draft for other words is of no use.
     pub(super) fn compare_draft(&mut self, transcript: &str) {
         let text = self.question(transcript);
@@ -173,7 +189,7 @@ impl Agent {
 
 /// Whether another draft may be begun: a budget of waste over the call, and what the model's provider still allows.
 #[derive(Clone, Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     /// The share of drafts that may be thrown away; nothing: no drafts.
     waste_max: f32,
     /// How many drafts may be thrown away before one has to be forgone.
@@ -192,6 +208,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// Makes that of a call's beginning.
+    #[must_use]
     pub fn new(settings: &config::Agent) -> Self {
         let waste_max = if settings.speculation { settings.speculation_waste_max as f32 } else { 0.0 };
         let (credit, credit_early) = (CREDIT_FIRST, CREDIT_EARLY_FIRST);
@@ -207,7 +225,8 @@ impl Budget {
         }
     }
 
-    fn allows(&mut self, cause: Cause, now: Instant) -> bool {
+    /// Whether a draft may be begun; notes one that is forgone.
+    pub fn allows(&mut self, cause: Cause, now: Instant) -> bool {
         let spared = self.spared_until.is_some_and(|until| now < until);
         if self.waste_max <= 0.0 || spared || self.drafts >= DRAFTS_MAX {
             return false;
@@ -219,13 +238,14 @@ impl Budget {
         self.credit >= 1.0
     }
 
-    fn begun(&mut self, cause: Cause) {
+    /// A draft is begun.
+    pub fn begun(&mut self, cause: Cause) {
         self.drafts += 1;
         self.early = cause == Cause::Words;
     }
 
     /// A kept draft earns as much as keeps the share of the others at its limit.
-    fn kept(&mut self) {
+    pub fn kept(&mut self) {
         let earned = if self.waste_max < 1.0 { self.waste_max / (1.0 - self.waste_max) } else { CREDIT_MAX };
         self.credit = (self.credit + earned).min(CREDIT_MAX);
         if self.early {
@@ -233,7 +253,8 @@ impl Budget {
         }
     }
 
-    fn wasted(&mut self) {
+    /// A draft is thrown away.
+    pub fn wasted(&mut self) {
         if self.waste_max < 1.0 {
             self.credit -= 1.0;
             self.credit_early -= if self.early { 1.0 } else { 0.0 };

@@ -61,6 +61,20 @@ const LOSS_RENEWED: f32 = 0.05;
 /// ITU-T G.131 asks for 46.
 const SPEAKERPHONE_DB: f32 = 30.0;
 
+/// How fast it is learned how good a copy the echo usually is, a frame: within a second upwards, and within four downwards, so
+/// that a caller who speaks over it does not become what is usual.
+const USUAL_UP: f32 = 0.02;
+const USUAL_DOWN: f32 = 0.005;
+
+/// How much of what is heard is a copy of what was sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Likeness {
+    /// The share of the power of the last 90 ms, 0.0 to 1.0.
+    pub share: f32,
+    /// What is usual for the echo on this line.
+    pub usual: f32,
+}
+
 /// What is known of a call's echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
@@ -160,6 +174,9 @@ pub struct Echo {
     level_db: f32,
     /// And on average.
     gain_db: f32,
+    /// Which share of it is a copy, in the last frame that could be compared, and usually.
+    share: Option<f32>,
+    usual: f32,
     /// How far the caller's stream lags behind, on average, in samples.
     behind: f32,
 }
@@ -190,6 +207,8 @@ impl Echo {
             hisses: 0,
             level_db: 0.0,
             gain_db: 0.0,
+            share: None,
+            usual: 0.0,
             behind: 0.0,
         }
     }
@@ -238,6 +257,7 @@ impl Echo {
         let power = power(&frame);
         let audible = self.silent < PAST;
         self.hisses = self.hisses.saturating_sub(u32::from(audible));
+        self.share = None;
         if concealed || power < FAINT || !audible {
             self.skipped = (self.skipped + 1).min(SKIPPED_MAX);
             return audible && self.hisses > 0;
@@ -260,6 +280,14 @@ impl Echo {
             return_loss_db: loss.round() as i16,
             speakerphone: loss < SPEAKERPHONE_DB,
         })
+    }
+
+    /// Returns how much of the last frame is a copy of what was sent; `None` where it could not be compared, and before the echo
+    /// of this line is known.
+    #[must_use]
+    pub fn likeness(&self) -> Option<Likeness> {
+        let share = self.lag.and(self.share)?;
+        Some(Likeness { share, usual: self.usual })
     }
 
     /// Compares an audible frame with all that was sent.
@@ -286,9 +314,15 @@ impl Echo {
         self.short.add(&products, &sent, heard, std::mem::take(&mut self.skipped));
         // What was said when nothing came back, or came when nothing was said, says nothing about the delay.
         self.long.add(&products, &sent, heard, 0);
-        let copied = self.short.best().1 >= COPY_SHARE;
+        let share = self.short.best().1;
         self.follow_delay();
-        self.explains(&sent, power, copied)
+        let explained = self.explains(&sent, power, share >= COPY_SHARE);
+        self.share = Some(share);
+        if explained && self.lag.is_some() {
+            let by = if share > self.usual { USUAL_UP } else { USUAL_DOWN };
+            self.usual += by * (share - self.usual);
+        }
+        explained
     }
 
     fn follow_delay(&mut self) {

@@ -21,10 +21,12 @@ pub mod ingress;
 pub mod lifecycle;
 pub mod meter;
 mod onset;
+mod own_echo;
 pub mod pauses;
 pub mod playout;
 pub mod protection;
 pub mod recording;
+mod refill;
 pub mod tap;
 
 use crate::agent::{EarsEvent, Verdict};
@@ -48,6 +50,7 @@ use finding::Audio;
 use ingress::Ingress;
 use meter::Meter;
 use onset::{Change, Onset};
+use own_echo::OwnEcho;
 use pauses::Pauses;
 use playout::Playout;
 use protection::{PLAIN_LEN, Protection, Unprotected};
@@ -173,6 +176,8 @@ impl Heard {
 pub enum CallEvent {
     /// The caller's voice began or stopped, by the local detector.
     CallerSpeech { speaking: bool, at: Instant },
+    /// The agent's own echo is heard, and no other voice with it; or that is over.
+    OwnEcho { heard: bool, at: Instant },
     /// The first packet with speech of `turn` is handed to the kernel.
     FirstPacket { turn: TurnId, at: Instant },
     /// All speech of `turn` was played: `samples` at 8 kHz in all.
@@ -302,6 +307,7 @@ pub struct Call {
     given_up: bool,
     gap_wait: Duration,
     echo: Echo,
+    own_echo: OwnEcho,
     onset: Onset,
     /// A barge-in that is to be measured.
     barge_in: Option<Duration>,
@@ -376,6 +382,7 @@ impl Call {
             given_up: false,
             gap_wait: Duration::ZERO,
             echo: Echo::new(),
+            own_echo: OwnEcho::default(),
             onset: Onset::default(),
             barge_in: None,
             agent_speaks: false,
@@ -648,7 +655,7 @@ impl Call {
 
     /// Runs the ingress, and lets the floor, the ears, the tap and the conductor have what comes out of it.
     fn hear<T>(&mut self, now: Instant, run: impl FnOnce(&mut Ingress, &mut dyn FnMut(ingress::Output<'_>)) -> T) -> T {
-        let Self { ingress, links, floor, tap, echo, onset, doctor, meter, recording, .. } = self;
+        let Self { ingress, links, floor, tap, echo, onset, own_echo, doctor, meter, recording, .. } = self;
         let mut change = |change: Change, at: Instant, links: &mut Links| match change {
             Change::Speaking(speaking) => {
                 floor.handle_input(turn::Input::CallerSpeech { speaking }, at);
@@ -661,6 +668,9 @@ impl Call {
                 let explained = echo.heard(&frame.pcm, frame.concealed);
                 if let Some(told) = onset.frame(frame, explained) {
                     change(told, frame.arrived, links);
+                }
+                if let Some(heard) = own_echo.frame(onset.is_speaking(), explained, echo.likeness()) {
+                    links.event(CallEvent::OwnEcho { heard, at: frame.arrived });
                 }
                 if !frame.concealed {
                     let peak = frame.pcm.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or(0);

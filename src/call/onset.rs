@@ -78,6 +78,11 @@ impl Onset {
         if self.is_callers() { self.begin() } else { self.mask() }
     }
 
+    /// Whether the caller speaks.
+    pub const fn is_speaking(&self) -> bool {
+        self.speaking
+    }
+
     /// The agent is silent from `now` on; returns how long the caller has been speaking, once per onset.
     ///
     /// # Real-time

@@ -1,6 +1,6 @@
 //! What the agent was told, and what it wanted done, in that order.
 
-use crate::agent::{Input, Output};
+use crate::agent::{Confidence, Input, Output};
 use crate::config;
 use crate::time::Instant;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ pub enum Entry {
     Begin(Box<config::Agent>),
     /// It was told this; `at`: when it happened, where that was told by a provider.
     In { now: Instant, at: Option<Instant>, input: Input },
+    /// The recogniser was so sure of the end of the turn with what it said next, at `at`; the agent was not told. Since format 2.
+    Confidence { at: Instant, confidence: Confidence },
     /// Time passed, and a timer was due.
     Tick { now: Instant },
     /// It wanted this done.

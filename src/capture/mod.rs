@@ -20,8 +20,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Raised whenever an older reader would misunderstand.
-pub const FORMAT: u32 = 1;
+/// Raised whenever an older reader would misunderstand: 2 has the recogniser's confidences.
+pub const FORMAT: u32 = 2;
+/// The oldest format that is read.
+pub const FORMAT_MIN: u32 = 1;
+/// The first format that holds how sure the recogniser was.
+pub const FORMAT_CONFIDENCE: u32 = 2;
 /// The file with [`About`].
 pub const ABOUT_FILE: &str = "capture.json";
 /// The file with [`media::Entry`]s.

@@ -1,6 +1,6 @@
 //! Captures: a thread for each captured call, which carries the call's logs from rings to files.
 
-use crate::agent::{Input, Output};
+use crate::agent::{Confidence, Input, Output};
 use crate::call::capture::{Capture, Record};
 use crate::capture::{ABOUT_FILE, AGENT_FILE, About, Check, Entry, FORMAT, MEDIA_FILE, agent, media};
 use crate::config::{self, LogLevel};
@@ -104,6 +104,11 @@ impl AgentLog {
         if self.entries.is_some() {
             self.push(agent::Entry::In { now, at, input: input.clone() });
         }
+    }
+
+    /// The recogniser is so sure of the turn's end with what it says next, at `at`.
+    pub fn confidence(&mut self, at: Instant, confidence: Confidence) {
+        self.push(agent::Entry::Confidence { at, confidence });
     }
 
     /// Time passes, and a timer of the agent is due.

@@ -395,15 +395,20 @@ impl Conductor {
     }
 
     fn ears(&mut self, at: Instant, event: EarsEvent, now: Instant) {
+        if let EarsEvent::Confidence(confidence) = event {
+            return self.seat.capture.confidence(at, confidence);
+        }
         self.heard_at = at;
         if let Some(transcript) = event.partial() {
             self.seat.board.partial(self.seat.call, transcript);
         }
         let verdict = self.seat.agent.verdict(&event, now);
         match &event {
-            // What is nothing to answer is not what the next reply answers.
+            // What is nothing to answer, or has its answer, is not what the next reply answers.
             EarsEvent::EndOfTurn { speech, .. }
-                if !verdict.is_some_and(agent::Verdict::is_aside) && !self.seat.agent.has_firm_floor() =>
+                if !verdict.is_some_and(agent::Verdict::is_aside)
+                    && !self.seat.agent.is_late_end(&event)
+                    && !self.seat.agent.has_firm_floor() =>
             {
                 let mut timeline = Timeline::default();
                 timeline.mark(Mark::SpeechArrived, speech.arrived);
@@ -434,6 +439,7 @@ impl Conductor {
                 self.seat.board.speaking(self.seat.call, speaking);
                 self.tell(agent::Input::CallerSpeech { speaking }, now);
             }
+            CallEvent::OwnEcho { heard, .. } => self.tell(agent::Input::OwnEcho { heard }, now),
             CallEvent::AgentSpeech { speaking, .. } => self.tell(agent::Input::AgentSpeech { speaking }, now),
             CallEvent::FirstPacket { turn, at } => {
                 if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {

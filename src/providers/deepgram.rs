@@ -3,6 +3,7 @@
 //! Flux tells turns (`turns`), and how eagerly is learnt (`eager`); Nova tells words (`results`), of which turns are made on this
 //! machine ([`super::endpoint`]). What both send is in `outbox` until it needs no second time, and goes over one `connection`.
 
+mod cadence;
 mod connection;
 mod eager;
 mod flux;

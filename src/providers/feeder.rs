@@ -63,6 +63,12 @@ impl Feeder {
         self.turn
     }
 
+    /// Whether a turn that breaks off is another voice's to finish.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.frames.is_followed()
+    }
+
     /// Adds audio of the turn: mono PCM at 8 kHz, which came from the voice at `made`.
     pub fn push(&mut self, pcm: &[i16], made: Instant) {
         let room = WAITING_MAX.saturating_sub(self.queue.len());
@@ -87,7 +93,7 @@ impl Feeder {
     /// The voice cannot go on with the turn: where another stands behind it, that one does, with what waits here in front; else
     /// the turn's speech ends here.
     pub fn break_off(&mut self, made: Instant) {
-        if !self.frames.is_followed() {
+        if !self.is_followed() {
             return self.finish(made);
         }
         let (queue, fed) = (std::mem::take(&mut self.queue), self.before + self.pushed);

@@ -4,8 +4,9 @@
 //! takes; a provider adds its address and its messages as a [`Vendor`] and a [`Wire`].
 //!
 //! What fails is told soon: at the latest [`speech::GIVE_UP_AFTER`] after audio was owed and did not come, so that another
-//! voice can begin within the two seconds that a caller waits. [`VoiceEvent::Spoken`] is said of words whose audio is with
-//! the media path, so that what is not told as spoken when [`VoiceEvent::Failed`] comes is what another voice has to say.
+//! voice can begin within the two seconds that a caller waits; where there is none, a first audio has longer.
+//! [`VoiceEvent::Spoken`] is said of words whose audio is with the media path, so that what is not told as spoken when
+//! [`VoiceEvent::Failed`] comes is what another voice has to say.
 
 mod context;
 mod lines;
@@ -216,7 +217,8 @@ impl<'a> Session<'a> {
                 if self.speech.as_ref().is_none_or(|speech| speech.turn != turn) {
                     self.drop_speech();
                     self.feeder.begin(turn);
-                    self.speech = Some(Speech::new(turn, self.vendor.account().habits.context_idle, now));
+                    let speech = Speech::new(turn, self.vendor.account().habits.context_idle, now);
+                    self.speech = Some(speech.alone(!self.feeder.is_followed()));
                 }
                 if let Some(speech) = &mut self.speech {
                     speech.add(clause, &text, last, now);
@@ -384,6 +386,7 @@ impl<'a> Session<'a> {
             (Late::Unsent, _) | (_, None) if late != Late::Failed => self.lines.hurry(now),
             // Nothing came yet: it may be slow, or lost. The other connection is asked as well, and the quicker is heard.
             (Late::Silent, Some(token)) if speech.rival().is_none() && self.lines.change(token) => speech.hedge(now),
+            (Late::Silent, _) if speech.is_waiting() => {}
             (Late::Silent | Late::Stuck, Some(token)) if speech.retry(false, now) => self.lines.drop(token, now),
             _ => {
                 let failure = self.lost.take().unwrap_or_else(|| self.vendor.account().late());

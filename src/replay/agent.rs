@@ -42,7 +42,7 @@ pub fn replay(log: &(Vec<Entry>, Ending)) -> Result<Outcome, Error> {
                 Some(is) => Some(format!("it wanted {} and wants {}", shown(was), shown(&is))),
                 None => Some(format!("it wanted {} and wants nothing", shown(was))),
             },
-            Entry::Begin(_) | Entry::Broken | Entry::End => None,
+            Entry::Begin(_) | Entry::Confidence { .. } | Entry::Broken | Entry::End => None,
         };
         if let Some(why) = difference {
             return Ok(outcome(same, Some(why), &told, *ending));

@@ -1,13 +1,16 @@
 //! Runs a captured call again, offline: `offhook replay`.
 //!
 //! [`media`] feeds the media path's machines with what they were told and compares every packet, byte for byte;
-//! [`agent`] does the same for the agent and what it wanted done. [`what_if`] runs it with other settings.
+//! [`agent`] does the same for the agent and what it wanted done. [`what_if`] runs it with other settings: [`turns`] reads out of
+//! the log what became of each of the caller's turns, and [`reckoning`] what would have.
 
 pub mod agent;
 pub mod media;
+pub mod reckoning;
+pub mod turns;
 pub mod what_if;
 
-use crate::capture::{ABOUT_FILE, AGENT_FILE, About, Ending, Entry, FORMAT, MEDIA_FILE};
+use crate::capture::{ABOUT_FILE, AGENT_FILE, About, Ending, Entry, FORMAT, FORMAT_MIN, MEDIA_FILE};
 use crate::config::Replay;
 use std::fmt;
 use std::fs;
@@ -31,7 +34,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { file, error } => write!(f, "{file} cannot be read: {error}"),
-            Self::Format(format) => write!(f, "the capture is of format {format}, and this version reads {FORMAT}"),
+            Self::Format(format) => {
+                write!(f, "the capture is of format {format}, and this version reads {FORMAT_MIN} to {FORMAT}")
+            }
             Self::NoCapture(why) => write!(f, "{ABOUT_FILE} is not that of a capture: {why}"),
             Self::NoBeginning(file) => write!(f, "{file} does not begin with the beginning of a call"),
         }
@@ -92,7 +97,7 @@ impl Captured {
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let about = file(folder, ABOUT_FILE)?;
         let about: About = serde_json::from_slice(&about).map_err(|error| Error::NoCapture(error.to_string()))?;
-        if about.format != FORMAT {
+        if !(FORMAT_MIN..=FORMAT).contains(&about.format) {
             return Err(Error::Format(about.format));
         }
         Ok(Self { about, media: log(folder, MEDIA_FILE)?, agent: log(folder, AGENT_FILE)? })

@@ -2,19 +2,18 @@
 //!
 //! The media path is run again by its own machines, with the caller's packets, the recogniser's words and the agent's speech as
 //! they came. That is exact up to where the caller would have noticed: who is not interrupted goes on otherwise than this one
-//! did. What a provider would have said can only be reckoned, and the output says of each figure which it is.
+//! did. What a provider would have said can only be reckoned ([`super::reckoning`]), and the output says of each figure which it
+//! is.
 
 use super::media::{Line, steps};
+use super::reckoning::{self, Draft, End, Tried, Would};
+use super::turns::{self, Turn, Turns};
 use super::{Captured, Error};
-use crate::agent::{DraftNews, EarsEvent, Input, Output, VoiceEvent};
 use crate::call::pauses::Pauses;
-use crate::capture::{agent, media};
-use crate::config::WhatIf;
-use crate::ids::{CallId, TurnId};
+use crate::capture::{FORMAT_CONFIDENCE, media};
+use crate::config::{self, WhatIf};
+use crate::ids::CallId;
 use crate::jitter::Stats;
-use crate::time::Instant;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What one run of the media path shows.
@@ -23,24 +22,6 @@ struct Run {
     pauses: Pauses,
     /// How long each frame of the caller's was kept from the recogniser, in rising order.
     holds: Vec<Duration>,
-}
-
-/// How long the caller waited for one reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Waited {
-    turn: TurnId,
-    /// From the caller's last speech to the reply's first packet.
-    was: Duration,
-    /// The same without the draft that became the reply, if one did.
-    undrafted: Option<Duration>,
-}
-
-/// What the agent's log tells of latency.
-#[derive(Default)]
-struct Replies {
-    waited: Vec<Waited>,
-    thrown_away: usize,
-    cut: usize,
 }
 
 /// Runs a capture with the settings of `what_if`, and tells what comes of it beside what was.
@@ -55,35 +36,124 @@ pub fn run(captured: &Captured, what_if: &WhatIf, say: &mut dyn FnMut(&str)) -> 
     for line in compared(&was, &tried) {
         say(&line);
     }
-    let replies = replies(&captured.agent.0);
-    let latency = |of: &dyn Fn(&Waited) -> Duration| {
-        let mut all: Vec<Duration> = replies.waited.iter().map(of).collect();
-        all.sort_unstable();
-        format!("p50 {} p90 {} max {}", ms(at(&all, 0.5)), ms(at(&all, 0.9)), ms(at(&all, 1.0)))
-    };
-    let turns = replies.waited.len();
-    if !what_if.speculation_off {
+    let turns = turns::read(&captured.agent.0);
+    let share = |hundredths: Option<u8>| hundredths.map(|hundredths| f32::from(hundredths) / 100.0);
+    let tried = Tried { eager: share(what_if.eager), eot: share(what_if.eot), undrafted: what_if.speculation_off };
+    if tried == Tried::default() {
+        let (waited, cut) = (latency(turns.turns.iter().filter_map(Turn::waited)), turns.cut);
         say(&format!(
-            "replies as they were, {turns} of them, {} not heard to their end: {}; the recogniser's and the model's times are not run again",
-            replies.cut,
-            latency(&|turn| turn.was)
+            "replies as they were, {cut} of them not heard to their end: {waited}; the recogniser's and the model's times are not run again",
         ));
         return Ok(());
     }
-    say("what if, reckoned from when the recogniser, the model and the voice answered:");
-    say(&format!("  replies, {turns} of them:           was {}", latency(&|turn| turn.was)));
-    say(&format!("  without drafts:             would be {}", latency(&|turn| turn.undrafted.unwrap_or(turn.was))));
-    for turn in &replies.waited {
-        let mut line = format!("  {}: was {}", turn.turn, ms(turn.was));
-        // Writing into a String cannot fail.
-        let _ = match turn.undrafted {
-            Some(undrafted) => write!(line, ", would be {}: its draft was kept", ms(undrafted)),
-            None => write!(line, ", and stays so: no draft of it was kept"),
-        };
+    if (tried.eager.is_some() || tried.eot.is_some()) && !reckoning::knows_confidences(&turns) {
+        say(&unanswerable(captured.about.format));
+        return Ok(());
+    }
+    let settings = turns::settings(&captured.agent.0).cloned().unwrap_or_default();
+    for line in reckoned(&turns, tried, &settings) {
         say(&line);
     }
-    say(&format!("  requests for nothing: was {}, would be 0", replies.thrown_away));
     Ok(())
+}
+
+/// Returns why a capture cannot say what other thresholds would have done.
+fn unanswerable(format: u32) -> String {
+    let why = if format < FORMAT_CONFIDENCE {
+        "the capture is of format 1, which does not keep how sure the recogniser was; a call that is captured by this version does"
+    } else {
+        "the recogniser of this call does not tell how sure it is; Flux does"
+    };
+    format!("eager and eot cannot be tried: {why}. speculation=off can")
+}
+
+/// Returns the lines of what is reckoned of the turns.
+fn reckoned(turns: &Turns, tried: Tried, settings: &config::Agent) -> Vec<String> {
+    let would = reckoning::reckon(turns, tried, settings);
+    let mut lines = vec!["what if, reckoned from when the recogniser, the model and the voice answered:".to_owned()];
+    for (turn, would) in turns.turns.iter().zip(&would) {
+        lines.extend(told(turn, would, tried));
+    }
+    // What cannot be said of one side is left out on both.
+    let both = || turns.turns.iter().zip(&would).filter_map(|(turn, would)| Some((turn.waited()?, would.waited?)));
+    let count = both().count();
+    lines.push(format!("  replies, {count} of them: was      {}", latency(both().map(|(was, _)| was))));
+    let indent = format!("  replies, {count} of them:").len();
+    lines.push(format!("{:indent$} would be {}", "", latency(both().map(|(_, is)| is))));
+    let row = |name: &str, was: usize, is: usize| format!("  {name:<40} was {was:>10}   would be {is:>10}");
+    let drafts = || would.iter().flat_map(|would| &would.drafts);
+    let begun =
+        turns.turns.iter().flat_map(|turn| &turn.steps).filter(|step| matches!(step, turns::Step::Begun { .. }));
+    lines.push(row("drafts begun", begun.count(), drafts().count()));
+    let wasted = drafts().filter(|draft| !draft.kept).count();
+    lines.push(row("of them thrown away", turns.thrown_away, wasted));
+    let tokens = drafts().map(|draft| draft.tokens_wasted).sum();
+    lines.push(row("tokens for nothing", turns.tokens_wasted, tokens));
+    if tried.eot.is_some() {
+        let ends = |wanted: fn(&End) -> bool| would.iter().filter(|would| wanted(&would.end)).count();
+        lines.push(row("turns ended while the caller goes on", 0, ends(|end| matches!(end, End::TooSoon(_)))));
+        lines.push(row("turns ended later, nobody knows when", 0, ends(|end| matches!(end, End::Later))));
+    }
+    lines.push(
+        "  computed: when the recogniser was how sure; which words the agent would have drafted for; its budget of waste"
+            .into(),
+    );
+    lines.push(
+        "  assumed: model and voice take as long as they took for the turn's reply; the threshold stands still; a caller who is \
+         answered sooner says the same"
+            .into(),
+    );
+    if let Some(sooner) = drafts().map(|draft| draft.sooner).max().filter(|sooner| !sooner.is_zero()) {
+        let sooner = ms(sooner);
+        lines.push(format!(
+            "  not known: how sure it was between its messages; a draft may begin up to {sooner} sooner"
+        ));
+    }
+    lines
+}
+
+/// Returns the line of one turn; none where nothing answered it, and nothing was drafted.
+fn told(turn: &Turn, would: &Would, tried: Tried) -> Option<String> {
+    let reply = turn.reply.as_ref();
+    if reply.is_none() && would.drafts.is_empty() {
+        return None;
+    }
+    let name = reply.map_or_else(|| "an unanswered turn".to_owned(), |reply| reply.turn.to_string());
+    let waited = |waited: Option<Duration>| waited.map_or_else(|| "unknown".to_owned(), ms);
+    let mut line = format!("  {name}: was {}, would be {}", waited(turn.waited()), waited(would.waited));
+    match would.end {
+        End::AsItWas => {}
+        End::Sooner(by) => line += &format!("; ends {} sooner", ms(by)),
+        End::TooSoon(by) => line += &format!("; ends {} sooner, while the caller goes on", ms(by)),
+        End::Later => line += "; ends later: it was never as sure",
+    }
+    if tried.undrafted {
+        let drafted = reply.is_some_and(|reply| reply.drafted);
+        line += if drafted { "; its draft was kept" } else { "; no draft of it was kept" };
+    }
+    for draft in &would.drafts {
+        line += &of_draft(draft, turn);
+    }
+    Some(line)
+}
+
+fn of_draft(draft: &Draft, turn: &Turn) -> String {
+    let sure = draft.confidence.map_or_else(String::new, |sure| format!(" at {sure:.2}"));
+    let before = ms(turn.ended.since(draft.begun));
+    let fate = match (draft.kept, draft.tokens_wasted) {
+        (true, _) => "kept".to_owned(),
+        (false, tokens) => {
+            format!("thrown away after {} (tokens: {tokens})", ms(draft.over.since(draft.begun)))
+        }
+    };
+    format!("; drafted{sure}, {before} before it ended: {fate}")
+}
+
+/// Returns the quantiles of how long callers waited.
+fn latency(waited: impl Iterator<Item = Duration>) -> String {
+    let mut all: Vec<Duration> = waited.collect();
+    all.sort_unstable();
+    format!("p50 {} p90 {} max {}", ms(at(&all, 0.5)), ms(at(&all, 0.9)), ms(at(&all, 1.0)))
 }
 
 fn media_run(id: CallId, entries: &[media::Entry], what_if: Option<&WhatIf>) -> Result<Run, Error> {
@@ -117,53 +187,6 @@ fn compared(was: &Run, is: &Run) -> Vec<String> {
     ]
 }
 
-/// Reads how long the caller waited for each reply.
-fn replies(entries: &[agent::Entry]) -> Replies {
-    let mut replies = Replies::default();
-    let mut told = Instant::ZERO;
-    // The caller's last speech, and when its turn had ended, of the turn that is answered next and of each that was.
-    let mut ended: Option<(Instant, Instant)> = None;
-    let mut answers: BTreeMap<TurnId, (Instant, Instant)> = BTreeMap::new();
-    let (mut begun, mut spoken) = (BTreeMap::<TurnId, Instant>::new(), BTreeMap::<TurnId, Instant>::new());
-    let mut kept = BTreeSet::new();
-    for entry in entries {
-        match entry {
-            agent::Entry::In { now, at, input } => {
-                told = at.unwrap_or(*now);
-                match input {
-                    Input::Ears(EarsEvent::EndOfTurn { speech, .. }) => ended = Some((speech.arrived, told)),
-                    Input::Voice { turn, event: VoiceEvent::FirstAudio } => {
-                        spoken.entry(*turn).or_insert(told);
-                    }
-                    Input::Cut { heard, .. } if !heard.is_zero() => replies.cut += 1,
-                    Input::FirstPacket { turn } => {
-                        let Some((speech, end)) = answers.remove(turn) else { continue };
-                        let draft = begun.get(turn).filter(|_| kept.contains(turn)).zip(spoken.get(turn));
-                        // All that was done ahead would have begun when the turn had ended.
-                        let undrafted = draft.map(|(begun, audio)| (end + audio.since(*begun)).since(speech));
-                        let was = told.since(speech);
-                        replies.waited.push(Waited { turn: *turn, was, undrafted: undrafted.map(|d| d.max(was)) });
-                    }
-                    _ => {}
-                }
-            }
-            agent::Entry::Tick { now } => told = *now,
-            agent::Entry::Out(Output::Draft { turn, news }) => match news {
-                DraftNews::Begun | DraftNews::BegunEarly => drop(begun.insert(*turn, told)),
-                DraftNews::Opened => drop(kept.insert(*turn)),
-                DraftNews::ThrownAway { .. } => replies.thrown_away += 1,
-            },
-            agent::Entry::Out(Output::Floor { turn, .. }) => {
-                if let Some(ended) = ended.take() {
-                    answers.insert(*turn, ended);
-                }
-            }
-            _ => {}
-        }
-    }
-    replies
-}
-
 /// Returns the value below which this share of `sorted` is.
 fn at(sorted: &[Duration], share: f64) -> Duration {
     let index = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
@@ -176,42 +199,37 @@ fn ms(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::turns::tests::Log;
     use super::*;
-    use crate::agent::SpeechMark;
 
-    fn told(at_ms: u64, input: Input) -> agent::Entry {
-        let at = Instant::from_millis(at_ms);
-        agent::Entry::In { now: at + Duration::from_millis(3), at: Some(at), input }
+    #[test]
+    fn each_turn_is_told_with_what_was_and_what_would_have_been() {
+        let log = Log::new()
+            .start(750, 0.35, "When do")
+            .update(1000, 0.2, "When do you open?")
+            .update(1250, 0.4, "When do you open?")
+            .end(1500, 0.8, "When do you open?")
+            .floor(1)
+            .ask(1)
+            .token(1600, 1)
+            .audio(1700, 1)
+            .packet(1710, 1);
+        let tried = Tried { eager: Some(0.3), ..Tried::default() };
+        let lines = reckoned(&turns::read(&log.0), tried, &config::Agent::default());
+        let line = "  turn 1: was 710.0 ms, would be 510.0 ms; drafted at 0.35, 750.0 ms before it ended: thrown away after \
+                    250.0 ms (tokens: 1); drafted at 0.40, 250.0 ms before it ended: kept";
+        assert!(lines.iter().any(|is| is == line), "{lines:#?}");
+        assert!(
+            lines.iter().any(|line| line.ends_with("would be p50 510.0 ms p90 510.0 ms max 510.0 ms")),
+            "{lines:#?}"
+        );
+        assert!(lines.iter().any(|line| line.contains("drafts begun") && line.ends_with(" 2")), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("up to 250.0 ms sooner")), "{lines:#?}");
     }
 
     #[test]
-    fn a_reply_without_its_draft_begins_when_the_turn_has_ended() {
-        let turn = TurnId(1);
-        let speech = SpeechMark { arrived: Instant::from_millis(1000), handed: Instant::from_millis(1001) };
-        let entries = [
-            told(1100, Input::Ears(EarsEvent::EagerEndOfTurn { transcript: "Hello.".into() })),
-            agent::Entry::Out(Output::Draft { turn, news: DraftNews::Begun }),
-            told(1400, Input::Voice { turn, event: VoiceEvent::FirstAudio }),
-            told(1500, Input::Ears(EarsEvent::EndOfTurn { transcript: "Hello.".into(), speech })),
-            agent::Entry::Out(Output::Draft { turn, news: DraftNews::Opened }),
-            agent::Entry::Out(Output::Floor { turn, firm: false }),
-            told(1510, Input::FirstPacket { turn }),
-        ];
-        let replies = replies(&entries);
-        let ms = Duration::from_millis;
-        assert_eq!(replies.waited, [Waited { turn, was: ms(510), undrafted: Some(ms(800)) }]);
-    }
-
-    #[test]
-    fn a_greeting_answers_nobody() {
-        let turn = TurnId::GREETING;
-        let entries = [
-            told(0, Input::Answered),
-            agent::Entry::Out(Output::Floor { turn, firm: false }),
-            told(20, Input::FirstPacket { turn }),
-            told(900, Input::Cut { turn, heard: Duration::from_millis(880) }),
-        ];
-        let replies = replies(&entries);
-        assert_eq!((replies.waited.len(), replies.cut), (0, 1));
+    fn a_capture_without_confidences_says_why_it_cannot_answer() {
+        assert!(unanswerable(1).contains("format 1"));
+        assert!(unanswerable(2).contains("does not tell how sure"));
     }
 }

@@ -294,6 +294,15 @@ fn a_server_that_stalls_is_left_for_another_connection() {
 }
 
 #[test]
+fn a_server_that_tells_only_news_is_stayed_with_while_nobody_speaks_and_through_long_turns() {
+    let mut ears = Ears::open(&[Fault::NoUpdates], SttFormat::Pcm16);
+    ears.play(false, 3 * SECOND);
+    ears.play(true, 3 * SECOND);
+    assert_eq!(ears.until_end().0, "Hello there.");
+    assert_eq!(ears.plan.seen.lock().audio.len(), 1, "one connection");
+}
+
+#[test]
 fn a_server_that_never_says_connected_is_left_for_another_connection() {
     let mut ears = Ears::open(&[Fault::NoConnected], SttFormat::Pcm16);
     ears.until("connected", |event| *event == EarsEvent::Connected);

@@ -103,6 +103,58 @@ fn words_out_of_the_echo_begin_no_turn_even_when_the_reply_is_over() {
 }
 
 #[test]
+fn words_that_the_recogniser_has_garbled_out_of_the_echo_begin_no_turn() {
+    for seed in seeds(4) {
+        for (loss_db, delay_ms) in [(20.0, 60), (12.0, 150), (6.0, 100), (6.0, 300)] {
+            let what = format!("seed {seed}: {loss_db} dB, {delay_ms} ms");
+            let mut world = echoing(seed, loss_db, delay_ms);
+            world.line().providers.script.transcripts = None;
+            world.run_for(ms(1800));
+            world.ears(EarsEvent::StartOfTurn { transcript: "Hollow this".into() });
+            for garbled in ["Hollow this salon", "Hollow this salon greeting", "Hollow this salon greeting with Betty"]
+            {
+                world.run_for(ms(250));
+                world.ears(EarsEvent::Update { transcript: garbled.into() });
+            }
+            world.run_for(ms(400));
+            let transcript = "Hollow this salon greeting with Betty.".to_owned();
+            world.ears(EarsEvent::EndOfTurn { transcript: transcript.clone(), speech: Default::default() });
+            world.run_for(ms(6000));
+            assert_eq!(cuts(&mut world), 0, "{what}");
+            assert_eq!(world.line().asides, [(transcript, Verdict::Echo)], "{what}");
+            assert_eq!(world.line().said(), [GREETING], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_caller_as_loud_as_the_echo_is_not_lost_in_it() {
+    for seed in seeds(4) {
+        for (loss_db, delay_ms) in [(20.0, 60), (12.0, 150), (6.0, 100)] {
+            let what = format!("seed {seed}: {loss_db} dB, {delay_ms} ms");
+            let mut world = echoing(seed, loss_db, delay_ms);
+            world.line().providers.script.transcripts = None;
+            world.run_for(ms(1500));
+            let peak = 20_000.0 * 10f32.powf(-loss_db / 20.0);
+            world.caller().say(&voice(seed + 40, 180.0, 1200, peak));
+            world.run_for(ms(500));
+            world.ears(EarsEvent::StartOfTurn { transcript: "Can I".into() });
+            world.run_for(ms(250));
+            world.ears(EarsEvent::Update { transcript: "Can I ask".into() });
+            world.run_for(ms(250));
+            world.ears(EarsEvent::Update { transcript: "Can I ask something".into() });
+            world.run_for(ms(600));
+            let transcript = "Can I ask something?".to_owned();
+            world.ears(EarsEvent::EndOfTurn { transcript, speech: Default::default() });
+            world.run_for(ms(2000));
+            assert_eq!(world.line().asides, [], "{what}");
+            assert_eq!(cuts(&mut world), 1, "{what}");
+            assert!(world.line().said().len() > 1, "{what}: it is answered");
+        }
+    }
+}
+
+#[test]
 fn a_caller_over_the_echo_takes_the_floor() {
     let mut late = Vec::new();
     for seed in seeds(4) {

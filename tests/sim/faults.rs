@@ -257,6 +257,26 @@ fn no_fault_of_the_ears_is_two_seconds_of_silence_or_a_call_without_an_end() {
 }
 
 #[test]
+fn an_end_of_turn_that_was_not_waited_for_does_not_cut_the_reply() {
+    let long = "We open at nine on every day of the week but on Sunday, when we are closed.";
+    for late in [2000, 2300, 3000] {
+        let script = Script { replies: vec![Reply::Text(long.into()); 2].into(), ..Script::default() };
+        let mut world = World::talking(1, settings(), script);
+        world.run_for(ms(1500));
+        let spoken = speak(&mut world, Ears::Forgets);
+        let heard = |world: &mut World| world.caller().loud().last().is_some_and(|at| *at > spoken);
+        assert!(world.run_until(ms(late), heard), "the reply has begun before {late} ms");
+        world.run_for((spoken + ms(late)).since(world.now));
+        let speech = SpeechMark { arrived: spoken, handed: spoken };
+        world.ears(EarsEvent::EndOfTurn { transcript: "When do".into(), speech });
+        settle(&mut world, spoken);
+        assert_eq!(world.line().said(), ["Hello.", long], "after {late} ms");
+        assert!(world.line().turns.values().all(|turn| !turn.interrupted));
+        assert_eq!(world.line().providers.asked.len(), 1, "it is answered once");
+    }
+}
+
+#[test]
 fn a_usual_turn_has_no_filler() {
     let replies: VecDeque<Reply> = vec![Reply::Text("We open at nine.".into()); 4].into();
     for (end, first_token, first_audio) in [(200, 300, 90), (300, 500, 190), (600, 300, 90), (1200, 300, 90)] {

@@ -15,6 +15,10 @@ use tungstenite::handshake::server::Request;
 const START_AFTER: Duration = Duration::from_millis(200);
 /// Audio that may still be on its way when silence has been long enough.
 const JITTER: Duration = Duration::from_millis(40);
+/// How sure it is of a turn's end while the caller speaks.
+const UNSURE: f64 = 0.05;
+/// How sure it is to be of an end.
+const EOT: f64 = 0.7;
 /// Audio between two updates.
 const UPDATE_EVERY: Duration = Duration::from_millis(250);
 
@@ -39,6 +43,8 @@ pub enum Fault {
     Strange,
     /// Turns end without having started.
     NoStart,
+    /// Only what happens is told: there are no updates.
+    NoUpdates,
     /// Turns start and never end.
     NoEnd,
     /// `ForceEndTurn` is not enabled for the account.
@@ -154,7 +160,7 @@ fn check(request: &Request) -> Option<Refusal> {
     if query(request, "language_hint").is_some() && query(request, "model") == Some("flux-general-en") {
         return told(400, "INVALID_QUERY_PARAMETER", "language_hint is for flux-general-multi");
     }
-    let eot = number("eot_threshold").unwrap_or(0.7);
+    let eot = number("eot_threshold").unwrap_or(EOT);
     if number("eager_eot_threshold").is_some_and(|eager| eager > eot) {
         return told(400, "INVALID_QUERY_PARAMETER", "eager_eot_threshold is above eot_threshold");
     }
@@ -169,13 +175,13 @@ pub fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBoo
         }
         return;
     }
-    let (mut format, mut eager) = (None, false);
+    let (mut format, mut eager) = (None, None::<f64>);
     let peer = Peer::accept(stream, |request| {
         let mut seen = plan.seen.lock();
         seen.paths.push(request.uri().to_string());
         seen.authorizations.push(header(request, "authorization").to_owned());
         format = Some(Format::of(request));
-        eager = query(request, "eager_eot_threshold").is_some();
+        eager = query(request, "eager_eot_threshold").and_then(|eager| eager.parse().ok());
         if let Some(Fault::Refuse(refusal)) = &fault { Some(refusal.clone()) } else { check(request) }
     });
     let (Some(peer), Some(format)) = (peer, format) else { return };
@@ -192,7 +198,8 @@ pub fn serve(plan: &Plan, clock: &dyn Clock, stream: TcpStream, stop: &AtomicBoo
         format,
         connection,
         end_after: plan.end_after,
-        eager_after: plan.eager_after.filter(|_| eager),
+        eager_after: plan.eager_after.filter(|_| eager.is_some()),
+        eager: eager.unwrap_or(EOT),
         ending: Ending::Awaited,
         rng: fastrand::Rng::with_seed(plan.seed + connection as u64),
         sequence: 0,
@@ -221,6 +228,8 @@ struct Turns<'a> {
     /// How long after the last speech the present turn ends.
     end_after: Duration,
     eager_after: Option<Duration>,
+    /// How sure it is to be of an eager end.
+    eager: f64,
     ending: Ending,
     rng: fastrand::Rng,
     sequence: u64,
@@ -261,9 +270,11 @@ impl Session for Turns<'_> {
             }
             Some("Configure") => {
                 let threshold = |name: &str, default: f64| message["thresholds"][name].as_f64().unwrap_or(default);
-                if threshold("eager_eot_threshold", 0.0) > threshold("eot_threshold", 0.7) {
+                let eager = threshold("eager_eot_threshold", self.eager);
+                if eager > threshold("eot_threshold", EOT) {
                     self.send(json!({"type": "ConfigureFailure", "code": "INVALID_THRESHOLD", "description": "eager above eot"}));
                 } else {
+                    self.eager = eager;
                     self.send(json!({"type": "ConfigureSuccess", "thresholds": message["thresholds"]}));
                 }
             }
@@ -319,7 +330,12 @@ impl Session for Turns<'_> {
                 Ending::Awaited => 0,
                 _ => usize::MAX,
             };
-            if !matches!(self.fault, Some(Fault::NoStart)) || !self.open {
+            let quiet = match self.fault {
+                Some(Fault::NoStart) => self.open,
+                Some(Fault::NoUpdates) => true,
+                _ => false,
+            };
+            if !quiet {
                 self.tell("Update", words);
             }
         }
@@ -338,14 +354,13 @@ impl Session for Turns<'_> {
         if self.next_step() < self.end_after {
             return self.end_eagerly();
         }
+        if !self.silent && !matches!(self.fault, Some(Fault::NoEnd)) {
+            self.speech = Duration::ZERO;
+            if self.open {
+                self.end("model");
+            }
+        }
         self.last_speech = None;
-        if self.silent || matches!(self.fault, Some(Fault::NoEnd)) {
-            return;
-        }
-        self.speech = Duration::ZERO;
-        if self.open {
-            self.end("model");
-        }
     }
 
     fn go_on(&mut self) -> After {
@@ -432,6 +447,21 @@ impl Turns<'_> {
         self.send(message);
     }
 
+    /// How sure it is that the turn has ended: the surer the longer the caller is silent, as sure as it is to be when it says so.
+    fn confidence(&self) -> f64 {
+        let Some(last) = self.last_speech else { return UNSURE };
+        let share = |of: Duration, all: Duration| (of.as_secs_f64() / all.as_secs_f64().max(0.001)).min(1.0);
+        let silent = self.clock.now().since(last);
+        match self.eager_after {
+            Some(eager) if silent < eager => UNSURE + (self.eager - UNSURE) * share(silent, eager),
+            Some(eager) => {
+                let more = share(silent.saturating_sub(eager), self.end_after.saturating_sub(eager));
+                self.eager + (EOT - self.eager) * more
+            }
+            None => UNSURE + (EOT - UNSURE) * share(silent, self.end_after),
+        }
+    }
+
     /// A TurnInfo with the first `words` words of the script's line.
     fn turn_info(&self, event: &str, words: usize) -> Value {
         let line = *self.line.lock();
@@ -444,7 +474,7 @@ impl Turns<'_> {
             words.iter().map(|word| json!({"word": word, "confidence": 0.98, "start": 0.0, "end": end})).collect();
         json!({
             "type": "TurnInfo", "event": event, "turn_index": self.turn_index, "transcript": words.join(" "),
-            "audio_window_start": 0.0, "audio_window_end": end, "words": timed, "end_of_turn_confidence": 0.8,
+            "audio_window_start": 0.0, "audio_window_end": end, "words": timed, "end_of_turn_confidence": self.confidence(),
         })
     }
 }

@@ -14,9 +14,10 @@ use crate::time::{Clock, Instant};
 use std::time::Duration;
 
 /// How long each attempt may take from the first look-up to the first audio; a server that dislikes a parameter may just say
-/// nothing. A handshake takes some 0.3 s: one that hangs is cheaper left than waited for, and only a slow network gets more.
+/// nothing. A handshake takes some 0.3 s, and 1 s more where its first packet is lost: one that hangs is cheaper left than waited
+/// for, and only a slow network gets more.
 const OPENING_MAX: [Duration; 4] =
-    [Duration::from_millis(1500), Duration::from_millis(2500), Duration::from_secs(5), Duration::from_secs(5)];
+    [Duration::from_millis(2200), Duration::from_millis(2500), Duration::from_secs(5), Duration::from_secs(5)];
 /// Waits before each new connection; when they are used up, the ears are lost. Before the first one after a connection that
 /// worked there is none: no spare connection is kept warm, since each counts against the account's streams (150 on pay as you go)
 /// and saves no more than a handshake.

@@ -1,10 +1,11 @@
 //! Speech to text by Deepgram Flux, over a WebSocket: 20 ms frames up, turns down.
 
+use super::cadence::{Quiet, Regular};
 use super::connection::{Account, Burst, Connection, Lost};
 use super::eager::Eagerness;
 use super::outbox::{self, Outbox};
 use super::turns::{Said, Turned, Turns};
-use crate::agent::{EarsEvent, Failure, FailureKind};
+use crate::agent::{Confidence, EarsEvent, Failure, FailureKind};
 use crate::config::{Endpoint, SttFormat};
 use crate::providers::socket::{Incoming, SocketError, Target};
 use crate::providers::tls::Trust;
@@ -18,11 +19,6 @@ use std::time::Duration;
 const EOT_THRESHOLD: f64 = 0.7;
 /// Silence after speech that ends a turn whatever the confidence: the vendor's default, in milliseconds.
 const EOT_TIMEOUT: Duration = Duration::from_millis(5000);
-/// Flux speaks at least every 0.25 s of audio, so this much quiet while audio flows means that it is stuck.
-const STALL_MAX: Duration = Duration::from_secs(2);
-/// The same where the caller is in a turn, or has spoken since Flux last did: then somebody waits. It is four updates, and more
-/// than a lost TCP segment takes.
-const STALL_IN_TURN_MAX: Duration = Duration::from_secs(1);
 /// A turn whose text stands still for this long, while the caller is silent, should have ended long ago.
 const STUCK_MAX: Duration = EOT_TIMEOUT.saturating_add(Duration::from_secs(2));
 /// The same while sound goes on: four times the time-out that should have ended it.
@@ -44,13 +40,16 @@ pub struct Flux {
     eager: Option<Mutex<Eagerness>>,
     /// Whether the account does not know `ForceEndTurn`: then turns are ended here.
     cannot_force: AtomicBool,
+    /// How regularly the server has been heard to speak, in any of the calls.
+    regular: Mutex<Regular>,
 }
 
 impl Flux {
     /// Makes the ears that listen at `endpoint` (base URL without the path) and are sent audio as `format`.
     #[must_use]
     pub fn new(endpoint: &Endpoint, format: SttFormat) -> Self {
-        Self { account: Account::new(endpoint, format), eager: None, cannot_force: AtomicBool::new(false) }
+        let account = Account::new(endpoint, format);
+        Self { account, eager: None, cannot_force: AtomicBool::new(false), regular: Mutex::default() }
     }
 
     /// Checks the server's certificate against `trust`.
@@ -122,8 +121,10 @@ struct Session<'a> {
     connection: Connection<'a>,
     turns: Turns,
     outbox: Outbox,
-    /// When Flux last said something that made sense, and how many frames had been sent by then.
-    heard: (Instant, u64),
+    /// When Flux last said something that made sense, and how many frames had been sent by then, and how many with speech come.
+    heard: (Instant, u64, u64),
+    /// Whether speech that a lost connection left unanswered is sent again on this one.
+    owed: bool,
     /// Until when the connection may stay silent about a turn that the lost one had heard.
     grace: Option<Instant>,
 }
@@ -141,7 +142,8 @@ impl<'a> Session<'a> {
             connection: Connection::new(&flux.account, target, BURST, now),
             turns: Turns::default(),
             outbox: Outbox::default(),
-            heard: (now, 0),
+            heard: (now, 0, 0),
+            owed: false,
             grace: None,
         }
     }
@@ -196,10 +198,13 @@ impl<'a> Session<'a> {
                 }
             }
             Said::Turn(turned) => {
+                self.learn_cadence();
+                self.owed = false;
                 if self.turns.has_words() {
                     self.grace = None;
                 }
                 if let Some(turned) = turned {
+                    self.tell_confidence(now);
                     self.tell(turned, now);
                 }
                 if !self.turns.is_open() {
@@ -211,8 +216,23 @@ impl<'a> Session<'a> {
             Said::Configured { taken: false } => (self.eager, self.configuring) = (None, None),
             Said::Other => {}
         }
-        self.heard = (now, self.outbox.sent_frames());
+        self.heard = (now, self.outbox.sent_frames(), self.outbox.speech_frames());
         Ok(())
+    }
+
+    /// Lets all sessions know how regularly this one hears from the server.
+    fn learn_cadence(&self) {
+        let (mut known, heard) = (self.flux.regular.lock(), self.turns.regular());
+        *known = Regular { idle: known.idle | heard.idle, in_turn: known.in_turn | heard.in_turn };
+    }
+
+    /// Tells how sure Flux is, with what is told next.
+    fn tell_confidence(&self, now: Instant) {
+        if let Some(end_of_turn) = self.turns.confidence() {
+            let eager = self.eager.or(self.eager_at_first).map(|hundredths| hundredths as f32 / 100.0);
+            let eot = EOT_THRESHOLD as f32;
+            self.io.events.send_at(now, EarsEvent::Confidence(Confidence { end_of_turn, eager, eot }));
+        }
     }
 
     fn tell(&mut self, turned: Turned, now: Instant) {
@@ -223,7 +243,9 @@ impl<'a> Session<'a> {
             Turned::Resumed(transcript) => EarsEvent::TurnResumed { transcript },
             Turned::Ended(transcript) => {
                 (self.grace, self.forcing) = (None, None);
-                let speech = self.outbox.speech_mark(self.turns.window_end(), self.turns.last_word_end());
+                let end = self.turns.window_end();
+                let speech = self.outbox.speech_mark(end, self.turns.last_word_end());
+                self.outbox.end_turn(end);
                 EarsEvent::EndOfTurn { transcript, speech }
             }
         };
@@ -309,6 +331,8 @@ impl<'a> Session<'a> {
             lost => lost.failure(),
         };
         if self.connection.is_ready() {
+            let quiet = self.quiet();
+            self.owed |= quiet.in_turn || quiet.is_spoken_into();
             let from_start = self.outbox.rewind(self.turns.window_end());
             self.turns.reconnected(from_start);
         }
@@ -321,7 +345,7 @@ impl<'a> Session<'a> {
             return Err(failure);
         }
         self.io.events.send_at(now, EarsEvent::Reconnecting(failure));
-        self.heard = (now, 0);
+        self.heard = (now, 0, self.outbox.speech_frames());
         (self.eager, self.configuring) = (self.eager_at_first, None);
         Ok(())
     }
@@ -332,14 +356,22 @@ impl<'a> Session<'a> {
         own.fold(self.connection.poll_timeout(&self.outbox, self.io.clock.now()), Instant::min)
     }
 
-    /// Returns when Flux will have been quiet for too long. Without audio it has nothing to say, so that must have flowed for
-    /// as long.
+    /// Returns when Flux will have been quiet for too long.
     fn stalled_at(&self) -> Option<Instant> {
-        let (heard, frames) = self.heard;
-        let waited_for = self.turns.is_open() || self.outbox.last_speech().is_some_and(|speech| speech >= heard);
-        let patience = if waited_for { STALL_IN_TURN_MAX } else { STALL_MAX };
-        let unheard = u32::try_from(self.outbox.sent_frames().saturating_sub(frames)).unwrap_or(u32::MAX);
-        (outbox::FRAME * unheard >= patience).then_some(heard + patience)
+        self.quiet().stalled_at(*self.flux.regular.lock())
+    }
+
+    fn quiet(&self) -> Quiet {
+        let (since, sent, speech) = self.heard;
+        let unheard = u32::try_from(self.outbox.sent_frames().saturating_sub(sent)).unwrap_or(u32::MAX);
+        Quiet {
+            since,
+            audio: outbox::FRAME * unheard,
+            in_turn: self.turns.is_open(),
+            owed: self.owed,
+            last_speech: self.outbox.last_speech(),
+            speech_frames: self.outbox.speech_frames() - speech,
+        }
     }
 }
 

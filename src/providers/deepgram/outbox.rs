@@ -25,7 +25,10 @@ pub(super) struct Outbox {
     /// Whether frames of the open turn had to be dropped from `kept`.
     cut: bool,
     marks: VecDeque<Mark>,
+    /// The first frame after the turn that ended last.
+    turn_from: u64,
     last_speech: Option<Instant>,
+    speech_frames: u64,
     dropped: u64,
 }
 
@@ -41,6 +44,7 @@ impl Outbox {
     pub(super) fn push(&mut self, frame: EarFrame) {
         if frame.speech {
             self.last_speech = Some(frame.arrived);
+            self.speech_frames += 1;
         }
         if self.waiting.len() == FRAMES_MAX {
             self.waiting.pop_front();
@@ -97,17 +101,22 @@ impl Outbox {
             self.waiting.pop_front();
             self.dropped += 1;
         }
-        (self.sent, self.kept_from, self.cut) = (0, 0, false);
+        (self.sent, self.kept_from, self.turn_from, self.cut) = (0, 0, 0, false);
         self.marks.clear();
         from_start
     }
 
-    /// Returns when the last speech before `window_end` came and went; where the media path heard no speech, the frame
+    /// The turn has ended at `window_end`: speech before that is no other turn's.
+    pub(super) fn end_turn(&mut self, window_end: Duration) {
+        self.turn_from = if window_end.is_zero() { self.sent } else { frame_at(window_end) };
+    }
+
+    /// Returns when the turn's last speech before `window_end` came and went; where the media path heard no speech, the frame
     /// at `last_word_end`, or the last one.
     pub(super) fn speech_mark(&self, window_end: Duration, last_word_end: Option<Duration>) -> SpeechMark {
         let end = if window_end.is_zero() { u64::MAX } else { frame_at(window_end) };
         let word = last_word_end.map(frame_at);
-        let speech = self.marks.iter().rev().find(|mark| mark.speech && mark.frame < end);
+        let speech = self.marks.iter().rev().find(|mark| mark.speech && (self.turn_from..end).contains(&mark.frame));
         let word = || self.marks.iter().rev().find(|mark| word.is_some_and(|frame| mark.frame < frame));
         speech.or_else(word).or_else(|| self.marks.back()).map(|mark| mark.times).unwrap_or_default()
     }
@@ -127,6 +136,11 @@ impl Outbox {
     /// Returns the arrival of the last frame with speech.
     pub(super) fn last_speech(&self) -> Option<Instant> {
         self.last_speech
+    }
+
+    /// Frames with speech that came, over all connections.
+    pub(super) fn speech_frames(&self) -> u64 {
+        self.speech_frames
     }
 
     /// Frames sent on this connection.
@@ -185,6 +199,15 @@ mod tests {
         let mark = outbox.speech_mark(Duration::from_secs(2), Some(Duration::from_millis(1000)));
         assert_eq!(mark.arrived, Instant::from_millis(980));
         assert_eq!(outbox.speech_mark(Duration::ZERO, None).arrived, Instant::from_millis(1980));
+    }
+
+    #[test]
+    fn speech_of_the_turn_before_is_not_the_mark_of_one_in_which_none_was_heard() {
+        let mut outbox = Outbox::default();
+        send(&mut outbox, 100, |n| n < 40);
+        outbox.end_turn(Duration::from_millis(1000));
+        let mark = outbox.speech_mark(Duration::from_secs(2), Some(Duration::from_millis(1500)));
+        assert_eq!(mark.arrived, Instant::from_millis(1480));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What Flux says, as turns: its messages in, at most one event each out; pure.
 
+use super::cadence::{Cadence, Regular};
 use crate::time::Instant;
 use serde_json::Value;
 use std::time::Duration;
@@ -54,6 +55,9 @@ pub(super) struct Turns {
     window_end: Duration,
     /// Where the turn's last word ended, in this connection's audio.
     last_word_end: Option<Duration>,
+    cadence: Cadence,
+    /// How sure Flux is that the turn has ended, by its latest message.
+    confidence: Option<f32>,
 }
 
 impl Turns {
@@ -96,6 +100,7 @@ impl Turns {
         self.ended = None;
         self.window_end = Duration::ZERO;
         self.last_word_end = None;
+        self.cadence.reconnected();
     }
 
     /// Ends the open turn without Flux; returns its text. What Flux adds to that turn later is another one.
@@ -135,6 +140,16 @@ impl Turns {
         self.last_word_end
     }
 
+    /// How regularly the server speaks.
+    pub(super) fn regular(&self) -> Regular {
+        self.cadence.regular()
+    }
+
+    /// How sure Flux is that the turn has ended, 0.0 to 1.0, where its latest message about one tells.
+    pub(super) fn confidence(&self) -> Option<f32> {
+        self.confidence
+    }
+
     fn handle_turn_info(
         &mut self,
         message: &serde_json::Map<String, Value>,
@@ -153,7 +168,10 @@ impl Turns {
         if let Some(end) = words.and_then(|words| words.last()?.get("end").and_then(seconds)) {
             self.last_word_end = Some(end);
         }
+        let confidence = message.get("end_of_turn_confidence").and_then(number);
+        self.confidence = confidence.filter(|sure| (0.0..=1.0).contains(sure)).map(|sure| sure as f32);
         let transcript = transcript.trim();
+        self.cadence.handle_message(event == "Update" && self.transcript == transcript, self.open, now);
         if self.transcript != transcript && !transcript.is_empty() {
             self.transcript = transcript.to_owned();
             self.changed = now;
@@ -229,10 +247,14 @@ fn after<'a>(text: &'a str, front: &str) -> &'a str {
     text[end..].trim_start_matches(|c: char| !c.is_alphanumeric())
 }
 
-/// Reads seconds, which one of the vendor's descriptions calls a string.
+/// Reads seconds.
 fn seconds(value: &Value) -> Option<Duration> {
-    let seconds = value.as_f64().or_else(|| value.as_str()?.parse().ok())?;
-    Duration::try_from_secs_f64(seconds).ok()
+    Duration::try_from_secs_f64(number(value)?).ok()
+}
+
+/// Reads a number, which one of the vendor's descriptions calls a string.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -421,5 +443,18 @@ mod tests {
         turns.handle_message(message, at(0));
         assert_eq!(turns.window_end(), Duration::from_millis(9520));
         assert_eq!(turns.last_word_end(), Some(Duration::from_millis(8720)));
+    }
+
+    #[test]
+    fn the_confidence_is_that_of_the_latest_message() {
+        let mut turns = Turns::default();
+        for (told, read) in [("0.25", Some(0.25)), ("\"0.5\"", Some(0.5)), ("7", None), ("-0.1", None), ("null", None)]
+        {
+            let message = format!(
+                r#"{{"type":"TurnInfo","event":"Update","turn_index":0,"transcript":"a","end_of_turn_confidence":{told}}}"#
+            );
+            turns.handle_message(&message, at(0));
+            assert_eq!(turns.confidence(), read, "{told}");
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Heard {
         };
         match &event {
             EarsEvent::Reconnecting(_) => self.reconnects += 1,
-            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Failed(_) => {}
+            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Confidence(_) | EarsEvent::Failed(_) => {}
             EarsEvent::StartOfTurn { .. } => (self.turn_open, self.reconnects) = (true, 0),
             EarsEvent::Update { .. } => self.reconnects = 0,
             EarsEvent::EagerEndOfTurn { transcript } => self.eager = Some(transcript.clone()),

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How long audio may be owed without any coming, whatever is tried meanwhile. With a language model's 300 ms in front of it
 /// and another voice's 300 ms behind it, the caller hears something within 2 s.
 pub const GIVE_UP_AFTER: Duration = Duration::from_millis(1200);
+/// The same for the first audio of a turn that was asked for and that no other voice could speak: all that would come is an
+/// apology, and until then the caller is told that the agent is thinking.
+pub const GIVE_UP_ALONE_AFTER: Duration = Duration::from_millis(2500);
 /// How long the next audio of a context may take once some has come. These providers send several times as fast as it is
 /// played; a pause of this length is either the end or a fault.
 const CHUNK_MAX: Duration = Duration::from_millis(600);
@@ -70,6 +73,8 @@ struct Part {
 pub(super) struct Speech {
     pub(super) turn: TurnId,
     context_idle: Duration,
+    /// Whether no other voice stands behind this one.
+    alone: bool,
     parts: Vec<Part>,
     sent: usize,
     /// No more text will come.
@@ -94,6 +99,7 @@ impl Speech {
         Self {
             turn,
             context_idle,
+            alone: false,
             parts: Vec::new(),
             sent: 0,
             last: false,
@@ -108,6 +114,11 @@ impl Speech {
             not_before: now,
             spoken: VecDeque::new(),
         }
+    }
+
+    /// Waits longer for the first audio where no other voice stands behind this one.
+    pub(super) fn alone(self, alone: bool) -> Self {
+        Self { alone, ..self }
     }
 
     /// Adds a clause. Text without a letter or a digit is nothing that can be spoken.
@@ -303,7 +314,7 @@ impl Speech {
             context.tell_rest(&mut self.spoken);
             return Some(Late::Complete);
         }
-        if now >= self.owed + GIVE_UP_AFTER {
+        if now >= self.given_up_at() {
             return Some(Late::Failed);
         }
         if now < self.due(patience) || now < self.not_before {
@@ -321,8 +332,18 @@ impl Speech {
     /// When the next step is due without anything coming in.
     pub(super) fn poll_timeout(&self, patience: Duration) -> Option<Instant> {
         let wait = Some(self.not_before).filter(|_| self.sent < self.parts.len() && self.not_before > self.since);
-        let late = self.owes().then(|| self.due(patience).min(self.owed + GIVE_UP_AFTER));
+        let late = self.owes().then(|| self.due(patience).min(self.given_up_at()));
         wait.into_iter().chain(late).min()
+    }
+
+    fn given_up_at(&self) -> Instant {
+        let asked = self.context.is_some() || self.rival.is_some();
+        self.owed + if self.alone && asked && self.samples == 0 { GIVE_UP_ALONE_AFTER } else { GIVE_UP_AFTER }
+    }
+
+    /// Whether two connections are asked, and nothing but waiting for them is left.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.alone && self.rival.is_some()
     }
 
     /// Returns the next words that are spoken: as they are written, and where they end in the turn's audio.
@@ -532,6 +553,21 @@ mod tests {
             assert!(speech.next_message(&mut contexts, LINE, due).is_some());
         }
         assert_eq!((now, lates), (1200, vec![Late::Silent, Late::Silent, Late::Failed]));
+    }
+
+    #[test]
+    fn a_voice_with_none_behind_it_is_waited_for_until_it_has_begun() {
+        let (speech, _, _) = speech(&["Hello there."], true);
+        let mut speech = speech.alone(true);
+        assert_eq!(speech.handle_timeout(PATIENCE, at(2499)), Some(Late::Silent));
+        assert!(!speech.is_waiting(), "another connection is to be asked");
+        speech.hedge(at(2499));
+        assert!(speech.is_waiting());
+        assert_eq!(speech.handle_timeout(PATIENCE, at(2500)), Some(Late::Failed));
+        let (speech, _, _) = self::speech(&["Hello there."], true);
+        let mut speech = speech.alone(true);
+        speech.handle_audio(800, at(2000));
+        assert_eq!(speech.handle_timeout(PATIENCE, at(2000) + GIVE_UP_AFTER), Some(Late::Failed));
     }
 
     #[test]

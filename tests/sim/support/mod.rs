@@ -584,6 +584,7 @@ impl World {
         let heard = |samples: u64| Duration::from_micros(samples * 125);
         match event {
             CallEvent::CallerSpeech { speaking, .. } => self.tell(id, agent::Input::CallerSpeech { speaking }),
+            CallEvent::OwnEcho { heard, .. } => self.tell(id, agent::Input::OwnEcho { heard }),
             CallEvent::AgentSpeech { speaking, .. } => self.tell(id, agent::Input::AgentSpeech { speaking }),
             CallEvent::FirstPacket { turn, .. } => self.tell(id, agent::Input::FirstPacket { turn }),
             CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
