@@ -71,7 +71,7 @@ impl Agent {
         }
         let Some((event, goes_on)) = self.beyond_answered(event, now) else { return };
         match event {
-            EarsEvent::Connected | EarsEvent::Confidence(_) | EarsEvent::Reconnecting(_) => {}
+            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Confidence(_) | EarsEvent::Reconnecting(_) => {}
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);

@@ -12,6 +12,17 @@ pub struct SpeechMark {
     pub handed: Instant,
 }
 
+/// A word of the caller's, and when it was said: as its sound arrived.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TimedWord {
+    /// As it stands in the transcript.
+    pub text: String,
+    /// Arrival of its first sound.
+    pub from: Instant,
+    /// And of its last.
+    pub to: Instant,
+}
+
 /// How sure the recogniser is that the caller's turn has ended, and how sure it is to be before it says so; 0.0 to 1.0.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Confidence {
@@ -38,6 +49,8 @@ pub enum EarsEvent {
     TurnResumed { transcript: String },
     /// The turn has ended; may come without a `StartOfTurn`, and may be empty.
     EndOfTurn { transcript: String, speech: SpeechMark },
+    /// The words of the turn that ends next, from a recogniser that tells their times. For records; the agent goes without.
+    Words(Vec<TimedWord>),
     /// How sure it is of the turn's end with what it says next. The agent goes by what is said: this is for captures.
     Confidence(Confidence),
     /// It is not heard for a moment, and another connection is made: what was said meanwhile is understood later.
@@ -56,7 +69,7 @@ impl EarsEvent {
             | Self::EagerEndOfTurn { transcript }
             | Self::TurnResumed { transcript }
             | Self::EndOfTurn { transcript, .. } => Some(transcript),
-            Self::Connected | Self::Confidence(_) | Self::Reconnecting(_) | Self::Failed(_) => None,
+            Self::Connected | Self::Words(_) | Self::Confidence(_) | Self::Reconnecting(_) | Self::Failed(_) => None,
         }
     }
 
@@ -68,7 +81,7 @@ impl EarsEvent {
             | Self::EagerEndOfTurn { transcript }
             | Self::TurnResumed { transcript }
             | Self::EndOfTurn { transcript, .. } => Some(transcript),
-            Self::Connected | Self::Confidence(_) | Self::Reconnecting(_) | Self::Failed(_) => None,
+            Self::Connected | Self::Words(_) | Self::Confidence(_) | Self::Reconnecting(_) | Self::Failed(_) => None,
         }
     }
 
@@ -134,4 +147,18 @@ pub enum FailureKind {
     Stalled,
     /// It sent what cannot be understood.
     Garbage,
+}
+
+impl FailureKind {
+    /// Returns the word that records and events show.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Dropped => "dropped",
+            Self::Stalled => "stalled",
+            Self::Garbage => "garbage",
+        }
+    }
 }

@@ -30,7 +30,7 @@ mod work;
 
 pub use backchannel::Verdict;
 pub use conversation::Message;
-pub use events::{Confidence, EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
+pub use events::{Confidence, EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, TimedWord, VoiceEvent};
 pub use speculation::{Budget, Cause, DraftNews, Waste};
 pub use timers::Timer;
 pub use tools::Tool;
