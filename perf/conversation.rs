@@ -100,7 +100,7 @@ fn main() {
         let Some(view) = engine.board().find(&id, engine.now()) else { continue };
         for turn in &view.turns {
             let record = &turn.record;
-            println!("{:>2} caller: {}", record.turn.0, record.caller);
+            println!("{:>2} caller: {}", record.turn.number(), record.caller);
             println!("   agent:  {}{}", record.agent, if record.interrupted { " [cut]" } else { "" });
             if let Some(latency) = &turn.latency {
                 println!("   {latency:?} {:?}", turn.speculation);

@@ -93,6 +93,64 @@ fn a_port_that_cannot_be_had_is_told_with_the_way_out() {
     assert_eq!(offhook.ask("GET", STATUS).1["status"], "stopped");
 }
 
+/// An INVITE from `local`, with audio at its RTP port, or the ACK of the 200 to it.
+fn request(method: &str, local: SocketAddr, server: SocketAddr, to_tag: &str) -> String {
+    let description = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP 0\r\n",
+        free_port()
+    );
+    let (kind, body) = match method {
+        "INVITE" => ("Content-Type: application/sdp\r\n", description.as_str()),
+        _ => ("", ""),
+    };
+    format!(
+        "{method} sip:1000@{server} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{method}\r\nMax-Forwards: 70\r\n\
+         From: <sip:quiet@{local}>;tag=1\r\nTo: <sip:1000@{server}>{to_tag}\r\nCall-ID: quiet\r\nCSeq: 1 {method}\r\n\
+         Contact: <sip:quiet@{local}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn a_paid_session_is_opened_when_the_caller_is_there_and_not_for_whoever_sends_an_invite() {
+    let recogniser = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    recogniser.set_nonblocking(true).expect("it is ours");
+    let url = format!("ws://{}", recogniser.local_addr().expect("it is bound"));
+    let env = [
+        ("OFFHOOK_STT", "deepgram"),
+        ("DEEPGRAM_API_KEY", "key"),
+        ("DEEPGRAM_BASE_URL", url.as_str()),
+        // Nobody is at the port of the old discard service.
+        ("OFFHOOK_LLM", "groq"),
+        ("GROQ_API_KEY", "key"),
+        ("GROQ_BASE_URL", "http://127.0.0.1:9/v1"),
+        ("OFFHOOK_TTS", "cartesia"),
+        ("CARTESIA_API_KEY", "key"),
+        ("CARTESIA_BASE_URL", "ws://127.0.0.1:9"),
+        ("OFFHOOK_GREETING", ""),
+    ];
+    let offhook = Offhook::start(&env, "");
+    let sip = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    sip.set_read_timeout(Some(SOON)).expect("it is ours");
+    let local = sip.local_addr().expect("it is bound");
+    let invite = request("INVITE", local, offhook.sip(), "");
+    sip.send_to(invite.as_bytes(), offhook.sip()).expect("it is sent");
+    // The 200, and the 200 again, since there was no ACK for half a second.
+    let mut answers = Vec::new();
+    while answers.len() < 2 {
+        let mut bytes = [0; 2000];
+        let len = sip.recv(&mut bytes).expect("an answer");
+        let answer = String::from_utf8_lossy(&bytes[..len]).into_owned();
+        answers.extend(answer.starts_with("SIP/2.0 200").then_some(answer));
+    }
+    assert!(recogniser.accept().is_err(), "nobody is there yet");
+    let to = answers[0].lines().find_map(|line| line.strip_prefix("To: ")).expect("a To header");
+    let to_tag = to.find(";tag=").map(|at| &to[at..]).expect("a tag");
+    let ack = request("ACK", local, offhook.sip(), to_tag);
+    sip.send_to(ack.as_bytes(), offhook.sip()).expect("it is sent");
+    wait_for("the recogniser's connection", SOON, || recogniser.accept().ok());
+}
+
 #[test]
 fn a_live_call_is_listed_shown_and_hung_up() {
     let offhook = Offhook::start(&ECHO, "");

@@ -3,6 +3,7 @@
 //! The floor on the media path decides what is done about it and never sees a word; the agent gives it a [`Verdict`] of each
 //! transcript. A transcript is judged anew as it grows: "yeah" lets the agent go on, "yeah but" does not.
 
+use super::patience::Told;
 use super::reply::Reply;
 use super::speculation::key;
 use super::{Agent, EarsEvent, Output};
@@ -282,30 +283,18 @@ impl Listener {
 }
 
 impl Agent {
-    /// Whether `event` ends a turn that the agent did not wait for the end of: the reply to it is under way.
-    #[must_use]
-    pub fn is_late_end(&self, event: &EarsEvent) -> bool {
-        matches!(event, EarsEvent::EndOfTurn { transcript, .. } if self.caller.is_late(transcript))
-    }
-
     /// Returns what the words of `event` are, where it has any: to be asked before the event is told.
     #[must_use]
     pub fn verdict(&self, event: &EarsEvent, now: Instant) -> Option<Verdict> {
-        let transcript = match event {
-            EarsEvent::StartOfTurn { transcript }
-            | EarsEvent::Update { transcript }
-            | EarsEvent::EagerEndOfTurn { transcript }
-            | EarsEvent::TurnResumed { transcript }
-            | EarsEvent::EndOfTurn { transcript, .. } => transcript,
-            EarsEvent::Connected | EarsEvent::Confidence(_) | EarsEvent::Reconnecting(_) | EarsEvent::Failed(_) => {
-                return None;
-            }
+        let told = self.caller.patience.told(event, now);
+        let transcript = match &told {
+            // Words that have been answered are no reason to stop the answer.
+            Told::Known => return None,
+            Told::Beyond(words) => words,
+            Told::New => event.transcript()?,
         };
-        if self.is_late_end(event) {
-            return None;
-        }
         // A recogniser repeats the words of an ended turn.
-        let repeated = matches!(event, EarsEvent::Update { .. }) && !self.caller.has_turn();
+        let repeated = matches!(event, EarsEvent::Update { .. }) && !self.caller.has_turn() && told == Told::New;
         match self.judge(
             transcript,
             !matches!(event, EarsEvent::EagerEndOfTurn { .. } | EarsEvent::EndOfTurn { .. }),

@@ -47,11 +47,6 @@ impl Caller {
         self.turn.is_some()
     }
 
-    /// Whether an end of turn with these words is that of a turn which the agent has ended itself, and answers.
-    pub(super) fn is_late(&self, transcript: &str) -> bool {
-        self.turn.is_none() && self.patience.has_ended(transcript)
-    }
-
     /// Whether there is something of the caller's to be answered beside the words at hand: keys, or the turn's beginning.
     pub(super) fn has_more(&self) -> bool {
         !self.digits.is_empty() || self.patience.holds()
@@ -71,8 +66,12 @@ impl Caller {
 impl Agent {
     pub(super) fn ears(&mut self, event: EarsEvent, now: Instant) {
         self.dead_air.ears(&event, now);
+        if let EarsEvent::EndOfTurn { speech, .. } = &event {
+            self.dead_air.turn_ended(speech.arrived);
+        }
+        let Some((event, goes_on)) = self.beyond_answered(event, now) else { return };
         match event {
-            EarsEvent::Connected | EarsEvent::Confidence(_) | EarsEvent::Reconnecting(_) => {}
+            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Confidence(_) | EarsEvent::Reconnecting(_) => {}
             EarsEvent::StartOfTurn { transcript } => self.words(&transcript, now),
             EarsEvent::EagerEndOfTurn { transcript } => {
                 self.words(&transcript, now);
@@ -87,17 +86,14 @@ impl Agent {
             }
             // An update outside a turn repeats one that has ended, or is empty.
             EarsEvent::Update { transcript } => {
-                if self.caller.turn.is_some() {
+                if self.caller.turn.is_some() || goes_on {
                     self.words(&transcript, now);
                     if self.aside(&transcript, true, now).is_none() {
                         self.draft_words_that_stand(now);
                     }
                 }
             }
-            EarsEvent::EndOfTurn { transcript, speech } => {
-                self.dead_air.turn_ended(speech.arrived);
-                self.end_of_turn(&transcript, now);
-            }
+            EarsEvent::EndOfTurn { transcript, .. } => self.end_of_turn(&transcript, now),
             EarsEvent::Failed(failure) => self.ears_failed(&failure, now),
         }
     }
@@ -129,11 +125,6 @@ impl Agent {
     }
 
     fn end_of_turn(&mut self, transcript: &str, now: Instant) {
-        let late = self.caller.is_late(transcript);
-        self.caller.patience.end_told();
-        if late {
-            return;
-        }
         let words = self.caller.patience.joined(transcript);
         // What leaves the floor to the agent is not to be answered.
         let aside = self.aside(transcript, false, now);
@@ -221,7 +212,7 @@ impl Agent {
         if !self.caller.patience.is_forced() {
             self.outputs.push_back(Output::ForceEndTurn);
         }
-        self.caller.patience.give_up(&words);
+        self.caller.patience.give_up(&words, now);
         self.conclude(&words, now);
     }
 
@@ -354,6 +345,87 @@ mod tests {
         assert_eq!(scene.pass(1)[..2], [floor(1), opened(1)]);
         assert_eq!(scene.end("do you open today?"), [], "the end that comes at last is known");
         assert!(asked(&scene.end("Do you open today?")).is_some(), "the same question again is another one");
+    }
+
+    /// A caller whose words are being answered, turn 1, though the recogniser has not told their end.
+    fn answered_by_words() -> Scene {
+        let mut scene = Scene::with(|settings| {
+            settings.greeting.clear();
+            settings.speculation = false;
+        });
+        scene.all_ready();
+        scene.tell(Input::Answered);
+        scene.start("Do you open today");
+        assert!(scene.pass(2200).contains(&floor(1)));
+        scene
+    }
+
+    fn told(transcript: &str) -> [EarsEvent; 4] {
+        let transcript = transcript.to_owned();
+        [
+            EarsEvent::EagerEndOfTurn { transcript: transcript.clone() },
+            EarsEvent::TurnResumed { transcript: transcript.clone() },
+            EarsEvent::Update { transcript: transcript.clone() },
+            EarsEvent::EndOfTurn { transcript, speech: Default::default() },
+        ]
+    }
+
+    #[test]
+    fn a_turn_that_was_answered_by_its_words_is_not_answered_again_when_its_end_is_told() {
+        for late in ["do you open today?", "Do you open", "Do you open Sunday?", ""] {
+            for on_air in [false, true] {
+                let mut scene = answered_by_words();
+                if on_air {
+                    scene.token(1, "We open at nine.");
+                    scene.on_air(1);
+                }
+                for event in told(late) {
+                    assert_eq!(scene.agent.verdict(&event, scene.now), None, "it is no reason to cut the answer");
+                    assert!(scene.agent.has_answered(&event, scene.now));
+                    assert_eq!(scene.tell(Input::Ears(event)), [], "{late:?}");
+                }
+                assert!(asked(&scene.end("When, then?")).is_some(), "the end has been told: this is another turn");
+            }
+        }
+    }
+
+    #[test]
+    fn words_beyond_those_that_were_answered_are_answered_with_them() {
+        let [eager, _, update, end] = told("Do you open today, and tomorrow?");
+        for before in [None, Some(eager), Some(update)] {
+            let mut scene = answered_by_words();
+            if let Some(before) = before {
+                let outputs = scene.tell(Input::Ears(before));
+                assert_eq!(outputs, [cancel_ask(1), cancel_speech(1), record(1, "Do you open today", "", true)]);
+            }
+            let outputs = scene.tell(Input::Ears(end.clone()));
+            assert!(outputs.contains(&record(2, "and tomorrow?", "", false)), "{outputs:?}");
+            assert_eq!(asked(&outputs), Some(vec![system(), caller("Do you open today and tomorrow?")]));
+        }
+    }
+
+    #[test]
+    fn a_voice_that_begins_a_turn_in_the_same_words_is_answered_anew() {
+        let mut scene = answered_by_words();
+        assert_eq!(scene.start("Do you"), [], "a recogniser that is connected again repeats itself");
+        scene.tell(Input::CallerSpeech { speaking: true });
+        assert_eq!(scene.start("Do you"), [cancel_ask(1), cancel_speech(1), record(1, "Do you open today", "", true)]);
+        assert!(asked(&scene.end("Do you open today?")).is_some());
+    }
+
+    #[test]
+    fn other_words_and_late_ones_are_another_turn() {
+        let mut scene = answered_by_words();
+        assert!(asked(&scene.end("Are they closed now?")).is_some());
+        let mut scene = answered_by_words();
+        scene.token(1, "We open at nine.");
+        scene.mind(1, crate::agent::MindEvent::Done);
+        scene.voice(1, VoiceEvent::Done { length: ms(2000) });
+        scene.on_air(1);
+        scene.pass(2000);
+        scene.played(1, 2000);
+        scene.pass(8000);
+        assert!(asked(&scene.end("Do you open today?")).is_some());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! What the agent asked last decides what is whole: ten digits are a telephone number, and not yet a card's. The rules are English;
 //! in another language nothing matches, and the recogniser decides.
 
+use super::calendar::{DAYS, MONTHS, ORDINALS, THIRTIETH};
 use super::wording::{self, Wording};
 use std::time::Duration;
 
@@ -160,45 +161,6 @@ fn is_yes_no(question: &str) -> bool {
 
 /// Whether the words are yes or no, or as good as that, and nothing else.
 fn is_plain_answer(tokens: &[String]) -> bool {
-    const WORDS: &[&str] = &[
-        "yes",
-        "yeah",
-        "yep",
-        "yup",
-        "yea",
-        "no",
-        "nope",
-        "nah",
-        "sure",
-        "correct",
-        "right",
-        "exactly",
-        "absolutely",
-        "definitely",
-        "certainly",
-        "ok",
-        "okay",
-        "fine",
-        "please",
-        "thanks",
-        "thank",
-        "you",
-        "it",
-        "is",
-        "isnt",
-        "i",
-        "do",
-        "dont",
-        "thats",
-        "that",
-        "not",
-        "really",
-        "of",
-        "course",
-        "wrong",
-        "true",
-        "perfect",
-    ];
     const ANSWERS: &[&str] = &[
         "yes",
         "yeah",
@@ -224,11 +186,15 @@ fn is_plain_answer(tokens: &[String]) -> bool {
         "perfect",
         "not",
     ];
+    // What answers come in the company of.
+    const COMPANY: &[&str] =
+        &["please", "thanks", "thank", "you", "it", "is", "isnt", "i", "do", "dont", "thats", "that", "really", "of"];
     // These lead on, and are no answer before what they lead to.
     const OPEN: &[&str] = &["that", "of", "thank", "not", "thats", "i"];
-    let answers = tokens.iter().any(|word| ANSWERS.contains(&word.as_str()));
+    let is_answer = |word: &String| ANSWERS.contains(&word.as_str());
     let closed = tokens.last().is_some_and(|word| !OPEN.contains(&word.as_str()));
-    answers && closed && tokens.len() <= 5 && tokens.iter().all(|word| WORDS.contains(&word.as_str()))
+    let plain = tokens.iter().all(|word| is_answer(word) || COMPANY.contains(&word.as_str()));
+    closed && plain && tokens.len() <= 5 && tokens.iter().any(is_answer)
 }
 
 /// Reads an e-mail address, written or spoken; `None` where there is none to be seen.
@@ -386,51 +352,13 @@ fn is_card(digits: &str) -> bool {
     digits.len() == length && digits.chars().rev().enumerate().map(luhn).sum::<u32>() % 10 == 0
 }
 
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-
 /// Reads a day: month and day of the month, or the name of a day; with its year where one is wanted.
 fn read_date(tokens: &[String], year: bool) -> Option<Reading> {
-    const DAYS: &[&str] =
-        &["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "today", "tomorrow", "tonight"];
-    const ORDINALS: &[&str] = &[
-        "first",
-        "second",
-        "third",
-        "fourth",
-        "fifth",
-        "sixth",
-        "seventh",
-        "eighth",
-        "ninth",
-        "tenth",
-        "eleventh",
-        "twelfth",
-        "thirteenth",
-        "fourteenth",
-        "fifteenth",
-        "sixteenth",
-        "seventeenth",
-        "eighteenth",
-        "nineteenth",
-        "twentieth",
-        "thirtieth",
-    ];
+    const NEAR: &[&str] = &["today", "tomorrow", "tonight"];
     let ordinal = |token: &String| {
         let number = token.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         ORDINALS.contains(&token.as_str())
+            || token == THIRTIETH
             || token.len() <= number.len() + 2 && number.parse::<u32>().is_ok_and(|day| (1..=31).contains(&day))
             || digits_of(token, true).is_some_and(|digits| digits.trim_end_matches('_').len() <= 2)
     };
@@ -447,7 +375,9 @@ fn read_date(tokens: &[String], year: bool) -> Option<Reading> {
             Some(Reading::Whole { after: NUMBER_AFTER })
         }
         Some(_) if year || !names_day => Some(Reading::Unfinished { wait: TRAILING_WAIT }),
-        None if !year && DAYS.contains(&last.as_str()) => Some(Reading::Whole { after: NUMBER_AFTER }),
+        None if !year && (DAYS.contains(&last.as_str()) || NEAR.contains(&last.as_str())) => {
+            Some(Reading::Whole { after: NUMBER_AFTER })
+        }
         _ => None,
     }
 }

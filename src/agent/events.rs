@@ -12,6 +12,17 @@ pub struct SpeechMark {
     pub handed: Instant,
 }
 
+/// A word of the caller's, and when it was said: as its sound arrived.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TimedWord {
+    /// As it stands in the transcript.
+    pub text: String,
+    /// Arrival of its first sound.
+    pub from: Instant,
+    /// And of its last.
+    pub to: Instant,
+}
+
 /// How sure the recogniser is that the caller's turn has ended, and how sure it is to be before it says so; 0.0 to 1.0.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Confidence {
@@ -38,6 +49,8 @@ pub enum EarsEvent {
     TurnResumed { transcript: String },
     /// The turn has ended; may come without a `StartOfTurn`, and may be empty.
     EndOfTurn { transcript: String, speech: SpeechMark },
+    /// The words of the turn that ends next, from a recogniser that tells their times. For records; the agent goes without.
+    Words(Vec<TimedWord>),
     /// How sure it is of the turn's end with what it says next. The agent goes by what is said: this is for captures.
     Confidence(Confidence),
     /// It is not heard for a moment, and another connection is made: what was said meanwhile is understood later.
@@ -47,22 +60,36 @@ pub enum EarsEvent {
 }
 
 impl EarsEvent {
-    /// Returns what the caller has said so far in a turn that is not over.
+    /// Returns the words that it tells, where it tells any.
     #[must_use]
-    pub fn partial(&self) -> Option<&str> {
+    pub fn transcript(&self) -> Option<&str> {
         match self {
             Self::StartOfTurn { transcript }
             | Self::Update { transcript }
             | Self::EagerEndOfTurn { transcript }
-            | Self::TurnResumed { transcript } => {
-                Some(transcript).filter(|text| !text.trim().is_empty()).map(String::as_str)
-            }
-            Self::EndOfTurn { .. }
-            | Self::Connected
-            | Self::Confidence(_)
-            | Self::Reconnecting(_)
-            | Self::Failed(_) => None,
+            | Self::TurnResumed { transcript }
+            | Self::EndOfTurn { transcript, .. } => Some(transcript),
+            Self::Connected | Self::Words(_) | Self::Confidence(_) | Self::Reconnecting(_) | Self::Failed(_) => None,
         }
+    }
+
+    /// Returns them, to be changed.
+    pub fn transcript_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::StartOfTurn { transcript }
+            | Self::Update { transcript }
+            | Self::EagerEndOfTurn { transcript }
+            | Self::TurnResumed { transcript }
+            | Self::EndOfTurn { transcript, .. } => Some(transcript),
+            Self::Connected | Self::Words(_) | Self::Confidence(_) | Self::Reconnecting(_) | Self::Failed(_) => None,
+        }
+    }
+
+    /// Returns what the caller has said so far in a turn that is not over.
+    #[must_use]
+    pub fn partial(&self) -> Option<&str> {
+        let ended = matches!(self, Self::EndOfTurn { .. });
+        self.transcript().filter(|text| !ended && !text.trim().is_empty())
     }
 }
 
@@ -120,4 +147,18 @@ pub enum FailureKind {
     Stalled,
     /// It sent what cannot be understood.
     Garbage,
+}
+
+impl FailureKind {
+    /// Returns the word that records and events show.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Dropped => "dropped",
+            Self::Stalled => "stalled",
+            Self::Garbage => "garbage",
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! text fit for a voice.
 
 pub mod backchannel;
+pub mod calendar;
 mod caller;
 pub mod clauses;
 pub mod conversation;
@@ -29,7 +30,7 @@ mod work;
 
 pub use backchannel::Verdict;
 pub use conversation::Message;
-pub use events::{Confidence, EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, VoiceEvent};
+pub use events::{Confidence, EarsEvent, Failure, FailureKind, MindEvent, SpeechMark, TimedWord, VoiceEvent};
 pub use speculation::{Budget, Cause, DraftNews, Waste};
 pub use timers::Timer;
 pub use tools::Tool;

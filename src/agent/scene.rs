@@ -159,6 +159,11 @@ pub(super) fn failure(kind: FailureKind) -> Failure {
     Failure { kind, text: "it broke".into() }
 }
 
+/// Returns the next attempt at `turn`, after a draft of it that was thrown away.
+pub(super) fn again(turn: u32) -> u32 {
+    TurnId(turn).again().0
+}
+
 pub(super) fn floor(turn: u32) -> Output {
     Output::Floor { turn: TurnId(turn), firm: false }
 }

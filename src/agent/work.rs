@@ -317,7 +317,7 @@ impl Agent {
             if !early.events.iter().any(is_over) {
                 self.outputs.push_back(Output::CancelAsk { turn: early.turn });
             }
-            self.next_turn = self.next_turn.max(early.turn.next());
+            self.next_turn = self.next_turn.max(early.turn.again());
         }
     }
 
@@ -642,7 +642,7 @@ mod tests {
         assert_eq!(outputs, [cancel_speech(1), record(1, "Hi?", "", true), cancel_ask(2)]);
         assert_eq!(scene.token(2, "It is sunny. "), []);
         let outputs = scene.end("Wait.");
-        assert_eq!(outputs[0], floor(3), "turn 2 was never begun");
+        assert_eq!(outputs[0], floor(again(2)), "nobody has heard of the first attempt");
         assert!(asked(&outputs).is_some_and(|messages| messages.contains(&result("c1", "Sunny."))));
     }
 

@@ -65,6 +65,13 @@ impl Up2 {
     pub fn process(&mut self, input: &[i16], out: &mut [i16]) -> usize {
         let mut written = 0;
         for block in input.chunks(BLOCK) {
+            // A caller who listens sends digital silence, and this is as good as its sum of products.
+            if block.iter().all(|sample| *sample == 0) && self.stream[..PAST].iter().all(|sample| *sample == 0.0) {
+                let pairs = block.len().min((out.len() - written) / 2);
+                out[written..written + 2 * pairs].fill(0);
+                written += 2 * pairs;
+                continue;
+            }
             let mut filtered = [0.0; BLOCK];
             for (slot, &sample) in self.stream[PAST..].iter_mut().zip(block) {
                 *slot = f32::from(sample);
@@ -619,6 +626,25 @@ mod tests {
         }
         assert!(up_cut == up && two_cut == two && three_cut == three);
         assert_eq!((two.len(), three.len()), (4500, 3000));
+    }
+
+    #[test]
+    fn sound_after_silence_is_as_after_nothing() {
+        let mut random = fastrand::Rng::with_seed(9);
+        let loud: Vec<i16> = (0..333).map(|_| random.i16(..)).collect();
+        let up = |filter: &mut Up2, input: &[i16]| {
+            let mut out = vec![7; 2 * input.len()];
+            assert_eq!(filter.process(input, &mut out), out.len());
+            out
+        };
+        let (mut first, mut later) = (Up2::new(), Up2::new());
+        up(&mut later, &loud);
+        let fading = up(&mut later, &[0; 31]);
+        assert!(fading.iter().any(|sample| *sample != 0), "the filter's past is no silence");
+        for block in [1, 15, 16, 160, 161, 500] {
+            assert_eq!(up(&mut later, &vec![0; block]), vec![0; 2 * block]);
+        }
+        assert_eq!(up(&mut later, &loud), up(&mut first, &loud));
     }
 
     #[test]

@@ -10,6 +10,8 @@
 use super::FRAME_16K;
 use std::time::Duration;
 
+/// Delays that are compared side by side, as many as fit in the vector registers of every target.
+const LANES: usize = 16;
 /// Samples of 20 ms at 2 kHz.
 const FRAME: usize = 40;
 /// Samples in a millisecond at 2 kHz.
@@ -115,14 +117,15 @@ impl Memory {
 
     /// Returns the place where the most of what was heard is a copy of what was sent, and which share that is.
     fn best(&self) -> (usize, f32) {
-        let mut best = (0, 0.0);
+        // Shares are compared as fractions: a thousand divisions would take as long as all the products.
+        let (mut best, mut common, mut of) = (0, 0.0, 1.0);
         for (at, (product, sent)) in self.products.iter().zip(&self.sent).enumerate() {
-            let share = product * product / (self.heard * sent).max(1.0);
-            if share > best.1 && sent * GAIN_MAX >= self.heard {
-                best = (at, share);
+            let copied = product * product;
+            if copied * of > common * sent && sent * GAIN_MAX >= self.heard {
+                (best, common, of) = (at, copied, *sent);
             }
         }
-        best
+        (best, common / (self.heard * of).max(1.0))
     }
 }
 
@@ -300,10 +303,14 @@ impl Echo {
             *to = *from;
         }
         let (mut products, mut sent) = ([0.0; LAGS], [0.0; LAGS]);
-        for (n, &sample) in frame.iter().enumerate() {
-            for (product, past) in products.iter_mut().zip(window.iter().skip(n)) {
-                *product += sample * past;
+        for (start, products) in (0..).step_by(LANES).zip(products.chunks_exact_mut(LANES)) {
+            let mut sum = [0.0; LANES];
+            for (sample, window) in frame.iter().zip(window[start..].windows(LANES)) {
+                for (sum, past) in sum.iter_mut().zip(window) {
+                    *sum += sample * past;
+                }
             }
+            products.copy_from_slice(&sum);
         }
         let mut running: f32 = window.iter().take(FRAME).map(|past| past * past).sum();
         for (slot, (old, new)) in sent.iter_mut().zip(window.iter().zip(window.iter().skip(FRAME))) {

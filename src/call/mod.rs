@@ -313,6 +313,8 @@ pub struct Call {
     barge_in: Option<Duration>,
     /// Whether the last packet held agent speech.
     agent_speaks: bool,
+    /// Samples of fillers that were sent.
+    filler_samples: u64,
     protection: Protection,
     packet: [u8; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
 }
@@ -384,6 +386,7 @@ impl Call {
             onset: Onset::default(),
             barge_in: None,
             agent_speaks: false,
+            filler_samples: 0,
             protection: Protection::default(),
             packet: [0; packet::SENT_LEN_MAX + TRAILER_LEN_MAX],
         }
@@ -608,6 +611,12 @@ impl Call {
         self.playout.underruns()
     }
 
+    /// Returns how much of the kept words was sent that bridge the wait for a reply.
+    #[must_use]
+    pub fn filler(&self) -> Duration {
+        Duration::from_micros(self.filler_samples * 125)
+    }
+
     /// Returns the last round-trip time that RTCP measured.
     #[must_use]
     pub const fn round_trip(&self) -> Option<Duration> {
@@ -802,6 +811,9 @@ impl Call {
             self.watch_speech(&sent, gone, now);
             wire.measure(Measure::PacingError, sent.late);
             let speaking = sent.taken.samples > 0 && gone.is_some();
+            if speaking && sent.taken.turn.is_none() {
+                self.filler_samples += u64::from(sent.taken.samples);
+            }
             if std::mem::replace(&mut self.agent_speaks, speaking) != speaking {
                 self.links.event(CallEvent::AgentSpeech { speaking, at });
             }

@@ -166,7 +166,7 @@ impl Playout {
         if self.is_over(turn) || self.granted == Some(turn) {
             return;
         }
-        self.stop(TurnId(turn.0.saturating_sub(1)));
+        self.stop(|under_way| under_way < turn);
         self.live_from = turn;
         self.granted = Some(turn);
         self.drop_what_is_over();
@@ -180,8 +180,8 @@ impl Playout {
     pub fn cut(&mut self, turn: TurnId) -> u32 {
         let heard = self.heard(turn);
         if self.granted.is_some_and(|granted| turn <= granted) {
-            self.stop(turn);
-            self.live_from = self.live_from.max(turn.next());
+            self.stop(|under_way| under_way <= turn);
+            self.live_from = self.live_from.max(turn.again());
         } else if !self.is_over(turn) {
             self.withdrawn[self.withdrawn_next] = Some(turn);
             self.withdrawn_next = (self.withdrawn_next + 1) % DRAFTS_REMEMBERED;
@@ -403,11 +403,11 @@ impl Playout {
         len
     }
 
-    /// Ends what is under way of `turn` or before it: the next samples of it become the tail.
-    fn stop(&mut self, turn: TurnId) {
+    /// Ends what is under way where it `is_over`: the next samples of it become the tail.
+    fn stop(&mut self, is_over: impl Fn(TurnId) -> bool) {
         self.stop_filler();
         let audible = self.pause != Pause::Silent && !self.dry;
-        if self.under_way.is_some_and(|under_way| under_way <= turn) {
+        if self.under_way.is_some_and(is_over) {
             if audible {
                 let mut tail = [0; FADE_SAMPLES];
                 let mut len = 0;

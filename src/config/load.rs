@@ -188,7 +188,7 @@ mod tests {
         let both = format!("{toml}{mine}");
         let config = setup(&[("offhook.toml", &both)]).env(&[("CRM_SECRET", "s3cret")]).config("");
         assert_eq!((config.webhooks.len(), config.webhooks[1].events[..].join(",")), (2, "turn".to_owned()));
-        assert_eq!((config.webhooks[0].events.len(), config.webhooks[0].secret.expose()), (9, "s3cret"));
+        assert_eq!((config.webhooks[0].events.len(), config.webhooks[0].secret.expose()), (10, "s3cret"));
         assert!(setup(&[("offhook.toml", toml)]).error("").starts_with("CRM_SECRET: not set"));
         for (wrong, named) in [
             (mine.replace("127.0.0.1", "10.0.0.1"), "webhooks.url"),

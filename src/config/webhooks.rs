@@ -6,7 +6,7 @@ use super::{Error, Secret};
 use serde::Deserialize;
 
 /// Types of events that a webhook may be told of; `/api/v1/events` has them all.
-pub const EVENTS: [&str; 11] = [
+pub const EVENTS: [&str; 12] = [
     "call.ringing",
     "call.answered",
     "call.ended",
@@ -16,6 +16,7 @@ pub const EVENTS: [&str; 11] = [
     "slo.breach",
     "audio",
     "provider.failed",
+    "provider.circuit",
     "bridge.started",
     "bridge.stopped",
 ];

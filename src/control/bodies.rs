@@ -9,7 +9,7 @@ use crate::metrics::histogram::milliseconds;
 use crate::metrics::journal::Utc;
 use crate::metrics::rolling::Window;
 use crate::metrics::slo::{Breach, Slo};
-use crate::metrics::{CallView, Kind, Percentiles, ProviderNames, TurnView};
+use crate::metrics::{CallView, Kind, Percentiles, ProviderFailure, ProviderNames, TurnView};
 use crate::sip::EndedBy;
 use crate::time::Instant;
 use crate::turn::timeline::{self, Stage};
@@ -462,9 +462,20 @@ pub struct CallDetail {
     srtp: Option<&'static str>,
     providers: Providers,
     turns: Vec<Turn>,
+    failures: Vec<Failed>,
     quality: Quality,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<Ended>,
+}
+
+/// A provider that failed.
+#[derive(Serialize)]
+struct Failed {
+    at: String,
+    role: &'static str,
+    provider: &'static str,
+    kind: &'static str,
+    failure: String,
 }
 
 /// A turn.
@@ -540,6 +551,7 @@ pub struct Quality {
     /// Of those, what was not from the call's peer.
     foreign: u64,
     concealed_ms: f64,
+    filler_ms: f64,
     packets_sent: u64,
     underruns: u64,
     jitter_ms: Percentiles,
@@ -562,6 +574,14 @@ impl CallDetail {
     /// Takes the whole view.
     pub fn new(mut call: CallView, wall: Wall<'_>) -> Self {
         let turns = std::mem::take(&mut call.turns).into_iter().map(Turn::new).collect();
+        let failed = |failure: ProviderFailure| Failed {
+            at: Utc(wall(failure.at)).to_string(),
+            role: failure.stage.name(),
+            provider: failure.provider,
+            kind: failure.kind.name(),
+            failure: failure.text,
+        };
+        let failures = std::mem::take(&mut call.failures).into_iter().map(failed).collect();
         let CallView { quality, jitter, gap_wait, pacing_error, .. } = call;
         let flow = Flow { quality, jitter, gap_wait, pacing_error };
         let ended = call.ended.take().map(Ended::new);
@@ -570,6 +590,7 @@ impl CallDetail {
             srtp: call.srtp,
             providers: call.providers.into(),
             turns,
+            failures,
             quality: Quality::new(&flow),
             ended,
             call: Call::new(call, wall),
@@ -590,6 +611,7 @@ impl Quality {
             discarded: q.discarded,
             foreign: q.foreign,
             concealed_ms: milliseconds(q.concealed),
+            filler_ms: milliseconds(q.filler),
             packets_sent: q.packets_sent,
             underruns: q.underruns,
             jitter_ms: flow.jitter,
@@ -618,7 +640,7 @@ impl Turn {
     /// Takes what is known of it.
     pub fn new(TurnView { record, latency, speculation, breach }: TurnView) -> Self {
         Self {
-            turn: record.turn.0,
+            turn: record.turn.number(),
             caller: record.caller,
             agent: record.agent,
             heard: Heard { words_min: record.heard.min, words_max: record.heard.max },

@@ -3,8 +3,9 @@
 use super::Bridge;
 use super::bodies::{Audio, Broken, Listed, Quality, Turn};
 use crate::metrics::events::{Cursor, News};
+use crate::metrics::health::CircuitState;
 use crate::metrics::journal::Utc;
-use crate::metrics::{Event, What};
+use crate::metrics::{Event, ProviderFailure, What};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,9 +41,19 @@ pub fn body(event: &Event, bridge: &dyn Bridge) -> Value {
         What::Speaking(speaking) => json!({"speaking": speaking}),
         What::Partial(text) => json!({"caller": text}),
         What::Turn(turn) => json!({"turn": Turn::new((**turn).clone())}),
-        What::SloBreach(turn, breach) => json!({"of_turn": turn.0, "slo_breach": Broken::from(*breach)}),
+        What::SloBreach(turn, breach) => json!({"of_turn": turn.number(), "slo_breach": Broken::from(*breach)}),
         What::Audio(audio) => json!({"audio": Audio::from(*audio)}),
-        What::Provider { role, name, failure } => json!({"role": role, "provider": name, "failure": failure}),
+        What::ProviderFailed(failure) => {
+            let ProviderFailure { stage, provider, kind, text, .. } = &**failure;
+            json!({"role": stage.name(), "provider": provider, "kind": kind.name(), "failure": text})
+        }
+        What::ProviderCircuit { stage, provider, circuit } => {
+            let mut body = json!({"role": stage.name(), "provider": provider, "circuit": circuit.name()});
+            if let CircuitState::Open(until) = circuit {
+                body["until"] = Utc(wall(*until)).to_string().into();
+            }
+            body
+        }
         What::BridgeStarted(listen) => json!({"host": listen.ip().to_string(), "sip_port": listen.port()}),
         What::BridgeStopped => json!({}),
         What::Levels(levels) => json!({"caller_db": levels.caller_db, "agent_db": levels.agent_db}),
@@ -120,9 +131,10 @@ fn push(text: &mut String, name: &str, id: Option<u64>, body: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::TurnRecord;
+    use crate::agent::{Failure, FailureKind, TurnRecord};
     use crate::control::pretend::Pretend;
     use crate::ids::{CallId, TurnId};
+    use crate::metrics::health::ProviderStage;
     use crate::sip::EndedBy;
     use crate::time::Instant;
 
@@ -147,7 +159,8 @@ mod tests {
             call,
             &TurnRecord { turn: TurnId(1), caller: "Are you <b>open</b>?\nYes".into(), ..TurnRecord::default() },
         );
-        bridge.board.provider_failed(call, "llm", "groq: 503");
+        let failure = Failure { kind: FailureKind::Dropped, text: "groq: 503".into() };
+        bridge.board.provider_failed(call, ProviderStage::Llm, "groq", &failure);
         bridge.board.ended(call, EndedBy::Caller, "BYE", Instant::from_millis(9_000));
         let told = told(&bridge, &mut cursor, None);
         let types: Vec<_> = told.iter().map(|event| event["type"].as_str().expect("a type")).collect();
@@ -171,7 +184,8 @@ mod tests {
         );
         assert_eq!(told[3]["caller"], "are you");
         assert_eq!(told[4]["turn"]["caller"], "Are you <b>open</b>?\nYes");
-        assert_eq!((&told[5]["provider"], &told[5]["failure"]), (&json!("receptionist"), &json!("groq: 503")));
+        let failed = ["role", "provider", "kind", "failure"].map(|name| told[5][name].as_str().unwrap_or_default());
+        assert_eq!(failed, ["llm", "groq", "dropped", "groq: 503"]);
         assert_eq!(told[6]["call"]["ended"], json!({"by": "caller", "reason": "BYE"}));
         assert_eq!(number(&ids[2].to_string(), &bridge), Some(3));
     }

@@ -14,12 +14,13 @@ pub fn reply() -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::TurnRecord;
+    use crate::agent::{Failure, FailureKind, TurnRecord};
     use crate::call::meter::Meter;
     use crate::control::pretend::Pretend;
     use crate::control::routes::{Answer, Request, answer};
     use crate::control::table::ROUTES;
     use crate::ids::{CallId, TurnId};
+    use crate::metrics::health::{CircuitState, Health, ProviderStage};
     use crate::metrics::{Kind, Quality, Sample};
     use crate::sip::EndedBy;
     use crate::time::Instant;
@@ -124,7 +125,11 @@ mod tests {
         timeline.mark(Mark::FirstPacket, Instant::from_millis(400));
         bridge.board.latency(call, TurnId(1), &timeline.stages().expect("both ends"));
         bridge.board.samples([Sample { kind: Kind::Jitter, call, value: Duration::from_millis(2) }]);
-        bridge.board.provider_failed(call, "tts", "cartesia: 503");
+        let health = Arc::new(Health::new(ProviderStage::Tts, "cartesia"));
+        health.report_to(&bridge.board);
+        health.failed(call, &Failure { kind: FailureKind::Dropped, text: "cartesia: 503".into() });
+        health.circuit(CircuitState::Open(Instant::from_millis(9_000)));
+        health.circuit(CircuitState::Closed);
         bridge.board.quality(call, Quality::default());
         bridge.board.ended(CallId(2), EndedBy::Agent, "goodbye", Instant::from_millis(9));
         bridge
@@ -200,6 +205,6 @@ mod tests {
             told.extend(offences(&description, schema, &super::super::events::body(event, &bridge), event.what.name()));
         }
         assert!(told.is_empty(), "\n{}", told.join("\n"));
-        assert!(events.len() > 8);
+        assert!(events.len() > 10);
     }
 }

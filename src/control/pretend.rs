@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const NAMES: ProviderNames = ProviderNames { stt: "moonshine", llm: "receptionist", tts: "hibari" };
@@ -17,7 +18,7 @@ pub const NAMES: ProviderNames = ProviderNames { stt: "moonshine", llm: "recepti
 /// Port 5999 is taken, and 192.0.2.1 is somebody else's.
 #[derive(Default)]
 pub struct Pretend {
-    pub board: Board,
+    pub board: Arc<Board>,
     pub running: Mutex<Option<SocketAddr>>,
     /// What is put in here is heard by the last listener.
     pub heard: Mutex<Option<Sender<ListenFrame>>>,

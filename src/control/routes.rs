@@ -429,6 +429,7 @@ fn index() -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::{Failure, FailureKind};
     use crate::agent::{TurnRecord, WordSpan};
     use crate::control::pretend::Pretend;
     use crate::ids::{CallId, TurnId};
@@ -576,7 +577,8 @@ mod tests {
         health.asked(false);
         health.began(Duration::from_millis(250));
         health.asked(true);
-        health.failed("groq: refused with 401");
+        let failure = Failure { kind: FailureKind::Refused, text: "groq: refused with 401".into() };
+        health.failed(CallId(1), &failure);
         health.circuit(CircuitState::Open(Instant::ZERO + Duration::from_secs(86_400)));
         bridge.board.watch(vec![health]);
         let body = ask(&bridge, "GET /api/v1/sip/status").body;

@@ -6,7 +6,7 @@
 
 use super::{Bridge, events};
 use crate::config::{LogLevel, Secret, Webhook};
-use crate::metrics::events::News;
+use crate::metrics::events::{Cursor, News};
 use crate::metrics::{Counter, Event, Journal};
 use crate::time::Instant;
 use hmac::{Hmac, KeyInit, Mac};
@@ -58,6 +58,7 @@ impl Webhooks {
             let courier = Courier {
                 agent: agent(&hook.url),
                 hook: hook.clone(),
+                since: bridge.board().events().end(),
                 bridge: bridge.clone(),
                 journal: journal.clone(),
                 stop: stop.clone(),
@@ -166,6 +167,8 @@ enum Outcome {
 /// One receiver's thread.
 struct Courier {
     hook: Webhook,
+    /// What happened before is not told.
+    since: Cursor,
     agent: ureq::Agent,
     bridge: Arc<dyn Bridge>,
     journal: Journal,
@@ -175,7 +178,7 @@ struct Courier {
 impl Courier {
     fn run(self) {
         let events = self.bridge.board().events();
-        let mut cursor = events.end();
+        let mut cursor = self.since;
         let mut spool = Spool::default();
         while !self.stop.load(Ordering::Acquire) {
             let news = events.follow(&mut cursor, spool.patience(self.bridge.now()));

@@ -288,6 +288,8 @@ impl Conductor {
                 let failure = agent::Failure { kind: agent::FailureKind::Dropped, text };
                 self.tell(agent::Input::Ears(EarsEvent::Failed(failure)), now);
             }
+            // The recorder has them, and nobody else asks when a word was said.
+            Event::Ears(Stamped { event: EarsEvent::Words(_), .. }) => {}
             Event::Ears(Stamped { at, event }) => self.ears(at, event, now),
             Event::Mind(Stamped { at, event: (turn, event) }) => {
                 if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
@@ -298,7 +300,6 @@ impl Conductor {
                     }
                 }
                 if let MindEvent::Failed(failure) = &event {
-                    self.seat.board.provider_failed(self.seat.call, "llm", &failure.text);
                     self.warn(&format!("mind: {}", failure.text));
                 }
                 self.told_at = Some(at);
@@ -314,7 +315,6 @@ impl Conductor {
                 }
                 self.close_budget(turn);
                 if let VoiceEvent::Failed(failure) = &event {
-                    self.seat.board.provider_failed(self.seat.call, "tts", &failure.text);
                     self.warn(&format!("voice: {}", failure.text));
                 }
                 self.told_at = Some(at);
@@ -407,7 +407,7 @@ impl Conductor {
             // What is nothing to answer, or has its answer, is not what the next reply answers.
             EarsEvent::EndOfTurn { speech, .. }
                 if !verdict.is_some_and(agent::Verdict::is_aside)
-                    && !self.seat.agent.is_late_end(&event)
+                    && !self.seat.agent.has_answered(&event, now)
                     && !self.seat.agent.has_firm_floor() =>
             {
                 let mut timeline = Timeline::default();
@@ -417,7 +417,6 @@ impl Conductor {
                 self.ended_turn = Some(timeline);
             }
             EarsEvent::Failed(failure) => {
-                self.seat.board.provider_failed(self.seat.call, "stt", &failure.text);
                 self.warn(&format!("ears: {}", failure.text));
             }
             EarsEvent::Reconnecting(failure) => {

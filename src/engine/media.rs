@@ -257,6 +257,7 @@ fn quality(call: &Call) -> Quality {
         foreign: discards.of(Discard::Foreign) + discards.of(Discard::Unconfirmed),
         discarded: discards.total() - discards.of(Discard::Late) - discards.of(Discard::Duplicate),
         concealed: Duration::from_micros(stats.concealed_samples * 125),
+        filler: call.filler(),
         packets_sent: sent.packets_sent,
         underruns: call.underruns(),
         remote_inbound: call.remote_inbound(),

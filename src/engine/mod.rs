@@ -119,6 +119,7 @@ impl Engine {
         self.casting.get_or_init(|| {
             let clock: Arc<dyn Clock> = self.clock.clone();
             let casting = cast::cast(&self.config, &clock, progress);
+            casting.health.iter().for_each(|health| health.report_to(&self.board));
             self.board.watch(casting.health.clone());
             self.realtime.lock().mlock = affinity::lock_memory();
             casting

@@ -1,16 +1,17 @@
 //! The table of calls that the control API shows: live ones and the last hundred, written by whoever knows, read as snapshots.
 
-use crate::agent::TurnRecord;
+use crate::agent::{Failure, TurnRecord};
 use crate::call::finding::Audio;
 use crate::call::meter::Meter;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::events::{Events, Flow, What};
-use crate::metrics::health::{Health, HealthView};
+use crate::metrics::health::{CircuitState, Health, HealthView, ProviderStage};
 use crate::metrics::histogram::{Distribution, Kind, Percentiles, Sample};
 use crate::metrics::rolling::{Rolling, Window};
 use crate::metrics::slo::{Breach, Slo};
 use crate::metrics::view::{
-    CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView,
+    CallState, CallView, Counter, Ended, Invited, ProviderFailure, ProviderNames, Quality, Speculation, Totals,
+    TurnView,
 };
 use crate::sip::{Counters, EndedBy};
 use crate::time::{Clock, Instant};
@@ -25,6 +26,8 @@ use std::time::Duration;
 pub const ENDED_KEPT: usize = 100;
 /// Turns kept per call, the newest: one every 3 s of the longest call by default, 30 minutes.
 pub const TURNS_KEPT: usize = 600;
+/// Failures of providers kept per call, the newest: each is the end of a request or of a connection.
+pub const FAILURES_KEPT: usize = 64;
 /// Characters kept of each header's text: longer than any real one, bounded against others.
 pub const HEADER_KEPT: usize = 512;
 /// Characters kept of what one side says in a turn: about four minutes of speech without a pause.
@@ -38,9 +41,6 @@ pub struct Board {
     /// Dates the events; without one they are all at the engine's start.
     clock: Option<Arc<dyn Clock>>,
 }
-
-/// The roles of providers, as the control API names them.
-pub const ROLES: [&str; 3] = ["stt", "llm", "tts"];
 
 #[derive(Default)]
 struct State {
@@ -143,16 +143,27 @@ impl Board {
         self.tell(call, What::Partial(kept(transcript, SPEECH_KEPT)));
     }
 
-    /// A provider failed in this call; `role` is one of [`ROLES`], and `failure` holds no secret.
-    pub fn provider_failed(&self, call: CallId, role: &'static str, failure: &str) {
+    /// A provider failed in this call; `failure` holds no secret.
+    pub fn provider_failed(&self, call: CallId, stage: ProviderStage, provider: &'static str, failure: &Failure) {
         let now = self.now();
-        let state = self.state.lock();
-        let Some(at) = ROLES.iter().position(|known| *known == role) else { return };
-        let failure = kept(failure, HEADER_KEPT);
-        let row = state.live.get(&call);
-        let names = row.map(|row| row.view.providers).unwrap_or_default();
-        let name = [names.stt, names.llm, names.tts][at];
-        self.events.tell(now, row.map(|row| row.call_id.clone()), What::Provider { role, name, failure });
+        let text = kept(&failure.text, HEADER_KEPT);
+        let failure = ProviderFailure { at: now, stage, provider, kind: failure.kind, text };
+        let mut state = self.state.lock();
+        let row = state.live.get_mut(&call);
+        let call_id = row.map(|row| {
+            let failures = &mut row.view.failures;
+            if failures.len() >= FAILURES_KEPT {
+                failures.remove(0);
+            }
+            failures.push(failure.clone());
+            row.call_id.clone()
+        });
+        self.events.tell(now, call_id, What::ProviderFailed(Box::new(failure)));
+    }
+
+    /// A provider's circuit is in this state from here on.
+    pub fn circuit_changed(&self, stage: ProviderStage, provider: &'static str, circuit: CircuitState) {
+        self.events.tell(self.now(), None, What::ProviderCircuit { stage, provider, circuit });
     }
 
     /// The bridge serves SIP here, or is stopped.
@@ -364,7 +375,7 @@ impl Board {
         if state.ended.len() >= ENDED_KEPT {
             state.ended.pop_front();
         }
-        let told = CallView { turns: Vec::new(), ..view.clone() };
+        let told = CallView { turns: Vec::new(), failures: Vec::new(), ..view.clone() };
         state.ended.push_back(view);
         self.events.forget(call);
         self.events.tell(at, Some(row.call_id), What::Ended(Box::new(told)));
@@ -422,6 +433,7 @@ impl Board {
             from: view.from.clone(),
             to: view.to.clone(),
             turns: Vec::new(),
+            failures: Vec::new(),
             ended: view.ended.clone(),
             ..*view
         };
@@ -554,6 +566,7 @@ impl Row {
             providers: invited.providers,
             agent_up: false,
             turns: Vec::new(),
+            failures: Vec::new(),
             quality: Quality::default(),
             audio: Audio::default(),
             jitter: Percentiles::default(),
@@ -596,6 +609,7 @@ impl Row {
             from: view.from.clone(),
             to: view.to.clone(),
             turns: Vec::new(),
+            failures: Vec::new(),
             ended: None,
             ..*view
         }
@@ -765,7 +779,7 @@ mod tests {
         board.ended(CALL, EndedBy::Caller, "BYE", at(1));
         board.turn(CALL, &said(2, "", false));
         let turns = board.find("abc", at(2)).expect("kept").turns;
-        let agent: Vec<_> = turns.iter().map(|turn| (turn.record.turn.0, turn.record.agent.as_str())).collect();
+        let agent: Vec<_> = turns.iter().map(|turn| (turn.record.turn.number(), turn.record.agent.as_str())).collect();
         assert_eq!(agent, [(0, "Hello"), (1, "Sure, I can"), (2, "")]);
         assert_eq!(board.totals().interrupted, 1);
     }

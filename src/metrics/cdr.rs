@@ -2,8 +2,9 @@
 
 use super::emodel::{self, Conditions, G711_CONCEALED};
 use super::histogram::milliseconds;
-use super::{CallView, Quality, TurnView};
+use super::{CallView, ProviderFailure, Quality, TurnView};
 use crate::call::finding::Finding;
+use crate::time::Instant;
 use crate::turn::timeline::Stage;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,6 +49,12 @@ pub struct Record {
     pub providers: Providers,
     /// How its media did.
     pub quality: Sound,
+    /// Kept words that bridged the wait for replies, as far as they were sent.
+    #[serde(default)]
+    pub filler_ms: f64,
+    /// What its providers failed with, the newest and oldest first.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
     /// What was wrong with its audio, in a word; null: nothing.
     pub fault: Option<String>,
     /// The recording's file name; null: there is none.
@@ -80,6 +87,21 @@ pub struct Providers {
     pub llm: String,
     /// Who spoke.
     pub tts: String,
+}
+
+/// A provider that failed, whatever became of it then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// `stt`, `llm` or `tts`.
+    pub role: String,
+    /// Its name.
+    pub provider: String,
+    /// `refused`, `rate_limited`, `dropped`, `stalled` or `garbage`.
+    pub kind: String,
+    /// In words.
+    pub failure: String,
 }
 
 /// How a call sounded, in both directions.
@@ -167,10 +189,17 @@ pub struct Frame {
 }
 
 impl Record {
-    /// Makes the record of a call as it stands.
+    /// Makes the record of a call as it stands; `time` tells the time of day.
     #[must_use]
-    pub fn new(view: &CallView, frame: Frame) -> Self {
+    pub fn new(view: &CallView, frame: Frame, time: &dyn Fn(Instant) -> String) -> Self {
         let names = view.providers;
+        let failure = |failure: &ProviderFailure| Failure {
+            at: time(failure.at),
+            role: failure.stage.name().to_owned(),
+            provider: failure.provider.to_owned(),
+            kind: failure.kind.name().to_owned(),
+            failure: failure.text.clone(),
+        };
         Self {
             version: VERSION,
             record: frame.record,
@@ -190,6 +219,8 @@ impl Record {
             srtp: view.srtp.map(str::to_owned),
             providers: Providers { stt: names.stt.to_owned(), llm: names.llm.to_owned(), tts: names.tts.to_owned() },
             quality: Sound::new(view),
+            filler_ms: milliseconds(view.quality.filler),
+            failures: view.failures.iter().map(failure).collect(),
             fault: view.audio.finding.map(Finding::name).map(str::to_owned),
             audio: frame.audio,
             transcript: frame.transcript,
@@ -266,7 +297,7 @@ impl Turn {
     fn new(turn: &TurnView) -> Self {
         let shown = turn.latency.map(|stages| stages.millis());
         Self {
-            turn: turn.record.turn.0,
+            turn: turn.record.turn.number(),
             interrupted: turn.record.interrupted,
             speculation: turn.speculation.name().to_owned(),
             saved_ms: milliseconds(turn.speculation.saved()),
@@ -281,7 +312,9 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::FailureKind;
     use crate::ids::CallId;
+    use crate::metrics::health::ProviderStage;
     use crate::metrics::{Board, Invited, ProviderNames};
     use crate::rtp::rtcp::RemoteInbound;
     use crate::sip::EndedBy;
@@ -301,13 +334,35 @@ mod tests {
         });
         board.answered(CallId(1), "PCMA", Instant::from_millis(1000));
         board.quality(CallId(1), quality);
+        let kind = FailureKind::RateLimited { retry_after: None };
+        let failure = crate::agent::Failure { kind, text: "groq: 429".into() };
+        board.provider_failed(CallId(1), ProviderStage::Llm, "groq", &failure);
         board.ended(CallId(1), EndedBy::Caller, "BYE", Instant::from_millis(3500));
         board.find("a\n\"b\"@c", Instant::from_millis(4000)).expect("it is kept")
     }
 
+    fn made(quality: Quality) -> Record {
+        let time = |at: Instant| format!("{} ms", at.since(Instant::ZERO).as_millis());
+        Record::new(&ended_call(quality), Frame { record: "r".into(), ..Frame::default() }, &time)
+    }
+
+    #[test]
+    fn what_its_providers_failed_with_and_what_bridged_the_waits_stand_in_it() {
+        let record = made(Quality { filler: Duration::from_millis(1240), ..Quality::default() });
+        assert_eq!(record.filler_ms, 1240.0);
+        let [failure] = &record.failures[..] else { panic!("{:?}", record.failures) };
+        let told = [&failure.at, &failure.role, &failure.provider, &failure.kind, &failure.failure];
+        assert_eq!(told, ["0 ms", "llm", "groq", "rate_limited", "groq: 429"]);
+        // One of before there were such fields.
+        let mut line: serde_json::Value = serde_json::from_str(&record.line()).expect("JSON");
+        let fields = line.as_object_mut().expect("an object");
+        ["filler_ms", "failures", "pcap"].iter().for_each(|name| drop(fields.remove(*name)));
+        assert_eq!(serde_json::from_value::<Record>(line).expect("a record").failures, []);
+    }
+
     #[test]
     fn a_record_is_one_line_that_reads_back_the_same() {
-        let record = Record::new(&ended_call(Quality::default()), Frame { record: "r".into(), ..Frame::default() });
+        let record = made(Quality::default());
         let line = record.line();
         assert_eq!(line.matches('\n').count(), 1, "{line}");
         assert!(line.starts_with("{\"version\":1,\"record\":\"r\","), "{line}");
@@ -327,7 +382,7 @@ mod tests {
             remote_inbound: Some(remote),
             ..Quality::default()
         };
-        let sound = Record::new(&ended_call(quality), Frame::default()).quality;
+        let sound = made(quality).quality;
         let agent = sound.heard_by_agent.expect("packets came");
         let caller = sound.heard_by_caller.expect("reports came");
         assert_eq!((agent.loss_percent, agent.delay_ms), (1.0, 60.0));
@@ -337,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_call_that_the_engine_left_behind_is_completed_and_one_that_was_over_stays_as_it_was() {
-        let mut open = Record::new(&ended_call(Quality::default()), Frame::default());
+        let mut open = made(Quality::default());
         open.complete("2026-01-01T00:00:00Z".into());
         assert_eq!(open.ended.as_ref().expect("over").by, "caller");
         open.ended = None;

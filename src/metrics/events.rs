@@ -7,9 +7,10 @@
 use crate::call::finding::Audio;
 use crate::call::meter::Levels;
 use crate::ids::{CallId, TurnId};
+use crate::metrics::health::{CircuitState, ProviderStage};
 use crate::metrics::histogram::Percentiles;
 use crate::metrics::slo::Breach;
-use crate::metrics::view::{CallView, Quality, TurnView};
+use crate::metrics::view::{CallView, ProviderFailure, Quality, TurnView};
 use crate::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
@@ -58,13 +59,15 @@ pub enum What {
     /// How the call's audio is has changed.
     Audio(Audio),
     /// A provider failed.
-    Provider {
-        /// `stt`, `llm` or `tts`.
-        role: &'static str,
+    ProviderFailed(Box<ProviderFailure>),
+    /// A provider is left alone, tried, or asked again, in all calls.
+    ProviderCircuit {
+        /// Its stage.
+        stage: ProviderStage,
         /// Its name.
-        name: &'static str,
-        /// Provider, cause and cure in one line, without any secret in it.
-        failure: String,
+        provider: &'static str,
+        /// From here on.
+        circuit: CircuitState,
     },
     /// The bridge serves SIP here.
     BridgeStarted(SocketAddr),
@@ -102,7 +105,8 @@ impl What {
             Self::Turn(_) => "turn",
             Self::SloBreach(..) => "slo.breach",
             Self::Audio(_) => "audio",
-            Self::Provider { .. } => "provider.failed",
+            Self::ProviderFailed(_) => "provider.failed",
+            Self::ProviderCircuit { .. } => "provider.circuit",
             Self::BridgeStarted(_) => "bridge.started",
             Self::BridgeStopped => "bridge.stopped",
             Self::Levels(_) => "levels",
@@ -115,7 +119,8 @@ impl What {
             Self::Ringing(call) | Self::Answered(call) | Self::Ended(call) => {
                 call.from.len() + call.to.len() + call.ended.as_ref().map_or(0, |ended| ended.reason.len())
             }
-            Self::Partial(text) | Self::Provider { failure: text, .. } => text.len(),
+            Self::Partial(text) => text.len(),
+            Self::ProviderFailed(failure) => failure.text.len(),
             Self::Turn(turn) => turn.record.caller.len() + turn.record.agent.len(),
             _ => 0,
         }

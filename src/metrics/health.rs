@@ -1,7 +1,11 @@
 //! How each provider does, over all calls: its circuit, its last error, how soon it begins to answer, who stood in for whom.
 
+use crate::agent::Failure;
+use crate::ids::CallId;
+use crate::metrics::Board;
 use crate::time::Instant;
 use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Answers of which the times are kept: at one turn in five seconds, what ten calls did in the last minute.
@@ -79,6 +83,8 @@ pub struct Health {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Who is told what happens to it.
+    board: Weak<Board>,
     circuit: CircuitState,
     last_error: Option<String>,
     counts: HealthCounts,
@@ -113,9 +119,23 @@ impl Health {
         Self { stage, provider, state: Mutex::default() }
     }
 
+    /// Tells `board` of failures and of its circuit from here on.
+    pub fn report_to(&self, board: &Arc<Board>) {
+        self.state.lock().board = Arc::downgrade(board);
+    }
+
     /// Its circuit is in this state from here on.
     pub fn circuit(&self, circuit: CircuitState) {
-        self.state.lock().circuit = circuit;
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.circuit, circuit);
+        let board = state.board.upgrade();
+        drop(state);
+        // An open one that opens again after a trial has been half open in between.
+        if before.name() != circuit.name()
+            && let Some(board) = board
+        {
+            board.circuit_changed(self.stage, self.provider, circuit);
+        }
     }
 
     /// It is asked; `stands_in` for one that failed.
@@ -135,11 +155,21 @@ impl Health {
         state.next = (state.next + 1) % RECENT_MAX;
     }
 
-    /// It failed; `text` holds no secret.
-    pub fn failed(&self, text: &str) {
+    /// It failed in this call.
+    pub fn failed(&self, call: CallId, failure: &Failure) {
         let mut state = self.state.lock();
         state.counts.failed += 1;
-        state.last_error = Some(text.to_owned());
+        state.last_error = Some(failure.text.clone());
+        drop(state);
+        self.stumbled(call, failure);
+    }
+
+    /// It failed in this call, and tries again by itself.
+    pub fn stumbled(&self, call: CallId, failure: &Failure) {
+        let board = self.state.lock().board.upgrade();
+        if let Some(board) = board {
+            board.provider_failed(call, self.stage, self.provider, failure);
+        }
     }
 
     /// A request that it was late with is asked a second time.
@@ -190,6 +220,7 @@ fn quantile(mut times: Vec<Duration>, share: f64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::What;
 
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -213,5 +244,34 @@ mod tests {
         health.circuit(CircuitState::Open(Instant::ZERO + ms(500)));
         assert_eq!(health.view(Instant::ZERO).circuit.name(), "open");
         assert_eq!(health.view(Instant::ZERO + ms(500)).circuit.name(), "half_open");
+    }
+
+    #[test]
+    fn failures_and_changes_of_the_circuit_are_told_once() {
+        let board = Arc::new(Board::new());
+        let health = Health::new(ProviderStage::Tts, "cartesia");
+        let failure = Failure { kind: crate::agent::FailureKind::Stalled, text: "cartesia: no audio".into() };
+        health.failed(CallId(1), &failure);
+        health.report_to(&board);
+        let mut cursor = board.events().end();
+        health.circuit(CircuitState::Closed);
+        health.failed(CallId(1), &failure);
+        health.stumbled(CallId(1), &failure);
+        health.circuit(CircuitState::Open(Instant::from_millis(2_000)));
+        health.circuit(CircuitState::Open(Instant::from_millis(2_000)));
+        health.circuit(CircuitState::HalfOpen);
+        health.circuit(CircuitState::Closed);
+        let told = board.events().follow(&mut cursor, Duration::ZERO).events;
+        let circuits = told.iter().filter_map(|event| match &event.what {
+            What::ProviderCircuit { stage, provider, circuit } => Some((*stage, *provider, circuit.name())),
+            _ => None,
+        });
+        let wanted = ["open", "half_open", "closed"].map(|state| (ProviderStage::Tts, "cartesia", state));
+        assert_eq!(circuits.collect::<Vec<_>>(), wanted);
+        let failed = told.iter().filter(|event| matches!(event.what, What::ProviderFailed(_))).count();
+        assert_eq!((failed, told.len()), (2, 5));
+        assert_eq!(health.view(Instant::ZERO).counts.failed, 2, "who tries again by itself has not failed");
+        drop(board);
+        health.failed(CallId(1), &failure);
     }
 }

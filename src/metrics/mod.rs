@@ -25,4 +25,7 @@ pub use board::Board;
 pub use events::{Event, Events, What};
 pub use histogram::{Distribution, Kind, Percentiles, Sample};
 pub use journal::{Entry, Field, Journal};
-pub use view::{CallState, CallView, Counter, Ended, Invited, ProviderNames, Quality, Speculation, Totals, TurnView};
+pub use view::{
+    CallState, CallView, Counter, Ended, Invited, ProviderFailure, ProviderNames, Quality, Speculation, Totals,
+    TurnView,
+};

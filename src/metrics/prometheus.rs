@@ -122,6 +122,8 @@ impl Text {
         self.family("audio_findings_total", "counter", help, &found);
         self.head("concealed_seconds_total", "counter", "Caller speech that was made up");
         let _ = writeln!(self.0, "offhook_concealed_seconds_total {}", q.concealed.as_secs_f64());
+        self.head("filler_seconds_total", "counter", "Kept words sent that bridged the wait for replies");
+        let _ = writeln!(self.0, "offhook_filler_seconds_total {}", q.filler.as_secs_f64());
     }
 
     fn health(&mut self, views: &[HealthView]) {

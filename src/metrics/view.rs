@@ -1,9 +1,10 @@
 //! A call as others see it: the snapshots that the control API turns into JSON, and the counts over all calls.
 
-use crate::agent::TurnRecord;
+use crate::agent::{FailureKind, TurnRecord};
 use crate::call::echo::Estimate;
 use crate::call::finding::{Audio, Finding};
 use crate::ids::CallId;
+use crate::metrics::health::ProviderStage;
 use crate::metrics::histogram::Percentiles;
 use crate::metrics::slo::Breach;
 use crate::rtp::rtcp::RemoteInbound;
@@ -83,6 +84,8 @@ pub struct Quality {
     pub foreign: u64,
     /// Speech that was made up, in all.
     pub concealed: Duration,
+    /// Kept words that bridged the wait for replies, as far as they were sent.
+    pub filler: Duration,
     /// RTP packets sent.
     pub packets_sent: u64,
     /// 20 ms slots in which the agent should have spoken, and nothing was there yet.
@@ -107,6 +110,7 @@ impl Quality {
         self.discarded += more.discarded;
         self.foreign += more.foreign;
         self.concealed += more.concealed;
+        self.filler += more.filler;
         self.packets_sent += more.packets_sent;
         self.underruns += more.underruns;
     }
@@ -122,6 +126,8 @@ impl Quality {
         };
         let concealed = other.concealed.saturating_sub(self.concealed);
         self.concealed += concealed;
+        let filler = other.filler.saturating_sub(self.filler);
+        self.filler += filler;
         Self {
             packets_received: raise(&mut self.packets_received, other.packets_received),
             lost: raise(&mut self.lost, other.lost),
@@ -130,6 +136,7 @@ impl Quality {
             discarded: raise(&mut self.discarded, other.discarded),
             foreign: raise(&mut self.foreign, other.foreign),
             concealed,
+            filler,
             packets_sent: raise(&mut self.packets_sent, other.packets_sent),
             underruns: raise(&mut self.underruns, other.underruns),
             remote: None,
@@ -138,6 +145,21 @@ impl Quality {
             round_trip: None,
         }
     }
+}
+
+/// A provider that failed in a call, whatever became of it then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderFailure {
+    /// When.
+    pub at: Instant,
+    /// In which stage.
+    pub stage: ProviderStage,
+    /// The provider's name.
+    pub provider: &'static str,
+    /// How.
+    pub kind: FailureKind,
+    /// Provider, cause and cure in one line, without any secret in it.
+    pub text: String,
 }
 
 /// How a call ended.
@@ -226,6 +248,8 @@ pub struct CallView {
     pub agent_up: bool,
     /// Its turns, oldest first; empty in [`Board::live`](crate::metrics::Board::live).
     pub turns: Vec<TurnView>,
+    /// What its providers failed with, oldest first; empty in [`Board::live`](crate::metrics::Board::live).
+    pub failures: Vec<ProviderFailure>,
     /// How well its media flow.
     pub quality: Quality,
     /// How its audio is, and what is wrong with it.

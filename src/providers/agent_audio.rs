@@ -135,8 +135,6 @@ impl Script {
                 }
                 self.clauses.push((*clause, text.clone(), *last));
             }
-            // It is whole already, and no provider is needed for it.
-            VoiceCommand::Play { .. } => self.clear(),
             VoiceCommand::Cancel(turn) if self.turn == Some(*turn) => self.clear(),
             VoiceCommand::Cancel(_) => {}
         }

@@ -225,11 +225,15 @@ impl Speaker for EchoVoice {
                         }
                         // The greeting and re-prompts answer nothing that could be played back.
                         let pcm = self.0.lock().remove(&io.call).unwrap_or_else(chime);
-                        feeder.play(turn, said, &pcm, now, &io.events);
-                    }
-                    Ok(VoiceCommand::Play { turn, text, pcm }) => {
-                        speaking = None;
-                        feeder.play(turn, text, &pcm, now, &io.events);
+                        feeder.begin(turn);
+                        feeder.push(&pcm, now);
+                        feeder.finish(now);
+                        let length = Duration::from_micros(pcm.len() as u64 * 125);
+                        if !pcm.is_empty() {
+                            io.events.send_at(now, (turn, VoiceEvent::FirstAudio));
+                        }
+                        io.events.send_at(now, (turn, VoiceEvent::Spoken { text: said, end: length }));
+                        io.events.send_at(now, (turn, VoiceEvent::Done { length }));
                     }
                     Ok(VoiceCommand::Cancel(turn)) => {
                         speaking = speaking.filter(|(begun, _)| *begun != turn);

@@ -1,13 +1,11 @@
 //! Cuts a voice's audio into frames and hands them to the media path as fast as it takes them.
 
 use super::agent_audio::{AgentAudio, Left};
-use crate::agent::VoiceEvent;
 use crate::call::{FRAME_8K, VoiceFrame};
 use crate::ids::TurnId;
-use crate::providers::{Bell, Events};
+use crate::providers::Bell;
 use crate::time::Instant;
 use std::collections::VecDeque;
-use std::time::Duration;
 
 /// The most audio that waits in front of the ring: five minutes at 8 kHz. More is dropped and counted: no reply is that long.
 const WAITING_MAX: usize = 5 * 60 * 8000;
@@ -99,26 +97,6 @@ impl Feeder {
         let (queue, fed) = (std::mem::take(&mut self.queue), self.before + self.pushed);
         self.frames.leave(Left { turn: self.turn, queue, made: self.made, fed });
         self.cancel();
-    }
-
-    /// Feeds `pcm` (mono, 8 kHz) as the whole speech of `turn`, which says `text`, and tells so.
-    pub fn play(
-        &mut self,
-        turn: TurnId,
-        text: String,
-        pcm: &[i16],
-        now: Instant,
-        events: &Events<(TurnId, VoiceEvent)>,
-    ) {
-        self.begin(turn);
-        self.push(pcm, now);
-        self.finish(now);
-        let length = Duration::from_micros(pcm.len() as u64 * 125);
-        if !pcm.is_empty() {
-            events.send_at(now, (turn, VoiceEvent::FirstAudio));
-        }
-        events.send_at(now, (turn, VoiceEvent::Spoken { text, end: length }));
-        events.send_at(now, (turn, VoiceEvent::Done { length }));
     }
 
     /// Moves frames into the ring while it has room. A frame leaves when it is full, or when the turn is whole.

@@ -175,8 +175,6 @@ pub struct VoiceIo {
 pub enum VoiceCommand {
     /// Speak `text`, the `clause`-th of the turn; after `last` the turn's speech is whole. `text` may be empty when `last`.
     Speak { turn: TurnId, clause: u16, text: String, last: bool },
-    /// Play a kept phrase: mono PCM at 8 kHz, and the text it says. It is the whole of the turn's speech.
-    Play { turn: TurnId, text: String, pcm: Arc<[i16]> },
     /// No sample of this turn is wanted any more.
     Cancel(TurnId),
 }

@@ -163,10 +163,6 @@ impl Speaker for ScriptedVoice {
                         clauses.push_back(Humming { turn, text, last, left, due, begun: false });
                         io.events.send((turn, VoiceEvent::Sent { clause }));
                     }
-                    Ok(VoiceCommand::Play { turn, text, pcm }) => {
-                        clauses.clear();
-                        feeder.play(turn, text, &pcm, now, &io.events);
-                    }
                     Ok(VoiceCommand::Cancel(turn)) => {
                         clauses.retain(|clause| clause.turn != turn);
                         if feeder.turn() == turn {

@@ -224,10 +224,6 @@ impl<'a> Session<'a> {
                     speech.add(clause, &text, last, now);
                 }
             }
-            VoiceCommand::Play { turn, text, pcm } => {
-                self.drop_speech();
-                self.feeder.play(turn, text, &pcm, now, &self.events);
-            }
             VoiceCommand::Cancel(turn) => {
                 if self.speech.as_ref().is_some_and(|speech| speech.turn == turn) {
                     self.drop_speech();

@@ -33,6 +33,14 @@ fn words_are_turns_that_end_here() {
         assert_eq!(transcript, "Do you open?");
         assert!(speech.handed >= speech.arrived && speech.arrived.as_nanos() > 0);
         assert!(matches!(ears.heard[1], EarsEvent::StartOfTurn { .. }));
+        let words = ears.heard.iter().find_map(|event| match event {
+            EarsEvent::Words(words) => Some(words.clone()),
+            _ => None,
+        });
+        let words = words.expect("Nova tells when");
+        assert_eq!(words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" "), transcript);
+        assert!(words.iter().all(|word| word.from < word.to && word.from <= speech.arrived), "{words:?} {speech:?}");
+        assert!(words.windows(2).all(|pair| pair[0].to <= pair[1].from), "{words:?}");
         let eager = EarsEvent::EagerEndOfTurn { transcript };
         assert!(ears.heard.contains(&eager), "{:?}", ears.heard);
         ears.heard.clear();

@@ -256,16 +256,6 @@ fn a_cancelled_turn_is_cancelled_there_and_silent_here() {
 }
 
 #[test]
-fn a_kept_phrase_needs_no_server() {
-    let (server, plan, _) = start(quick(&[]));
-    let mut voice = Voice::open_at(server, plan, cartesia("ws://127.0.0.1:1"));
-    let pcm: Arc<[i16]> = vec![100; 1000].into();
-    voice.command(VoiceCommand::Play { turn: TurnId(0), text: "Hello.".into(), pcm });
-    let spoken = voice.finish(0);
-    assert_eq!((spoken.words.as_str(), spoken.length), ("Hello.", Duration::from_millis(125)));
-}
-
-#[test]
 fn an_idle_connection_that_is_closed_is_opened_again() {
     let mut voice = Voice::open(&[Fault::IdleClose(Duration::from_millis(50))]);
     eventually("another connection", || voice.connections() >= 2);

@@ -36,6 +36,23 @@ fn a_call_is_answered_greeted_and_ended_by_the_caller() {
 }
 
 #[test]
+fn nothing_stands_between_the_invite_and_its_200_and_no_provider_is_asked_before_it() {
+    for greeting in ["Hello.", ""] {
+        let mut world = World::with(1, config::Agent { greeting: greeting.into(), ..settings() });
+        // Ears that never say a word, a mind and a voice that would take a minute.
+        let slow = Duration::from_secs(60);
+        world.script(Script { first_token: slow, first_audio: slow, ..Script::default() });
+        world.add_caller();
+        let sent = world.now;
+        world.callers[0].invite(sent);
+        assert!(world.run_until(ms(100), |world| world.callers[0].got("200").is_some()), "it is answered");
+        assert_eq!(world.now.since(sent), ms(2), "the network's own time, there and back");
+        let line = world.line();
+        assert!(line.ears.is_empty() && line.orders.is_empty() && line.providers.asked.is_empty());
+    }
+}
+
+#[test]
 fn a_lost_200_is_sent_again_until_it_is_acknowledged() {
     let mut world = World::new(1);
     world.network.lose("SIP/2.0 200", 3);

@@ -296,8 +296,13 @@ fn a_filler_is_followed_by_the_reply_at_once_and_is_not_remembered() {
     };
     let mut world = World::talking(1, settings(), script);
     world.run_for(ms(1500));
+    let filled = |world: &mut World| world.line().call.as_ref().expect("it is up").filler();
+    assert_eq!(filled(&mut world), Duration::ZERO, "the greeting is none");
     let spoken = speak(&mut world, FINE);
     settle(&mut world, spoken);
+    let packets = world.caller().loud().into_iter().filter(|at| *at > spoken).count() as u32;
+    let filler = filled(&mut world);
+    assert!(filler > ms(200) && filler < ms(20) * packets, "{filler:?} of {packets} packets");
     let loud: Vec<Instant> = world.caller().loud().into_iter().filter(|at| *at > spoken).collect();
     let gap = loud.windows(2).map(|pair| pair[1].since(pair[0])).max();
     assert!(gap <= Some(ms(40)), "the reply was ready while the filler was heard: {gap:?}");

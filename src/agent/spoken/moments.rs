@@ -3,38 +3,24 @@
 use super::figures::written;
 use super::normalize::{Around, Word, all_digits, is_capitalized, say, words};
 use super::numbers;
+use crate::agent::calendar::MONTHS;
 
-const MONTHS: [(&str, &str); 12] = [
-    ("jan", "january"),
-    ("feb", "february"),
-    ("mar", "march"),
-    ("apr", "april"),
-    ("may", "may"),
-    ("jun", "june"),
-    ("jul", "july"),
-    ("aug", "august"),
-    ("sep", "september"),
-    ("oct", "october"),
-    ("nov", "november"),
-    ("dec", "december"),
-];
-
+/// Returns the month that `text` names, in full or by its first three letters.
 fn month(text: &str) -> Option<&'static str> {
     let text = text.to_ascii_lowercase();
     MONTHS
-        .iter()
-        .find(|(short, long)| text == *short || text == *long || (text == "sept" && *short == "sep"))
-        .map(|m| m.1)
+        .into_iter()
+        .find(|name| text == *name || name.get(..3) == Some(&text) || (text == "sept" && *name == "september"))
 }
 
 /// Whether `word` is a month's name in full, which a day may follow; "May" and "march" are other words too often.
 pub(super) fn is_month(word: &str) -> bool {
     let lower = word.to_ascii_lowercase();
-    is_capitalized(word) && lower != "may" && MONTHS.iter().any(|(_, long)| lower == *long)
+    is_capitalized(word) && lower != "may" && MONTHS.contains(&lower.as_str())
 }
 
 fn month_name(number: u64) -> Option<&'static str> {
-    usize::try_from(number).ok()?.checked_sub(1).and_then(|i| MONTHS.get(i)).map(|m| m.1)
+    usize::try_from(number).ok()?.checked_sub(1).and_then(|i| MONTHS.get(i)).copied()
 }
 
 /// Splits "3pm" or "3:30p.m" into its figures and, where they follow, "am" or "pm".

@@ -421,7 +421,7 @@ impl Desk {
             pcap: sheet.has_pcap.then(|| file(Kind::Pcap)),
             dropped: sheet.dropped,
         };
-        let mut record = Record::new(&sheet.view, frame);
+        let mut record = Record::new(&sheet.view, frame, &time);
         if over && let Some(ended_at) = record.ended_at.clone() {
             record.complete(ended_at);
         }

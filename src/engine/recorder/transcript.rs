@@ -1,6 +1,6 @@
 //! What was said in a call, by whom and when, on the timeline of its recording.
 
-use crate::agent::{EarsEvent, VoiceEvent};
+use crate::agent::{EarsEvent, TimedWord, VoiceEvent};
 use crate::call::CallEvent;
 use crate::engine::conductor::Event;
 use crate::ids::TurnId;
@@ -22,6 +22,8 @@ pub enum Moment {
     CallerBegan,
     /// The caller's last speech before the end of a turn.
     CallerEnded,
+    /// The caller said these words, each from and to so much after the first one began.
+    CallerWords(Vec<(String, Duration, Duration)>),
     /// The first packet of a reply left.
     Replied(TurnId),
     /// This much of a reply's text is spoken up to so far from its beginning.
@@ -39,6 +41,11 @@ impl Moment {
                 EarsEvent::EndOfTurn { speech, .. } => {
                     let known = speech.arrived > Instant::ZERO;
                     Some((if known { speech.arrived } else { ears.at }, Self::CallerEnded))
+                }
+                EarsEvent::Words(words) => {
+                    let began = words.first()?.from;
+                    let word = |word: &TimedWord| (word.text.clone(), word.from.since(began), word.to.since(began));
+                    Some((began, Self::CallerWords(words.iter().map(word).collect())))
                 }
                 _ => None,
             },
@@ -70,11 +77,14 @@ pub struct Timeline {
     turns: BTreeMap<TurnId, Times>,
     /// What the caller has begun to say, and where it ended, until a reply says which turn it was.
     caller: Option<(Duration, Option<Duration>)>,
+    /// What the caller has said since the last reply, where the recogniser tells when.
+    words: Vec<(String, Duration, Duration)>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Times {
     caller: Option<(Duration, Duration)>,
+    caller_words: Vec<(String, Duration, Duration)>,
     agent_from: Option<Duration>,
     agent_to: Option<Duration>,
     /// Text and the time up to which it is spoken, from the reply's beginning.
@@ -95,6 +105,10 @@ impl Timeline {
                 let from = self.caller.map_or(at, |(from, _)| from);
                 self.caller = Some((from.min(at), Some(at)));
             }
+            Moment::CallerWords(words) => {
+                self.words.extend(words.into_iter().map(|(text, from, to)| (text, at + from, at + to)));
+                self.words.truncate(WORDS_MAX);
+            }
             Moment::Replied(turn) => {
                 let caller = match self.caller {
                     Some((from, Some(to))) if turn != TurnId::GREETING => Some((from, to)),
@@ -103,9 +117,11 @@ impl Timeline {
                 if caller.is_some() {
                     self.caller = None;
                 }
+                let words = if turn == TurnId::GREETING { Vec::new() } else { std::mem::take(&mut self.words) };
                 let times = self.of(turn);
                 times.agent_from.get_or_insert(at);
                 times.caller = times.caller.or(caller);
+                times.caller_words.extend(words);
             }
             Moment::Spoken(turn, text, end) => {
                 let times = self.of(turn);
@@ -137,19 +153,19 @@ impl Timeline {
             let times = self.turns.get(&record.turn).unwrap_or(&none);
             if !record.caller.is_empty() {
                 lines.push(Line {
-                    turn: record.turn.0,
+                    turn: record.turn.number(),
                     who: "caller",
                     from_s: times.caller.map(|(from, _)| seconds(from)),
                     to_s: times.caller.map(|(_, to)| seconds(to)),
                     text: record.caller.clone(),
                     heard: None,
                     interrupted: None,
-                    words: Vec::new(),
+                    words: times.words_of(&record.caller),
                 });
             }
             if !record.agent.is_empty() || times.agent_from.is_some() {
                 lines.push(Line {
-                    turn: record.turn.0,
+                    turn: record.turn.number(),
                     who: "agent",
                     from_s: times.agent_from.map(seconds),
                     to_s: times.agent_to.map(seconds),
@@ -165,6 +181,21 @@ impl Timeline {
 }
 
 impl Times {
+    /// Returns the words of which `text` consists. Others were said, too, and were nothing to answer.
+    fn words_of(&self, text: &str) -> Vec<Word> {
+        let mut left = text.split_whitespace().rev().peekable();
+        let mut words: Vec<Word> = Vec::new();
+        for (said, from, to) in self.caller_words.iter().rev() {
+            // What is a word to the recogniser may be several here.
+            let pieces = said.split_whitespace().rev();
+            if pieces.into_iter().all(|piece| left.next_if_eq(&piece).is_some()) {
+                words.push(Word { text: said.clone(), from_s: seconds(*from), to_s: seconds(*to), heard: None });
+            }
+        }
+        words.reverse();
+        words
+    }
+
     fn words(&self) -> Vec<Word> {
         let Some(start) = self.agent_from else { return Vec::new() };
         let mut from = Duration::ZERO;
@@ -173,7 +204,7 @@ impl Times {
                 text: text.clone(),
                 from_s: seconds(start + from),
                 to_s: seconds(start + *end),
-                heard: self.played.is_none_or(|played| *end <= played),
+                heard: Some(self.played.is_none_or(|played| *end <= played)),
             };
             from = *end;
             word
@@ -215,7 +246,8 @@ pub struct Line {
     heard: Option<Heard>,
     #[serde(skip_serializing_if = "Option::is_none")]
     interrupted: Option<bool>,
-    /// Words with their times, or clauses where the voice tells no more; they do not know of pauses.
+    /// Words with their times, of the agent's side clauses where the voice tells no more; these do not know of pauses. Of the
+    /// caller's side only where the recogniser tells them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     words: Vec<Word>,
 }
@@ -231,7 +263,9 @@ struct Word {
     text: String,
     from_s: f64,
     to_s: f64,
-    heard: bool,
+    /// Whether the caller heard it; none of the caller's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heard: Option<bool>,
 }
 
 #[cfg(test)]
@@ -274,8 +308,32 @@ mod tests {
         assert_eq!((caller.who, caller.from_s, caller.to_s), ("caller", Some(1.0), Some(2.0)));
         assert_eq!((agent.from_s, agent.to_s, agent.interrupted), (Some(2.5), Some(3.0), Some(true)));
         let words: Vec<_> = agent.words.iter().map(|word| (word.from_s, word.to_s, word.heard)).collect();
-        assert_eq!(words, [(2.5, 2.8, true), (2.8, 3.4, false)]);
+        assert_eq!(words, [(2.5, 2.8, Some(true)), (2.8, 3.4, Some(false))]);
         assert_eq!(timeline.caller, Some((ms(2900), None)), "what cut the reply begins the next turn");
+    }
+
+    #[test]
+    fn the_callers_words_stand_where_they_were_said_and_none_that_was_nothing_to_answer() {
+        let mut timeline = Timeline::default();
+        let word = |text: &str, from, to| (text.to_owned(), ms(from), ms(to));
+        for (at, moment) in [
+            (500, Moment::CallerWords(vec![word("Mhm.", 0, 200)])),
+            (1000, Moment::CallerWords(vec![word("Is", 0, 200), word("it", 200, 300), word("open?", 350, 800)])),
+            (2500, Moment::Replied(TurnId(1))),
+            (3000, Moment::CallerWords(vec![word("Thanks.", 0, 400)])),
+            (4000, Moment::Replied(TurnId(2))),
+        ] {
+            timeline.take(ms(at), moment);
+        }
+        let view = |turn, caller: &str| {
+            let record = TurnRecord { turn: TurnId(turn), caller: caller.into(), ..TurnRecord::default() };
+            TurnView { record, ..TurnView::default() }
+        };
+        let lines = timeline.lines(&[view(1, "Is it open?"), view(2, "Something else.")]);
+        let words: Vec<_> = lines[0].words.iter().map(|word| (word.text.as_str(), word.from_s, word.to_s)).collect();
+        assert_eq!(words, [("Is", 1.0, 1.2), ("it", 1.2, 1.3), ("open?", 1.35, 1.8)]);
+        assert_eq!(lines[0].words[0].heard, None);
+        assert!(lines.iter().filter(|line| line.turn == 2).all(|line| line.words.is_empty()), "{lines:?}");
     }
 
     #[test]

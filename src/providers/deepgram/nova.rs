@@ -130,7 +130,7 @@ impl<'a> Session<'a> {
     }
 
     fn handle_message(&mut self, text: &str, now: Instant) -> Result<(), Lost> {
-        match self.results.handle_message(text) {
+        match self.results.handle_message(text, &|time| self.outbox.arrived(time)) {
             Said::Words { settled } => {
                 self.awaited = None;
                 self.endpointer.handle_words(&self.results.words(), settled);
@@ -166,6 +166,10 @@ impl<'a> Session<'a> {
                 }
                 Output::Event(event) => {
                     if let EarsEvent::EndOfTurn { .. } = &event {
+                        let words = self.results.take_words();
+                        if !words.is_empty() {
+                            self.io.events.send_at(now, EarsEvent::Words(words));
+                        }
                         let covered = self.results.end_turn();
                         self.outbox.acknowledge(covered);
                     }

@@ -121,6 +121,18 @@ impl Outbox {
         speech.or_else(word).or_else(|| self.marks.back()).map(|mark| mark.times).unwrap_or_default()
     }
 
+    /// Returns when the sound at `time` of this connection's audio arrived; where that is forgotten, or still to come, as if all had
+    /// come at its pace.
+    pub(super) fn arrived(&self, time: Duration) -> Option<Instant> {
+        let (first, last) = (self.marks.front()?, self.marks.back()?);
+        let frame = frame_at(time);
+        let at = usize::try_from(frame.saturating_sub(first.frame)).unwrap_or(usize::MAX);
+        let mark = self.marks.get(at).unwrap_or(last);
+        // A frame is dated by its end.
+        let end = FRAME * u32::try_from(mark.frame + 1).ok()?;
+        Some(if end > time { mark.times.arrived - (end - time) } else { mark.times.arrived + (time - end) })
+    }
+
     /// Returns the arrival of the last frame with speech.
     pub(super) fn last_speech(&self) -> Option<Instant> {
         self.last_speech

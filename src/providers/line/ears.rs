@@ -6,6 +6,7 @@
 
 use super::{Line, Place, Seat};
 use crate::agent::{EarsEvent, Failure, FailureKind};
+use crate::ids::CallId;
 use crate::metrics::health::{Health, ProviderStage};
 use crate::providers::caller_audio::CallerAudio;
 use crate::providers::{Bell, EarsIo, Events, Stamped, Stop, Transcriber};
@@ -69,7 +70,7 @@ impl Heard {
         };
         match &event {
             EarsEvent::Reconnecting(_) => self.reconnects += 1,
-            EarsEvent::Connected | EarsEvent::Confidence(_) | EarsEvent::Failed(_) => {}
+            EarsEvent::Connected | EarsEvent::Words(_) | EarsEvent::Confidence(_) | EarsEvent::Failed(_) => {}
             EarsEvent::StartOfTurn { .. } => (self.turn_open, self.reconnects) = (true, 0),
             EarsEvent::Update { .. } => self.reconnects = 0,
             EarsEvent::EagerEndOfTurn { transcript } => self.eager = Some(transcript.clone()),
@@ -106,6 +107,7 @@ impl Transcriber for EarsLine {
             let Some(audio) = again.or_else(|| frames.take()) else { return };
             let (lent, loan) = listener.lend();
             let relay = Relay {
+                call,
                 events: events.clone(),
                 heard: heard.clone(),
                 audio: audio.again(behind),
@@ -127,7 +129,7 @@ impl Transcriber for EarsLine {
             });
             let (lost, eager) = heard.lock().begin_again();
             let Some(failure) = lost else { return };
-            place.failed(&failure, failure.kind == FailureKind::Refused, clock.now());
+            place.failed(call, &failure, failure.kind == FailureKind::Refused, clock.now());
             let Some(back) = loan.back().filter(|_| behind) else { return };
             listener = back;
             // A probable end that nobody will confirm is none.
@@ -143,6 +145,7 @@ impl Transcriber for EarsLine {
 
 /// What a recogniser's events go through.
 struct Relay {
+    call: CallId,
     events: Arc<Mutex<Events<EarsEvent>>>,
     heard: Arc<Mutex<Heard>>,
     audio: Option<CallerAudio>,
@@ -169,6 +172,7 @@ impl Relay {
         drop(heard);
         match (&event, &self.audio) {
             (EarsEvent::Connected, _) => self.place.answered(),
+            (EarsEvent::Reconnecting(failure), _) => self.place.health().stumbled(self.call, failure),
             (EarsEvent::StartOfTurn { .. }, Some(audio)) => audio.turn_began(),
             (EarsEvent::EndOfTurn { .. }, Some(audio)) => audio.turn_ended(),
             _ => {}
@@ -182,7 +186,6 @@ mod tests {
     use super::*;
     use crate::agent::SpeechMark;
     use crate::call::{EarFrame, FRAME_8K, FRAME_16K};
-    use crate::ids::CallId;
     use crate::providers::Listener;
     use crate::time::{Clock, Instant};
     use crossbeam_channel::{Receiver, bounded};
@@ -317,7 +320,7 @@ mod tests {
         let second = fake("next", 1000, &[EarsEvent::Connected]);
         let line = EarsLine::new(vec![first, second.clone()]);
         let seat = &line.0[1];
-        (0..3).for_each(|_| seat.place.failed(&dropped(), false, Instant::ZERO));
+        (0..3).for_each(|_| seat.place.failed(CallId(1), &dropped(), false, Instant::ZERO));
         assert!(!seat.place.admits(Instant::ZERO));
         assert_eq!(call(&line), [EarsEvent::Connected, lost(), EarsEvent::Connected]);
         assert_eq!(second.heard.lock().len(), 100);

@@ -498,7 +498,7 @@ impl<'a> Session<'a> {
         // What another wording or connection cures is not the provider's failure.
         let cured = matches!(retry, Retry::Stale | Retry::Reworded | Retry::WithoutTools | Retry::Shorter);
         if !cured {
-            self.minds.line[place].place.failed(&failure, retry == Retry::Shut, now);
+            self.minds.line[place].place.failed(self.io.call, &failure, retry == Retry::Shut, now);
         }
         let Some(asked) = &mut self.asked else { return };
         if !asked.attempts.is_empty() {

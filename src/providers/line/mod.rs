@@ -14,6 +14,7 @@ pub mod minds;
 pub mod voices;
 
 use crate::agent::Failure;
+use crate::ids::CallId;
 use crate::metrics::health::{Health, ProviderStage};
 use crate::time::Instant;
 use circuit::Circuit;
@@ -64,9 +65,9 @@ impl Place {
         self.change(Circuit::succeed);
     }
 
-    /// It failed; `shut` where it would refuse anything.
-    pub fn failed(&self, failure: &Failure, shut: bool, now: Instant) {
-        self.health.failed(&failure.text);
+    /// It failed in this call; `shut` where it would refuse anything.
+    pub fn failed(&self, call: CallId, failure: &Failure, shut: bool, now: Instant) {
+        self.health.failed(call, failure);
         self.change(|circuit| circuit.fail(failure.kind, shut, now));
     }
 

@@ -7,7 +7,7 @@
 
 use super::{Line, Place, Seat};
 use crate::agent::{Failure, FailureKind, VoiceEvent};
-use crate::ids::TurnId;
+use crate::ids::{CallId, TurnId};
 use crate::metrics::health::{Health, ProviderStage};
 use crate::providers::agent_audio::Script;
 use crate::providers::{Bell, Events, Speaker, Stamped, Stop, VoiceIo};
@@ -114,6 +114,7 @@ impl Speaker for VoiceLine {
             let behind = tried.contains(&false);
             let over = stop.under();
             let relay = Relay {
+                call,
                 events: events.clone(),
                 script: script.clone(),
                 spoken: spoken.clone(),
@@ -146,6 +147,7 @@ impl Speaker for VoiceLine {
 
 /// What a voice's events go through.
 struct Relay {
+    call: CallId,
     events: Arc<Mutex<Events<(TurnId, VoiceEvent)>>>,
     script: Arc<Mutex<Script>>,
     spoken: Arc<Mutex<Spoken>>,
@@ -189,7 +191,7 @@ impl Relay {
             }
             VoiceEvent::Done { length } => Some(VoiceEvent::Done { length: before + length }),
             VoiceEvent::Failed(failure) => {
-                self.place.failed(&failure, failure.kind == FailureKind::Refused, at);
+                self.place.failed(self.call, &failure, failure.kind == FailureKind::Refused, at);
                 if !self.behind {
                     return Some(VoiceEvent::Failed(failure));
                 }
@@ -206,7 +208,6 @@ impl Relay {
 mod tests {
     use super::*;
     use crate::call::VoiceFrame;
-    use crate::ids::CallId;
     use crate::providers::feeder::Feeder;
     use crate::providers::{Listener, VoiceCommand};
     use crate::time::Clock;

@@ -173,11 +173,6 @@ impl Speaking {
                     self.divide(turn, clause, &text, last);
                 }
             }
-            VoiceCommand::Play { turn, text, pcm } => {
-                if self.wants(turn) {
-                    self.play(turn, text, &pcm);
-                }
-            }
             VoiceCommand::Cancel(turn) => {
                 self.pieces.retain(|piece| piece.turn != turn);
                 if self.turn == Some(turn) {
@@ -271,15 +266,6 @@ impl Speaking {
         }
     }
 
-    fn play(&mut self, turn: TurnId, text: String, pcm: &[i16]) {
-        let now = self.clock.now();
-        self.events.send_at(now, (turn, VoiceEvent::Sent { clause: 0 }));
-        self.feeder.push(pcm, now);
-        self.events.send_at(now, (turn, VoiceEvent::FirstAudio));
-        self.events.send((turn, VoiceEvent::Spoken { text, end: length(pcm.len() as u64) }));
-        self.finish(turn);
-    }
-
     fn finish(&mut self, turn: TurnId) {
         self.feeder.finish(self.clock.now());
         self.events.send((turn, VoiceEvent::Done { length: length(self.feeder.pushed()) }));
@@ -340,26 +326,6 @@ mod tests {
             let made = speaking.make(&piece);
             speaking.say(&piece, made);
         }
-    }
-
-    #[test]
-    fn a_kept_phrase_is_played_without_a_model() {
-        let (mut speaking, told, mut ring) = speaking(no_model());
-        speaking.obey(VoiceCommand::Play { turn: TurnId(0), text: "Hello.".into(), pcm: Arc::from(vec![5; 400]) });
-        let told: Vec<VoiceEvent> = told.try_iter().map(|stamped| stamped.event.1).collect();
-        let length = Duration::from_millis(50);
-        assert_eq!(
-            told,
-            [
-                VoiceEvent::Sent { clause: 0 },
-                VoiceEvent::FirstAudio,
-                VoiceEvent::Spoken { text: "Hello.".into(), end: length },
-                VoiceEvent::Done { length },
-            ]
-        );
-        let lengths: Vec<(u16, bool)> =
-            std::iter::from_fn(|| ring.pop().ok()).map(|frame| (frame.len, frame.last)).collect();
-        assert_eq!(lengths, [(160, false), (160, false), (80, true)]);
     }
 
     #[test]

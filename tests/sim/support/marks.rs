@@ -4,9 +4,12 @@ use offhook::ids::TurnId;
 use std::ops::Range;
 
 /// Samples of a mark: one that begins it, and 31 bits.
-pub const MARK: usize = 32;
-/// Added to the number of a turn whose speech is a filler, and none of its own.
-pub const FILLER: u32 = 128;
+const MARK: usize = 32;
+/// Bits of a mark: of its turn's number, of the attempt at it, of its own number, 16 s of speech, and of what guards them.
+const TURN_BITS: u32 = 8;
+const ATTEMPT_BITS: u32 = 4;
+const PLACE_BITS: u32 = 12;
+const GUARD_BITS: u32 = 7;
 /// How loud the first sample of a mark is, and a one and a zero: far enough apart for any G.711.
 const BEGIN: i16 = 8000;
 const ONE: i16 = 4000;
@@ -15,29 +18,42 @@ const ZERO: i16 = 1500;
 /// A mark that was heard whole, and as loud as it was made: not in a fade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
-    /// The turn, modulo 256.
-    pub turn: u8,
+    pub turn: TurnId,
     /// Where the turn's speech stands after it, in samples.
     pub end: usize,
 }
 
-/// Returns the samples `range` of a turn's speech: loud in every one, with signs like noise, and like no other part of it.
-pub fn voice_part(turn: TurnId, range: Range<usize>) -> Vec<i16> {
-    let mut number = usize::MAX;
-    let mut bits = 0;
-    let sample = |n: usize| {
-        if n / MARK != number {
-            number = n / MARK;
-            bits = word(turn.0 as u8, number as u16);
+/// A turn's speech: loud in every sample, with signs like noise, and like no other part of it.
+struct Speech {
+    turn: TurnId,
+    /// The mark at hand: its number, its bits, and its signs.
+    mark: (usize, u32, u32),
+}
+
+impl Speech {
+    fn of(turn: TurnId) -> Self {
+        Self { turn, mark: (usize::MAX, 0, 0) }
+    }
+
+    fn sample(&mut self, n: usize) -> i16 {
+        if self.mark.0 != n / MARK {
+            let place = n / MARK;
+            self.mark = (place, word(self.turn, place), mix(u64::from(self.turn.0) << 32 | place as u64) as u32);
         }
+        let (_, bits, signs) = self.mark;
         let loud = match n % MARK {
             0 => BEGIN,
             bit if bits >> (bit - 1) & 1 == 1 => ONE,
             _ => ZERO,
         };
-        if mix(u64::from(turn.0) << 32 | n as u64) & 1 == 1 { loud } else { -loud }
-    };
-    range.map(sample).collect()
+        if signs >> (n % MARK) & 1 == 1 { loud } else { -loud }
+    }
+}
+
+/// Returns the samples `range` of a turn's speech.
+pub fn voice_part(turn: TurnId, range: Range<usize>) -> Vec<i16> {
+    let mut speech = Speech::of(turn);
+    range.map(|n| speech.sample(n)).collect()
 }
 
 /// Returns the first samples of a turn's speech.
@@ -45,9 +61,9 @@ pub fn voice_of(turn: TurnId, samples: usize) -> Vec<i16> {
     voice_part(turn, 0..samples)
 }
 
-/// Returns a filler: loud in every sample, and without marks, since it is no part of a turn's speech.
+/// Returns a filler: louder than any speech, and without marks, since it is no part of a turn's.
 pub fn filler_of(samples: usize) -> Vec<i16> {
-    (0..samples).map(|n| if n / 10 % 2 == 0 { 3000 } else { -3000 }).collect()
+    (0..samples).map(|n| if n / 10 % 2 == 0 { 12_000 } else { -12_000 }).collect()
 }
 
 /// Returns the marks in `pcm`, in order.
@@ -66,6 +82,61 @@ pub fn marks(pcm: &[i16]) -> Vec<Mark> {
     marks
 }
 
+/// Follows speech through the packets that left, none of which is missing, to the sample: also where it is faded.
+#[derive(Default)]
+pub struct Follower {
+    /// The speech that was heard last, and how far it is.
+    at: Option<(Speech, usize)>,
+    /// Whether the last sound was something else: the fade of a filler may look like speech for some samples.
+    foreign: bool,
+}
+
+/// Samples that are hardly like a turn's speech by chance.
+const SURE: usize = 12;
+
+impl Follower {
+    /// Returns where turns come to in `pcm`, which follows what was taken before: where each stretch begins and ends.
+    pub fn take(&mut self, pcm: &[i16]) -> Vec<(TurnId, Range<usize>)> {
+        let mut stretches: Vec<(TurnId, Range<usize>)> = Vec::new();
+        let mut n = 0;
+        while let Some(&sample) = pcm.get(n) {
+            let whole = pcm.get(n..n + MARK).and_then(mark);
+            if let Some(mark) = whole.filter(|mark| self.at.as_ref().is_none_or(|(speech, _)| speech.turn != mark.turn))
+            {
+                self.at = Some((Speech::of(mark.turn), mark.end - MARK));
+            }
+            let next = if self.foreign { pcm.get(n..n + SURE) } else { pcm.get(n..=n) };
+            let goes_on = |(speech, end): &mut (Speech, usize)| match (whole, next) {
+                (Some(mark), _) => Some((mark.turn, mark.end - MARK..mark.end)),
+                (None, Some(next)) => {
+                    let is_speech = next.iter().zip(*end..).all(|(sample, n)| is_fainter(*sample, speech.sample(n)));
+                    is_speech.then(|| (speech.turn, *end..*end + 1))
+                }
+                (None, None) => None,
+            };
+            // Else it is silence, a filler, or a fade of which nothing was heard before.
+            let Some((turn, range)) = self.at.as_mut().filter(|_| sample != 0).and_then(goes_on) else {
+                self.foreign = sample != 0;
+                n += 1;
+                continue;
+            };
+            self.foreign = false;
+            n += range.len();
+            self.at.iter_mut().for_each(|(_, end)| *end = range.end);
+            match stretches.last_mut() {
+                Some((of, before)) if *of == turn && before.end == range.start => before.end = range.end,
+                _ => stretches.push((turn, range)),
+            }
+        }
+        stretches
+    }
+}
+
+/// Whether `sample` is what `whole` is in a fade, or is it.
+fn is_fainter(sample: i16, whole: i16) -> bool {
+    sample.signum() == whole.signum() && sample.unsigned_abs() <= whole.unsigned_abs() + whole.unsigned_abs() / 10
+}
+
 fn mark(samples: &[i16]) -> Option<Mark> {
     let near = |sample: i16, to: i16| sample.unsigned_abs().abs_diff(to.unsigned_abs()) < to.unsigned_abs() / 10;
     if !near(samples[0], BEGIN) {
@@ -79,14 +150,21 @@ fn mark(samples: &[i16]) -> Option<Mark> {
             _ => return None,
         }
     }
-    let (turn, number) = (bits as u8, (bits >> 8) as u16);
-    (bits == word(turn, number)).then_some(Mark { turn, end: (usize::from(number) + 1) * MARK })
+    let low = |value: u32, count: u32| value & ((1 << count) - 1);
+    let number = low(bits, TURN_BITS);
+    let attempt = low(bits >> TURN_BITS, ATTEMPT_BITS);
+    let place = low(bits >> (TURN_BITS + ATTEMPT_BITS), PLACE_BITS) as usize;
+    let turn = (0..attempt).fold(TurnId(number), |turn, _| turn.again());
+    (bits == word(turn, place)).then_some(Mark { turn, end: (place + 1) * MARK })
 }
 
-/// Returns the 31 bits of a mark: 8 of the turn, 16 of its number, 7 that guard them.
-fn word(turn: u8, number: u16) -> u32 {
-    let bits = u32::from(turn) | u32::from(number) << 8;
-    bits | ((mix(u64::from(bits)) & 0x7f) as u32) << 24
+/// Returns the 31 bits of a mark.
+fn word(turn: TurnId, place: usize) -> u32 {
+    let (number, attempt) = (turn.number(), turn.attempt());
+    assert!(number >> TURN_BITS == 0 && attempt >> ATTEMPT_BITS == 0 && place >> PLACE_BITS == 0, "{turn:?} {place}");
+    let bits = number | attempt << TURN_BITS | (place as u32) << (TURN_BITS + ATTEMPT_BITS);
+    let guard = mix(u64::from(bits)) as u32 & ((1 << GUARD_BITS) - 1);
+    bits | guard << (TURN_BITS + ATTEMPT_BITS + PLACE_BITS)
 }
 
 /// Mixes the bits of `n` well (SplitMix64).

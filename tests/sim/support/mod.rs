@@ -16,7 +16,7 @@ use offhook::call::digits::{Digits, Way};
 use offhook::call::lifecycle::{self, Lifecycle};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Rings, Setup, Wire};
 use offhook::config;
-use offhook::engine::kept::Kept;
+use offhook::engine::kept::{self, Kept};
 use offhook::engine::rings;
 use offhook::ids::{CallId, TurnId};
 use offhook::providers::Bell;
@@ -102,6 +102,8 @@ pub struct Line {
     pub ended: Option<(Instant, EndedBy, String)>,
     /// When the conductor wakes for what has come.
     wakes: Option<Instant>,
+    /// When it looks again whether there is room for what is kept.
+    pumps: Option<Instant>,
     hang_up: Option<(EndedBy, String)>,
 }
 
@@ -129,8 +131,7 @@ impl Line {
         if let Some(wakes) = self.wakes {
             return lifecycle.into_iter().chain(media).chain([wakes]).min();
         }
-        let kept = self.kept.waiting().then(|| now + ms(20));
-        lifecycle.into_iter().chain(kept).chain(agent).chain(media).chain(self.providers.poll_timeout(now)).min()
+        lifecycle.into_iter().chain(self.pumps).chain(agent).chain(media).chain(self.providers.poll_timeout(now)).min()
     }
 }
 
@@ -433,6 +434,7 @@ impl World {
             pacing_max: Duration::ZERO,
             ended: None,
             wakes: None,
+            pumps: None,
             hang_up: None,
         };
         self.lines.insert(id, line);
@@ -502,6 +504,7 @@ impl World {
             while let Ok(frame) = line.frames.pop() {
                 line.providers.hear(&frame, now);
             }
+            line.providers.pump();
             if !self.is_awake(id) {
                 return;
             }
@@ -520,6 +523,7 @@ impl World {
             }
             self.carry_out(id);
             let Some(line) = self.live(id) else { return };
+            line.pumps = line.kept.waiting().then_some(now + kept::PUMP_EVERY);
             while let Some(command) = line.waiting.pop_front() {
                 line.commands.push(command).expect("the ring has room");
                 worked = true;
@@ -539,7 +543,8 @@ impl World {
             return line.wakes.take_if(|at| *at <= now).is_some();
         }
         let agent = line.agent.poll_timeout().map(|due| due.at);
-        let due = agent.into_iter().chain(line.providers.poll_timeout(now)).min().is_some_and(|at| at <= now);
+        let due = agent.into_iter().chain(line.pumps).chain(line.providers.poll_timeout(now)).min();
+        let due = due.is_some_and(|at| at <= now);
         if due || !line.media.is_empty() || !line.waiting.is_empty() {
             line.wakes = Some(now + lag);
         }

@@ -64,6 +64,8 @@ pub struct Script {
     pub voice: Option<Vec<i16>>,
     /// Whether phrases are ready before the call.
     pub phrases: bool,
+    /// Whether the ears end a turn only when they think so themselves.
+    pub stubborn: bool,
     /// Whether the voice fails whatever it is to speak live.
     pub voice_fails: bool,
     /// What it does turn by turn; fine, where nothing is said.
@@ -86,6 +88,7 @@ impl Default for Script {
             voice: None,
             replies: VecDeque::new(),
             phrases: true,
+            stubborn: false,
             voice_fails: false,
             voices: VecDeque::new(),
             word_times: false,
@@ -177,9 +180,13 @@ impl Providers {
         self.due.first_key_value().map(|((at, _), _)| *at).into_iter().chain(pump).chain(end).min()
     }
 
-    /// Returns what a provider says by `now`, and moves audio.
-    pub fn poll(&mut self, now: Instant) -> Option<Event> {
+    /// Moves audio, as the voice's own thread does.
+    pub fn pump(&mut self) {
         self.feeder.pump();
+    }
+
+    /// Returns what a provider says by `now`.
+    pub fn poll(&mut self, now: Instant) -> Option<Event> {
         self.end_turn(now);
         loop {
             let entry = self.due.first_entry().filter(|entry| entry.key().0 <= now)?;
@@ -219,6 +226,9 @@ impl Providers {
 
     /// Ends the turn that is open at once.
     pub fn force_end_turn(&mut self, now: Instant) {
+        if self.script.stubborn {
+            return;
+        }
         if self.open {
             self.end_turn(now + END_AFTER);
         }

@@ -1,6 +1,7 @@
 //! The details in what a caller said: telephone numbers, times, dates, amounts, names, whatever form the recogniser gave them.
 
 use super::words::words;
+use crate::agent::calendar::{DAYS, MONTHS, ORDINALS, THIRTIETH};
 
 /// What was found, in the words in which it is read back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -227,44 +228,6 @@ fn clock(hours: usize, minutes: usize, half: Option<&str>) -> String {
     }
 }
 
-const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-const ORDINALS: [&str; 20] = [
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "eleventh",
-    "twelfth",
-    "thirteenth",
-    "fourteenth",
-    "fifteenth",
-    "sixteenth",
-    "seventeenth",
-    "eighteenth",
-    "nineteenth",
-    "twentieth",
-];
-
 /// "tomorrow", "next Tuesday", "March 5th", "the twenty first of May".
 fn date(line: &str) -> Option<String> {
     let all = words(line);
@@ -308,7 +271,7 @@ fn day_of_month(word: &str, next: &str) -> Option<usize> {
         Some(day) => Some(day),
         None => match place(&ORDINALS, word) {
             Some(day) => Some(day + 1),
-            None if word == "thirtieth" => Some(30),
+            None if word == THIRTIETH => Some(30),
             None => match (place(&["twenty", "thirty"], word), place(&ORDINALS[..9], next)) {
                 (Some(tens), Some(unit)) => Some((tens + 2) * 10 + unit + 1),
                 _ => small(word).filter(|day| *day > 0),
