@@ -134,7 +134,7 @@ fn a_call_is_watched_while_it_lasts_and_afterwards() {
     let script = Script::new(&models, folder.path());
     script.say(&mut phone, "Good morning, I am calling from the harbour. What are your opening hours?");
     page.wait("the caller's level", "document.querySelector('.meter.caller i').style.transform > 'scaleX(0.2)'");
-    // Drafts that came to nothing have taken the numbers before it.
+    // A pause may have made two turns of what was said.
     let asked = "[...document.querySelectorAll('[data-turn]')].find((turn) => turn.innerText.includes('opening hours'))?.dataset.turn";
     let number = page.wait("the turn", asked);
     let number: u64 = number.as_str().and_then(|number| number.parse().ok()).expect("a number");
