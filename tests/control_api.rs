@@ -152,6 +152,21 @@ fn a_paid_session_is_opened_when_the_caller_is_there_and_not_for_whoever_sends_a
 }
 
 #[test]
+fn ports_that_other_programs_have_cost_no_call() {
+    // Eight pairs, of which seven are somebody else's.
+    let pairs = |first: u16| (first..first + 16).step_by(2).map(|port| UdpSocket::bind(("127.0.0.1", port)));
+    let (first, mut others) = (30_000..32_000)
+        .step_by(16)
+        .find_map(|first| Some((first, pairs(first).collect::<Result<Vec<_>, _>>().ok()?)))
+        .expect("free ports");
+    others.pop();
+    let range = format!("{first}-{}", first + 15);
+    let offhook = Offhook::run(&["--start", "--sip", "127.0.0.1:0", "--rtp-ports", &range], &ECHO, "");
+    let phone = call(offhook.sip());
+    assert!(phone.wait_until(SOON, |phone| phone.heard().len() > 50), "no audio");
+}
+
+#[test]
 fn a_live_call_is_listed_shown_and_hung_up() {
     let offhook = Offhook::start(&ECHO, "");
     assert_eq!(offhook.ask("GET", CALLS), (200, json!({"calls": [], "count": 0})));

@@ -464,6 +464,8 @@ pub struct CallDetail {
     turns: Vec<Turn>,
     failures: Vec<Failed>,
     quality: Quality,
+    /// Whether there is a recording to be had.
+    recording: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<Ended>,
 }
@@ -571,8 +573,8 @@ struct Ended {
 }
 
 impl CallDetail {
-    /// Takes the whole view.
-    pub fn new(mut call: CallView, wall: Wall<'_>) -> Self {
+    /// Takes the whole view, and whether there is a recording.
+    pub fn new(mut call: CallView, recording: bool, wall: Wall<'_>) -> Self {
         let turns = std::mem::take(&mut call.turns).into_iter().map(Turn::new).collect();
         let failed = |failure: ProviderFailure| Failed {
             at: Utc(wall(failure.at)).to_string(),
@@ -592,6 +594,7 @@ impl CallDetail {
             turns,
             failures,
             quality: Quality::new(&flow),
+            recording,
             ended,
             call: Call::new(call, wall),
         }

@@ -308,7 +308,10 @@ fn calls(query: &str, bridge: &dyn Bridge) -> Reply {
 
 fn call(call_id: &str, bridge: &dyn Bridge) -> Reply {
     match bridge.board().find(call_id, bridge.now()) {
-        Some(call) => Reply::json(200, &CallDetail::new(call, &|at| bridge.unix_time(at))),
+        Some(call) => {
+            let recording = bridge.recording(call_id).is_some();
+            Reply::json(200, &CallDetail::new(call, recording, &|at| bridge.unix_time(at)))
+        }
         None => Reply::detail(404, "Call not found"),
     }
 }

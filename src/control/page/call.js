@@ -264,7 +264,7 @@ export class PastCall {
     if (!call.turns.length) turns.element.hidden = true;
     const flow = el("div", { class: "flow" }, ...flowOf(call.quality));
     this.element.append(meta, turns.element, flow);
-    const replay = await player(callId).catch(() => null);
+    const replay = call.recording ? await player(callId).catch(() => null) : null;
     if (replay) meta.after(replay);
   }
 

@@ -31,6 +31,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+/// Pairs of ports tried for a call: any of the range may be another program's, which nobody is told of before it is tried.
+const PORTS_TRIED_MAX: usize = 16;
+
 /// A call, as net sees it.
 pub(super) struct NetCall {
     pub(super) lifecycle: Lifecycle,
@@ -121,16 +124,24 @@ impl Net {
     /// Takes a call in: its description is answered before anything is allocated for it.
     fn admit(&mut self, invitation: &Invitation, now: Instant) -> Result<NetCall, Refusal> {
         let unavailable = || Refusal { status: 503, warning: None, retry_after_s: Some(5) };
-        let port = self.ports.take(now).ok_or_else(unavailable)?;
-        let mut negotiation = self.negotiation(invitation.local, port);
-        let (answer, agreed) = describe(&mut negotiation, invitation.offer.as_deref()).inspect_err(|_| {
-            self.ports.give_back(port, now);
-        })?;
-        self.connect(invitation, port, negotiation, answer, agreed, now).map_err(|error| {
-            self.ports.give_back(port, now);
-            self.log(Some(invitation.call), &format!("the call cannot be set up: {error}"));
-            unavailable()
-        })
+        for left in (0..PORTS_TRIED_MAX).rev() {
+            let port = self.ports.take(now).ok_or_else(unavailable)?;
+            let mut negotiation = self.negotiation(invitation.local, port);
+            let (answer, agreed) = describe(&mut negotiation, invitation.offer.as_deref()).inspect_err(|_| {
+                self.ports.give_back(port, now);
+            })?;
+            match self.connect(invitation, port, negotiation, answer, agreed, now) {
+                Ok(call) => return Ok(call),
+                Err(error) => {
+                    self.ports.give_back(port, now);
+                    if error.kind() != io::ErrorKind::AddrInUse || left == 0 {
+                        self.log(Some(invitation.call), &format!("the call cannot be set up: {error}"));
+                        break;
+                    }
+                }
+            }
+        }
+        Err(unavailable())
     }
 
     /// Begins offer and answer with one peer of a call, which reaches us at `local`, with keys of its own.
