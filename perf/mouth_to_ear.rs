@@ -94,6 +94,8 @@ fn measure(options: &Options) -> Vec<Turn> {
         end_after: millis(options.stt),
         eager_after: options.eager.map(millis),
         misses: options.misses,
+        // Of the first turns no more are wrong than of all: a call that begins with wrong ones may not afford drafts for a while.
+        seed: 1,
         ..flux::Plan::default()
     });
     let (_groq, _, groq_url) = groq::start(groq::Plan { first_token: millis(options.llm), ..groq::Plan::default() });
