@@ -21,7 +21,7 @@ use offhook::control::Bridge;
 use offhook::engine::Engine;
 use offhook::metrics::Kind;
 use phone::{Phone, Weather};
-use standin::{KEY, cartesia, flux, groq};
+use standin::{cartesia, flux, groq};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,17 +63,12 @@ fn main() {
     let (_flux, ears, flux_url) = flux::start(flux::Plan::default());
     let (_groq, _, groq_url) = groq::start(plan);
     let (_cartesia, _, cartesia_url) = cartesia::start(cartesia::Plan { speech: agent, ..cartesia::Plan::default() });
-    let env = [
-        ("DEEPGRAM_API_KEY", KEY.to_owned()),
-        ("DEEPGRAM_BASE_URL", flux_url),
-        ("GROQ_API_KEY", KEY.to_owned()),
-        ("GROQ_BASE_URL", groq_url),
-        ("CARTESIA_API_KEY", KEY.to_owned()),
-        ("CARTESIA_BASE_URL", cartesia_url),
+    let mut env = standin::env(flux_url, groq_url, cartesia_url);
+    env.extend([
         ("OFFHOOK_LOG", "error".to_owned()),
         ("OFFHOOK_GREETING", REPLY.to_owned()),
         ("OFFHOOK_MODELS", "no-models".to_owned()),
-    ];
+    ]);
     let (engine, server) = engine::start(&[], &env);
     let trial = Trial { engine: engine.clone(), server, ears };
     let (silenced, missed) = trial.interruptions();

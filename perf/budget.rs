@@ -26,7 +26,7 @@ use offhook::engine::Engine;
 use offhook::metrics::{Distribution, Kind, TurnView};
 use offhook::turn::timeline::{Stage, Stages};
 use phone::{Phone, Weather};
-use standin::{KEY, cartesia, flux, groq};
+use standin::{cartesia, flux, groq};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -152,19 +152,13 @@ fn measure(options: &Options, seed: u64, watched: bool) -> Outcome {
         ..cartesia::Plan::default()
     });
     let records = tempfile::tempdir().expect("a temporary folder");
-    let key = || KEY.to_owned();
-    let mut env = vec![
-        ("DEEPGRAM_API_KEY", key()),
-        ("DEEPGRAM_BASE_URL", flux_url),
-        ("GROQ_API_KEY", key()),
-        ("GROQ_BASE_URL", groq_url),
-        ("CARTESIA_API_KEY", key()),
-        ("CARTESIA_BASE_URL", cartesia_url),
+    let mut env = standin::env(flux_url, groq_url, cartesia_url);
+    env.extend([
         ("OFFHOOK_LOG", "error".to_owned()),
         ("OFFHOOK_GREETING", String::new()),
         // Models that are not there are not obtained: every stage has its key.
         ("OFFHOOK_MODELS", std::env::var("OFFHOOK_MODELS").unwrap_or_else(|_| "no-models".to_owned())),
-    ];
+    ]);
     if watched {
         env.push(("OFFHOOK_RECORDS", records.path().display().to_string()));
     }

@@ -20,7 +20,7 @@ use offhook::audio::g711::Codec;
 use offhook::control::{Bridge, server};
 use phone::{Phone, Weather};
 use serde_json::Value;
-use standin::{KEY, cartesia, flux, groq};
+use standin::{cartesia, flux, groq};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -67,18 +67,13 @@ fn main() -> ExitCode {
     let groq_plan = groq::Plan { replies: vec!["Yes, we are.".to_owned()], ..groq::Plan::default() };
     let (_groq, _, groq_url) = groq::start(groq_plan);
     let (_cartesia, _, cartesia_url) = cartesia::start(cartesia::Plan::default());
-    let env = [
-        ("DEEPGRAM_API_KEY", KEY.to_owned()),
-        ("DEEPGRAM_BASE_URL", flux_url),
-        ("GROQ_API_KEY", KEY.to_owned()),
-        ("GROQ_BASE_URL", groq_url),
-        ("CARTESIA_API_KEY", KEY.to_owned()),
-        ("CARTESIA_BASE_URL", cartesia_url),
+    let mut env = standin::env(flux_url, groq_url, cartesia_url);
+    env.extend([
         ("OFFHOOK_LOG", "error".to_owned()),
         ("OFFHOOK_GREETING", String::new()),
         // Models that are not there are not obtained: every stage has its key.
         ("OFFHOOK_MODELS", "no-models".to_owned()),
-    ];
+    ]);
     let (engine, sip) = engine::start(&[], &env);
     let settings = offhook::config::Control { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Default::default() };
     let mut server = server::Server::start(&settings, engine.clone()).expect("a free port");

@@ -244,13 +244,12 @@ fn run(n: usize, case: &Case) -> Outcome {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let key = || KEY.to_owned();
     let hears_here = models().filter(|_| case.how == How::Second("local"));
-    let mut env = vec![
-        ("DEEPGRAM_API_KEY", key()),
-        ("DEEPGRAM_BASE_URL", nowhere("stt", flux_url, "wss://gone.invalid")),
-        ("GROQ_API_KEY", key()),
-        ("GROQ_BASE_URL", nowhere("llm", groq_url, "https://gone.invalid/openai/v1")),
-        ("CARTESIA_API_KEY", key()),
-        ("CARTESIA_BASE_URL", nowhere("tts", cartesia_url, "wss://gone.invalid")),
+    let mut env = standin::env(
+        nowhere("stt", flux_url, "wss://gone.invalid"),
+        nowhere("llm", groq_url, "https://gone.invalid/openai/v1"),
+        nowhere("tts", cartesia_url, "wss://gone.invalid"),
+    );
+    env.extend([
         ("OPENAI_API_KEY", key()),
         ("OPENAI_BASE_URL", openai_url),
         ("OPENAI_MODEL", "openai/gpt-oss-20b".to_owned()),
@@ -260,7 +259,7 @@ fn run(n: usize, case: &Case) -> Outcome {
         ("OFFHOOK_LOG", std::env::var("OFFHOOK_LOG").unwrap_or_else(|_| "error".to_owned())),
         // Nobody on this machine takes a provider's place unasked, and what is rendered is kept nowhere.
         ("OFFHOOK_MODELS", hears_here.unwrap_or_else(|| folder.path().join("models").to_string_lossy().into_owned())),
-    ];
+    ]);
     env.retain(|(_, value)| !value.is_empty());
     let line = |stage: &str, first: &str| match case.how {
         How::Second(second) if case.stage == stage => format!("[{stage}]\nuse = [\"{first}\", \"{second}\"]\n"),

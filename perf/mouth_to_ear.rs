@@ -25,7 +25,7 @@ use offhook::control::Bridge;
 use offhook::metrics::{Kind, TurnView};
 use offhook::turn::timeline::Stage;
 use phone::{Phone, Weather};
-use standin::{KEY, cartesia, flux, groq};
+use standin::{cartesia, flux, groq};
 use std::time::Duration;
 
 /// What is measured.
@@ -101,18 +101,12 @@ fn measure(options: &Options) -> Vec<Turn> {
     let (_groq, _, groq_url) = groq::start(groq::Plan { first_token: millis(options.llm), ..groq::Plan::default() });
     let (_cartesia, _, cartesia_url) =
         cartesia::start(cartesia::Plan { first_audio: millis(options.tts), ..cartesia::Plan::default() });
-    let key = || KEY.to_owned();
-    let env = [
-        ("DEEPGRAM_API_KEY", key()),
-        ("DEEPGRAM_BASE_URL", flux_url),
-        ("GROQ_API_KEY", key()),
-        ("GROQ_BASE_URL", groq_url),
-        ("CARTESIA_API_KEY", key()),
-        ("CARTESIA_BASE_URL", cartesia_url),
+    let mut env = standin::env(flux_url, groq_url, cartesia_url);
+    env.extend([
         ("OFFHOOK_LOG", "error".to_owned()),
         // Models that are not there are not obtained: every stage has its key.
         ("OFFHOOK_MODELS", std::env::var("OFFHOOK_MODELS").unwrap_or_else(|_| "no-models".to_owned())),
-    ];
+    ]);
     let (engine, server) = engine::start(&[], &env);
     let phone = Phone::call(server, Codec::Pcma, Weather::default()).expect("an answer");
     assert!(phone.wait_until(Duration::from_secs(5), |phone| phone.last_loud().is_some()), "no greeting");

@@ -38,16 +38,8 @@ fn captured(dir: &TempDir) -> PathBuf {
     let (_groq, _, groq_url) = groq::start(groq::Plan { first_token: millis(60), ..groq::Plan::default() });
     let (_cartesia, _, cartesia_url) =
         cartesia::start(cartesia::Plan { first_audio: millis(60), ..cartesia::Plan::default() });
-    let env = [
-        ("DEEPGRAM_API_KEY", KEY.to_owned()),
-        ("DEEPGRAM_BASE_URL", flux_url),
-        ("GROQ_API_KEY", KEY.to_owned()),
-        ("GROQ_BASE_URL", groq_url),
-        ("CARTESIA_API_KEY", KEY.to_owned()),
-        ("CARTESIA_BASE_URL", cartesia_url),
-        ("OFFHOOK_LOG", "error".to_owned()),
-        ("OFFHOOK_MODELS", "no-models".to_owned()),
-    ];
+    let mut env = standin::env(flux_url, groq_url, cartesia_url);
+    env.extend([("OFFHOOK_LOG", "error".to_owned()), ("OFFHOOK_MODELS", "no-models".to_owned())]);
     let folder = dir.path().join("captures");
     let (engine, server) = engine::start(&["--capture", folder.to_str().expect("a path")], &env);
     let weather = Weather { loss: 20, jitter: millis(30), reorder: 20, seed: 7 };

@@ -29,6 +29,19 @@ pub const KEY: &str = "standin-key-0123456789";
 /// How long a connection's thread sleeps at most before it looks whether its server is gone.
 const IDLE: Duration = Duration::from_millis(200);
 
+/// Returns the environment of an engine whose recogniser, model and voice are at these addresses.
+pub fn env(flux: String, groq: String, cartesia: String) -> Vec<(&'static str, String)> {
+    let key = || KEY.to_owned();
+    vec![
+        ("DEEPGRAM_API_KEY", key()),
+        ("DEEPGRAM_BASE_URL", flux),
+        ("GROQ_API_KEY", key()),
+        ("GROQ_BASE_URL", groq),
+        ("CARTESIA_API_KEY", key()),
+        ("CARTESIA_BASE_URL", cartesia),
+    ]
+}
+
 /// Wall time since it was made.
 pub struct Wall(std::time::Instant);
 
