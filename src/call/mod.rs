@@ -842,6 +842,9 @@ impl Call {
 
     /// Records the packet at hand, before it is protected; keys that are pressed as events have no sound.
     fn record_agent(&mut self, is_audio: bool, now: Instant) {
+        if !self.recording.is_on() {
+            return;
+        }
         let Ok(Packet { header, .. }) = Packet::parse(&self.packet) else { return };
         let extender = self.agent_ticks.get_or_insert_with(|| TimestampExtender::new(header.timestamp));
         if is_audio {

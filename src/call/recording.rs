@@ -68,6 +68,12 @@ impl Recording {
         Self { frames: Some(frames), number: 0 }
     }
 
+    /// Whether anything is recorded.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.frames.is_some()
+    }
+
     /// Takes sound of one side. A frame that finds the ring full is dropped; the next one's number tells of it, and silence of
     /// the same length stays in its place.
     ///
