@@ -227,7 +227,6 @@ impl Worker {
         };
         call.close(now, &mut out);
         conductor.ring();
-        let _ = self.quality.push((call.id(), quality(call)));
     }
 
     fn find(&self, id: CallId) -> Option<usize> {
@@ -246,7 +245,13 @@ impl Worker {
     }
 }
 
-/// How a call's media flow, as the table of calls shows it.
+impl Line {
+    /// How the call's media flow, as the table of calls shows it.
+    pub fn quality(&self) -> Quality {
+        quality(&self.call)
+    }
+}
+
 fn quality(call: &Call) -> Quality {
     let (stats, discards, sent) = (call.stats(), call.discards(), call.sent());
     Quality {

@@ -28,7 +28,7 @@ use crate::sip::flow::Flow;
 use crate::sip::framing::{Frame, PONG};
 use crate::sip::{self, Command, EndedBy, UserAgent};
 use crate::time::{Clock, Instant};
-use calls::NetCall;
+use calls::{Closing, NetCall};
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Interest, Token};
 use rtrb::{Consumer, Producer};
@@ -178,6 +178,8 @@ pub struct Net {
     agent: UserAgent,
     ports: Ports,
     calls: BTreeMap<CallId, NetCall>,
+    /// Calls that are over, and with their workers still.
+    closing: BTreeMap<CallId, Closing>,
     /// What is kept of packets.
     pcaps: Pcaps,
     /// Reads the calls' datagrams.
@@ -214,6 +216,7 @@ impl Net {
             agent,
             ports,
             calls: BTreeMap::new(),
+            closing: BTreeMap::new(),
             pcaps,
             arrivals: Arrivals::default(),
             routes: BTreeMap::new(),
@@ -279,7 +282,8 @@ impl Net {
         self.conductors.retain(|conductor| !conductor.is_finished());
         // The BYEs are sent again until they are answered, or for as long as a stop may take.
         let said_goodbye = self.agent.transactions().1 == 0;
-        self.draining.is_some_and(|until| self.calls.is_empty() && (said_goodbye || now >= until))
+        let is_over = self.calls.is_empty() && self.closing.is_empty() && said_goodbye;
+        self.draining.is_some_and(|until| is_over || (self.calls.is_empty() && now >= until))
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -516,17 +520,6 @@ impl Net {
                 }
             }
             self.obey_user_agent(now);
-        }
-    }
-
-    /// Drops what the workers have let go; a call whose work panicked is ended.
-    fn take_retired(&mut self, now: Instant) {
-        for at in 0..self.parts.workers.len() {
-            while let Ok(line) = self.parts.workers[at].retired.pop() {
-                if line.failed {
-                    self.hang_up(line.call.id(), EndedBy::Engine, "a fault in the media path", now);
-                }
-            }
         }
     }
 

@@ -21,7 +21,7 @@ const ROUNDS_PER_LEVEL: u64 = 2;
 pub struct Ends {
     /// Measurements.
     pub samples: Consumer<Sample>,
-    /// How well each call's media flow, once a second and at its end.
+    /// How well each call's media flow, once a second; the last word comes with the call's end.
     pub quality: Consumer<(CallId, Quality)>,
     /// What the worker counts.
     pub counters: Arc<WorkerCounters>,

@@ -324,30 +324,17 @@ impl Board {
         }
     }
 
-    /// The call's media counters, as they stand.
+    /// The call's media counters, as they stand; the last ones come before its end.
     pub fn quality(&self, call: CallId, quality: Quality) {
         let mut state = self.state.lock();
-        let State { live, ended, totals, .. } = &mut *state;
-        // The last snapshot comes just after the BYE.
-        let (view, mut counted) = match live.get_mut(&call) {
-            Some(row) => (&mut row.view, row.counted),
-            None => match ended.iter_mut().find(|view| view.call == call) {
-                Some(view) => {
-                    let counted = view.quality;
-                    (view, counted)
-                }
-                None => return,
-            },
-        };
-        totals.quality.add(&counted.raise(&quality));
-        view.quality = quality;
-        view.remote = quality.remote.or(view.remote);
-        if let Some(row) = live.get_mut(&call) {
-            row.counted = counted;
-            if self.events.watched() {
-                let flow = What::Quality(Box::new(row.flow()));
-                self.events.show(self.now(), [(call, row.call_id.clone(), flow)]);
-            }
+        let State { live, totals, .. } = &mut *state;
+        let Some(row) = live.get_mut(&call) else { return };
+        totals.quality.add(&row.counted.raise(&quality));
+        row.view.quality = quality;
+        row.view.remote = quality.remote.or(row.view.remote);
+        if self.events.watched() {
+            let flow = What::Quality(Box::new(row.flow()));
+            self.events.show(self.now(), [(call, row.call_id.clone(), flow)]);
         }
     }
 
@@ -915,7 +902,9 @@ mod tests {
         board.quality(CALL, received(10));
         board.quality(CALL, received(25));
         board.ended(CALL, EndedBy::Caller, "BYE", at(1));
+        board.quality(CALL, received(20));
         board.quality(CallId(2), received(5));
         assert_eq!(board.totals().quality.packets_received, 30);
+        assert_eq!(board.find("a", at(2)).expect("kept").quality.packets_received, 25, "an old count comes late");
     }
 }

@@ -57,7 +57,16 @@ pub(super) struct NetCall {
     pub(super) waiting: Option<Box<Waiting>>,
     /// The media side, until the worker takes it over.
     idle: Option<Idle>,
+    /// Whether its worker has let it go already: its work panicked.
+    pub(super) let_go: bool,
     ended_by: Option<(EndedBy, String)>,
+}
+
+/// How a call ended that its worker has yet to let go; the table is told with the worker's last count.
+pub(super) struct Closing {
+    pub(super) by: EndedBy,
+    pub(super) reason: String,
+    pub(super) at: Instant,
 }
 
 impl NetCall {
@@ -256,6 +265,7 @@ impl Net {
                 conductor: conductor_bell,
                 capture: media_log,
             }),
+            let_go: false,
             ended_by: None,
         })
     }
@@ -598,13 +608,44 @@ impl Net {
         }
         self.ports.give_back(call.port, now);
         self.parts.workers[call.worker].calls -= 1;
-        if call.idle.is_none() {
+        let has_media = call.idle.is_none() && !call.let_go;
+        if has_media {
             self.orders[call.worker].push_back(WorkerOrder::Remove(id));
         }
         call.conductor.end();
-        self.parts.board.ended(id, by, &reason, now);
         self.parts.recorder.ended(id, now);
         self.pcaps.ended(id, now);
         self.log(Some(id), &format!("ended by {}: {}", by.name(), Field(&reason)));
+        let closing = Closing { by, reason, at: now };
+        if has_media {
+            self.closing.insert(id, closing);
+        } else {
+            self.tell_ended(id, &closing);
+        }
+    }
+
+    /// Drops what the workers have let go, and tells how its call ended; a call whose work panicked is ended.
+    pub(super) fn take_retired(&mut self, now: Instant) {
+        for at in 0..self.parts.workers.len() {
+            while let Ok(line) = self.parts.workers[at].retired.pop() {
+                let id = line.call.id();
+                if line.failed {
+                    if let Some(call) = self.calls.get_mut(&id) {
+                        call.let_go = true;
+                    }
+                    self.hang_up(id, EndedBy::Engine, "a fault in the media path", now);
+                } else {
+                    self.parts.board.quality(id, line.quality());
+                }
+                if let Some(closing) = self.closing.remove(&id) {
+                    self.tell_ended(id, &closing);
+                }
+            }
+        }
+    }
+
+    /// Tells the table how a call ended, with what its worker counted to its last packet.
+    fn tell_ended(&self, id: CallId, closing: &Closing) {
+        self.parts.board.ended(id, closing.by, &closing.reason, closing.at);
     }
 }
