@@ -1,6 +1,6 @@
 //! Strangers on other addresses of this machine against a call: not one sample of theirs is heard, and the call goes on.
 
-use crate::alone;
+use crate::one_of_two;
 use crate::phone::{Habits, Phone, Weather};
 use crate::process::{ECHO, Offhook};
 use offhook::audio::g711::Codec;
@@ -140,7 +140,7 @@ fn forged(ssrc: u32, about: u32) -> Vec<u8> {
 
 #[test]
 fn two_calls_are_not_to_be_connected_with_each_other() {
-    let _alone = alone();
+    let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, "");
     let (caller, media) = (socket(Ipv4Addr::LOCALHOST), socket(Ipv4Addr::LOCALHOST));
     caller.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
@@ -183,7 +183,7 @@ fn two_calls_are_not_to_be_connected_with_each_other() {
 
 #[test]
 fn strangers_are_not_heard_and_end_nothing() {
-    let _alone = alone();
+    let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, "");
     let caller = |offhook: &Offhook| {
         // It takes a second to open its audio: the strangers are there first.

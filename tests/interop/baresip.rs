@@ -1,7 +1,7 @@
 //! baresip: another telephone of other authors, driven by its keyboard.
 
 use crate::process::{ECHO, Kept, Lines, Offhook, there_is, wait_for};
-use crate::{alone, sound};
+use crate::{one_of_two, sound};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -51,7 +51,7 @@ fn talks(account: &str) -> Option<serde_json::Value> {
     if !there_is("baresip", "baresip-core") {
         return None;
     }
-    let _alone = alone();
+    let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, "");
     let folder = tempfile::tempdir().expect("a temporary folder");
     settings(folder.path(), &offhook, account);

@@ -1,5 +1,6 @@
 //! `offhook call`, the telephone in the box: it calls this agent, with and without a password, and PJSIP, and says how long replies took.
 
+use crate::alone;
 use crate::process::{ECHO, Offhook, command, models};
 use crate::softphone::Softphone;
 use serde_json::Value;
@@ -37,9 +38,13 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The report of a call; it succeeded where a reply was measured.
 fn report(output: &Output) -> Value {
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output.stdout)))
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", text(&output.stdout), text(&output.stderr)));
+    let reported = report["results"]["n_reported"].as_u64().expect("a count");
+    assert_eq!(output.status.success(), reported > 0, "{report:#}{}", text(&output.stderr));
+    report
 }
 
 #[test]
@@ -114,12 +119,15 @@ fn another_sip_agent_is_called_too() {
 #[test]
 fn the_demo_talks_with_itself() {
     let Some(models) = models() else { return };
+    let _cores = alone();
     let folder = TempDir::new().expect("a folder");
     let mut demo = command(folder.path());
     demo.env("OFFHOOK_MODELS", models).args(["demo", "--say", "When are you open?"]);
     let output = demo.output().expect("it runs");
     let said = text(&output.stdout);
-    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    // A call of which this machine was too busy to take a figure is a call all the same.
+    let is_measured = output.status.success() || said.contains("this machine was too busy");
+    assert!(is_measured, "{said}{}", text(&output.stderr));
     for line in ["heard  \"", "end_of_turn", "unexplained", "agent  greets after", "replies measured, mouth to ear"] {
         assert!(said.contains(line), "{line}: {said}");
     }

@@ -3,7 +3,7 @@
 use crate::microsip::Script;
 use crate::process::{ECHO, Offhook, models};
 use crate::softphone::Softphone;
-use crate::{alone, sound};
+use crate::{one_of_two, sound};
 use serde_json::Value;
 use std::f32::consts::TAU;
 use std::path::Path;
@@ -15,7 +15,7 @@ const TEXT: &str = "I would like to hear my own words, please.";
 /// it is hung up. Returns the call as it was shown when it was over.
 fn echoed(settings: &[&str], meanwhile: impl FnOnce(&Offhook, &mut Softphone, &Script<'_>, &str)) -> Option<Value> {
     let models = models()?;
-    let _alone = alone();
+    let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, "");
     let mut phone = Softphone::open_with(offhook.sip(), settings)?;
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -3,7 +3,7 @@
 use crate::phone::{Habits, Phone, Weather};
 use crate::process::{ECHO, Offhook, percent_encoded, wait_for};
 use crate::softphone::Softphone;
-use crate::{alone, sound};
+use crate::{one_of_two, sound};
 use offhook::audio::g711::Codec;
 use serde_json::Value;
 use std::f64::consts::TAU;
@@ -89,7 +89,7 @@ fn another_address_is_heard_where_the_setting_allows_it() {
 
 #[test]
 fn pjsip_is_muted_then_heard_then_on_hold_and_its_round_trip_is_known() {
-    let _alone = alone();
+    let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, "");
     let Some(mut phone) = Softphone::open(offhook.sip()) else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");

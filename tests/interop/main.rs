@@ -29,10 +29,37 @@ mod tools;
 mod transfer;
 mod transports;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
-/// One call in which sound is judged at a time: two cores hardly carry two recognisers, two voices and two softphones.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Cores kept for calls in which sound is judged: two hardly carry two recognisers, two voices and two softphones.
+#[must_use]
+struct Cores(usize);
+
+static FREE: Mutex<usize> = Mutex::new(2);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+/// For a call with a recogniser and a voice of this machine's own.
+fn alone() -> Cores {
+    Cores::take(2)
+}
+
+/// For a call with the echo agent: one other may be beside it.
+fn one_of_two() -> Cores {
+    Cores::take(1)
+}
+
+impl Cores {
+    fn take(count: usize) -> Self {
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = GIVEN_BACK.wait_while(free, |free| *free < count).unwrap_or_else(PoisonError::into_inner);
+        *free -= count;
+        Self(count)
+    }
+}
+
+impl Drop for Cores {
+    fn drop(&mut self) {
+        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
+        GIVEN_BACK.notify_all();
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::process::{ECHO, Offhook, models};
 use crate::softphone::Softphone;
-use crate::{alone, sound};
+use crate::{alone, one_of_two, sound};
 use offhook::providers::Speaker;
 use offhook::providers::local::voice::HibariVoice;
 use serde_json::Value;
@@ -61,7 +61,7 @@ fn assert_sound(pcm: &[i16], what: &str) {
 #[test]
 fn talks_with_the_agent_of_this_machine() {
     let Some(models) = models() else { return };
-    let _alone = alone();
+    let _cores = alone();
     let offhook = Offhook::start(&[("OFFHOOK_MODELS", models.to_str().expect("text"))], SETTINGS);
     let Some(mut phone) = Softphone::open(offhook.sip()) else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -166,7 +166,7 @@ pub fn hold_and_unhold(offhook: &Offhook, phone: &mut Softphone, call: &str) {
 #[test]
 fn hears_its_own_words_back_from_the_echo_agent() {
     let Some(models) = models() else { return };
-    let _alone = alone();
+    let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, "");
     let Some(mut phone) = Softphone::open(offhook.sip()) else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");

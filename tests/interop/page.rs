@@ -115,7 +115,7 @@ impl Browser {
 #[test]
 fn a_call_is_watched_while_it_lasts_and_afterwards() {
     let Some(models) = models() else { return };
-    let _alone = alone();
+    let _cores = alone();
     let offhook = Offhook::start(&[("OFFHOOK_MODELS", models.to_str().expect("text"))], SETTINGS);
     let Some(mut page) = Browser::open(&format!("http://{}/", offhook.api)) else { return };
     let name = format!("name={HOSTILE}");

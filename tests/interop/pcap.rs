@@ -1,6 +1,6 @@
 //! A call's packet capture, read by Wireshark's own tshark: the ladder, the streams, as many packets as the call counted.
 
-use crate::alone;
+use crate::one_of_two;
 use crate::process::{ECHO, Offhook, percent_encoded, there_is, wait_for};
 use crate::softphone::Softphone;
 use std::path::Path;
@@ -46,7 +46,7 @@ fn whole(offhook: &Offhook, call_id: &str, to: &Path) -> Vec<String> {
 
 #[test]
 fn tshark_counts_what_the_call_counted() {
-    let _alone = alone();
+    let _cores = one_of_two();
     let records = tempfile::tempdir().expect("a folder");
     let env: Vec<_> = ECHO.into_iter().chain([("OFFHOOK_RECORDS", records.path().to_str().expect("text"))]).collect();
     let offhook = Offhook::start(&env, "[records]\naudio = false\npcap = true\n");
@@ -90,7 +90,7 @@ fn tshark_counts_what_the_call_counted() {
 
 #[test]
 fn a_capture_that_is_asked_for_late_has_the_invite_and_no_secret() {
-    let _alone = alone();
+    let _cores = one_of_two();
     let records = tempfile::tempdir().expect("a folder");
     let env: Vec<_> = ECHO.into_iter().chain([("OFFHOOK_RECORDS", records.path().to_str().expect("text"))]).collect();
     let toml = "[records]\naudio = false\n[[sip.accounts]]\nuser = \"ann\"\npassword = \"her-secret\"\n";

@@ -4,7 +4,7 @@
 use crate::microsip::hold_and_unhold;
 use crate::process::{ECHO, Offhook};
 use crate::softphone::Softphone;
-use crate::{alone, sound};
+use crate::{one_of_two, sound};
 use std::f32::consts::TAU;
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn say(phone: &mut Softphone, folder: &Path) {
 
 /// A call in which the caller hears itself, is on hold, and hears itself again; the engine says `suite` of it.
 fn talks(settings: &[&str], toml: &str, suite: &str) {
-    let _alone = alone();
+    let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, toml);
     let Some(mut phone) = Softphone::open_with(offhook.sip(), settings) else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -74,7 +74,7 @@ fn talks(settings: &[&str], toml: &str, suite: &str) {
 
 /// A call that is refused with 488.
 fn refused(settings: &[&str], toml: &str) {
-    let _alone = alone();
+    let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, toml);
     let Some(mut phone) = Softphone::open_with(offhook.sip(), settings) else { return };
     phone.tell("call 1000");

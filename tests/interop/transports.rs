@@ -4,7 +4,7 @@ use crate::microsip::Script;
 use crate::phone::{Phone, Weather};
 use crate::process::{ECHO, Offhook, models, there_is, wait_for};
 use crate::softphone::Softphone;
-use crate::{alone, sound};
+use crate::{one_of_two, sound};
 use offhook::audio::g711::Codec;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -69,7 +69,7 @@ fn connections(offhook: &Offhook, transport: &str) -> u64 {
 /// Registers, calls, is heard by the echo agent and hears its own words back.
 fn talks_over(transport: &str) {
     let Some(models) = models() else { return };
-    let _alone = alone();
+    let _cores = one_of_two();
     let (offhook, tls, _folder) = with_tls(&ECHO, "");
     let server = if transport == "tls" { tls } else { offhook.sip() };
     let Some(mut phone) = Softphone::open_over(transport, server) else { return };
