@@ -22,8 +22,8 @@ const FIRST_HURRIED_WORDS: usize = 2;
 const HURRIED_WORDS: usize = 3;
 
 /// How long the first words of a reply wait for the end of their clause: the caller waits with them. A quick model
-/// (1000 tokens a second) has eight words by then, and a slower one would keep the caller waiting for its full stop.
-pub const FIRST_WAIT: Duration = Duration::from_millis(8);
+/// (1000 tokens a second) has six words by then, and a slower one would keep the caller waiting for its full stop.
+pub const FIRST_WAIT: Duration = Duration::from_millis(6);
 /// How long the words of the second clause wait: the first may be two words, which are played in half a second.
 pub const SECOND_WAIT: Duration = Duration::from_millis(300);
 /// How long the first words of a later clause wait: the clause before it takes at least that long to play.

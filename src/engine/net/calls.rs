@@ -34,6 +34,9 @@ use std::sync::Arc;
 /// Pairs of ports tried for a call: any of the range may be another program's, which nobody is told of before it is tried.
 const PORTS_TRIED_MAX: usize = 16;
 
+/// How long a call's canonical name is: 17 characters of 62 are 101 bits.
+const CNAME_CHARACTERS: usize = 17;
+
 /// A call, as net sees it.
 pub(super) struct NetCall {
     pub(super) lifecycle: Lifecycle,
@@ -362,6 +365,8 @@ impl Net {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(agreed) = call.agreed else { return };
         let Some(idle) = call.idle.take() else { return };
+        // One for each call, so that calls cannot be told to be one agent's (RFC 7022 §4.2: at least 96 bits, by chance).
+        let name: String = std::iter::repeat_with(|| self.parts.rng.alphanumeric()).take(CNAME_CHARACTERS).collect();
         let setup = Setup {
             id,
             agreed: &agreed,
@@ -369,7 +374,7 @@ impl Net {
             guard,
             port: call.port,
             ntp_at_zero: self.parts.clock.ntp_at_zero(),
-            cname: "agent@offhook",
+            cname: &name,
             silence_max: self.parts.config.media.silence_max,
             rings: idle.rings,
         };
