@@ -58,7 +58,7 @@ pub const ROUTES: [Row; 16] = [
         "/api/v1/sip/calls",
         Route::Calls,
         "GET, HEAD, OPTIONS",
-        "the live calls; query: state=ended for the last hundred",
+        "the live calls; query: state=ringing, active, or ended for the last hundred",
     ),
     row(
         "/api/v1/sip/calls/{call_id}/recording.wav",
