@@ -284,7 +284,10 @@ impl Net {
             }
         };
         match std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(body) {
-            Ok(thread) => self.conductors.push(thread),
+            Ok(thread) => {
+                self.conductors.push(thread);
+                self.parts.board.agent_up(id, true);
+            }
             Err(error) => {
                 self.log(Some(id), &format!("no thread for the call: {error}"));
                 self.hang_up(id, EndedBy::Engine, "no threads for the call", now);
@@ -425,7 +428,6 @@ impl Net {
         self.orders[call.worker].push_back(WorkerOrder::Add(Box::new(line)));
         call.conductor.send(Event::Held(agreed.held));
         self.parts.board.answered(id, agreed.encoding.name(), now);
-        self.parts.board.agent_up(id, true);
         self.secured(id);
         self.copy_egress(id);
     }
