@@ -1,13 +1,16 @@
 // The page: what is known of the engine, kept up by its events, and put on the screen.
 
-import { Refused, ask, follow, token } from "./stream.js";
-import { CallCard, PastCall } from "./call.js";
-import { medians } from "./waterfall.js";
+import { ask, follow, token } from "./stream.js";
+import { CallCard } from "./call.js";
+import { PastCall } from "./past.js";
+import { medians, nameOf, setBudget } from "./waterfall.js";
 import { el, ms } from "./view.js";
 
 const API = "/api/v1/sip";
 // How often the percentiles are read: they move by the minute.
 const STATUS_MS = 2_000;
+// As many calls that are over as the engine remembers.
+const PAST_MAX = 100;
 const $ = (id) => document.getElementById(id);
 
 const live = new Map();
@@ -16,6 +19,8 @@ let status = null;
 // The status as it was while the bridge ran last: its figures stand until there are others.
 let figures = null;
 let gone = false;
+// Whether the engine waits for its token.
+let locked = false;
 // What the providers failed with last, by role, where the status does not tell.
 const failures = new Map();
 
@@ -26,12 +31,13 @@ function say(text) {
 // ---- the engine
 
 function showWhere() {
-  const state = gone ? "gone" : status?.status ?? "gone";
+  const state = locked ? "locked" : gone ? "gone" : status?.status ?? "gone";
   $("where").dataset.state = state;
   const served = status?.transports?.filter(({ error }) => !error).map(({ transport }) => transport.toUpperCase()).join(", ");
   const words = {
     running: `Answering on ${status?.host}:${status?.sip_port}${served ? ` (${served})` : ""}`,
     stopped: "The bridge is stopped",
+    locked: "Locked",
     gone: "The engine is not there; looking for it…",
   };
   $("where").textContent = words[state] ?? state;
@@ -41,9 +47,14 @@ function showWhere() {
   $("banner").hidden = !notice;
   $("banner").classList.toggle("bad", gone);
   $("banner").textContent = notice ?? "";
+  document.body.classList.toggle("gone", gone);
+  live.forEach((card) => card.gone(gone));
 }
 
 function showFields() {
+  // Where it is started again, should it be stopped.
+  $("start-host").value = status.host;
+  $("start-port").value = status.sip_port;
   const host = ["0.0.0.0", "::"].includes(status.host) ? location.hostname : status.host;
   const server = `${host.includes(":") ? `[${host}]` : host}:${status.sip_port}`;
   $("field-server").textContent = server;
@@ -54,9 +65,11 @@ function showFields() {
 
 function showCalls() {
   const running = status?.status === "running";
-  $("stopped").hidden = status?.status !== "stopped" || gone;
-  $("empty").hidden = !running || live.size > 0;
+  $("stopped").hidden = status?.status !== "stopped" || gone || locked;
+  $("empty").hidden = !running || gone || locked || live.size > 0;
+  $("absent").hidden = !gone || live.size > 0;
   $("calls-count").textContent = live.size ? `${live.size} on the line` : "";
+  document.title = live.size ? `(${live.size}) Offhook` : "Offhook";
   $("past-count").textContent = past.size ? String(past.size) : "";
   $("past-empty").hidden = past.size > 0;
 }
@@ -77,27 +90,40 @@ function providerRow(word, health, states, failure) {
   );
 }
 
+function windowOf(name, { turn_ms: turn, own_path_ms: own, stages_ms: stages } = {}) {
+  const count = turn?.count ? `${turn.count} ${turn.count === 1 ? "turn" : "turns"}` : "no turns";
+  const head = el("h3", {}, name, el("small", {}, count));
+  const number = (value) => (!turn?.count ? "–" : value >= 10 ? Math.round(value).toLocaleString("en") : value.toFixed(1));
+  const figure = (term, value, title, kind) => el("div", { class: kind, title }, el("dt", {}, term), el("dd", {}, number(value), kind && turn?.count ? el("small", {}, " ms") : null));
+  const figures = el(
+    "dl",
+    { class: "figures" },
+    figure("p50", turn?.p50, "Half of the replies came within this", "big"),
+    figure("p90", turn?.p90, "Nine of ten replies came within this"),
+    figure("p99", turn?.p99, "99 of 100 replies came within this"),
+    figure("Offhook", own?.p50, "The median of what is not a provider’s time"),
+  );
+  return el("article", { class: "window" }, head, figures, medians(stages ?? {}));
+}
+
+function showBudget(slo) {
+  $("budget").hidden = !slo;
+  setBudget(slo?.turn_ms ?? null);
+  if (!slo) return;
+  const percent = (share) => `${Math.round(1000 * share) / 10}\u00a0%`;
+  const worst = Object.entries(slo.breaches_by_stage).reduce((worst, entry) => (entry[1] > worst[1] ? entry : worst), ["", 0]);
+  const kept = slo.within === null ? "no turns yet" : `kept by ${percent(slo.within)} of ${slo.turns} turns`;
+  const blame = slo.breaches ? `; broken ${slo.breaches === 1 ? "once" : `${slo.breaches} times`}, most often by ${nameOf(worst[0])}` : "";
+  $("budget").dataset.met = String(slo.met || slo.within === null);
+  $("budget").textContent = `Budget: ${ms(slo.turn_ms)} for ${percent(slo.share)} of turns. ${kept[0].toUpperCase()}${kept.slice(1)}${blame}.`;
+}
+
 function showNumbers() {
   if (status?.latency) figures = status;
   const latency = figures?.latency;
   const windows = [["last_1m", "Last minute"], ["last_5m", "Last 5 minutes"], ["last_60m", "Last hour"]];
-  $("windows").replaceChildren(
-    ...windows.map(([key, name]) => {
-      const { turn_ms: turn, own_path_ms: own, stages_ms: stages } = latency?.[key] ?? {};
-      const number = turn?.count ? [Math.round(turn.p50).toLocaleString("en"), el("small", {}, " ms p50")] : [el("small", {}, "no turns")];
-      const facts = turn?.count
-        ? [`p90 ${ms(turn.p90)}`, `p99 ${ms(turn.p99)}`, `own path ${ms(own.p50)}`]
-        : [];
-      return el(
-        "article",
-        { class: "window" },
-        el("h3", {}, name, turn?.count ? el("small", {}, ` ${turn.count} ${turn.count === 1 ? "turn" : "turns"}`) : null),
-        el("p", { class: "big" }, ...number),
-        turn?.count ? medians(stages) : null,
-        turn?.count ? el("p", { class: "spread" }, ...facts.map((fact) => el("span", {}, fact))) : null,
-      );
-    }),
-  );
+  $("windows").replaceChildren(...windows.map(([key, name]) => windowOf(name, latency?.[key])));
+  showBudget(figures?.slo);
   const roles = [["stt", "Hears"], ["llm", "Thinks"], ["tts", "Speaks"]];
   const states = { closed: "fine", open: "not asked", half_open: "on trial" };
   $("health").replaceChildren(
@@ -131,11 +157,10 @@ async function readStatus() {
 // ---- calls
 
 function addLive(call) {
-  past.get(call.call_id)?.remove();
-  past.delete(call.call_id);
+  removePast(call.call_id);
   let card = live.get(call.call_id);
   if (!card) {
-    card = new CallCard(call.call_id, act);
+    card = new CallCard(call.call_id, act, () => status?.records ?? false);
     live.set(call.call_id, card);
     $("calls").append(card.element);
   }
@@ -144,18 +169,23 @@ function addLive(call) {
   return card;
 }
 
-function addPast(call, first) {
+function addPast(call) {
   if (past.has(call.call_id)) return;
   const row = new PastCall(call);
   past.set(call.call_id, row);
-  if (first) $("past").prepend(row.element);
-  else $("past").append(row.element);
+  $("past").prepend(row.element);
+  if (past.size > PAST_MAX) removePast(past.keys().next().value);
+}
+
+function removePast(callId) {
+  past.get(callId)?.remove();
+  past.delete(callId);
 }
 
 function end(call) {
   live.get(call.call_id)?.remove();
   live.delete(call.call_id);
-  addPast(call, true);
+  addPast(call);
   showCalls();
 }
 
@@ -172,9 +202,10 @@ async function readCalls() {
       live.delete(id);
     }
   }
-  for (const row of past.values()) row.remove();
-  past.clear();
-  for (const call of before.calls) addPast(call, false);
+  const over = new Set(before.calls.map((call) => call.call_id));
+  for (const id of [...past.keys()].filter((id) => !over.has(id))) removePast(id);
+  // Those that are there stay as they are, perhaps open; the list is newest first.
+  for (const call of before.calls.reverse()) addPast(call);
   for (const call of now.calls) addLive(call);
   showCalls();
   await Promise.all(now.calls.map((call) => readCall(call.call_id)));
@@ -203,8 +234,9 @@ const on = {
   audio: (event) => live.get(event.call_id)?.audio(event.audio),
   levels: (event) => live.get(event.call_id)?.levels(event),
   quality: (event) => live.get(event.call_id)?.quality(event.quality),
-  "provider.failed": ({ role, failure }) => {
-    failures.set(role, failure);
+  "provider.failed": (event) => {
+    failures.set(event.role, event.failure);
+    live.get(event.call_id)?.failed(event);
     readStatus().catch(() => {});
   },
   "bridge.started": () => readStatus().catch(() => {}),
@@ -216,17 +248,26 @@ async function askForToken() {
   const dialog = $("ask-token");
   $("token-problem").hidden = !token.get();
   token.set("");
-  $("where").textContent = "Locked";
+  gone = false;
+  locked = true;
+  showWhere();
+  showCalls();
   if (!dialog.open) dialog.showModal();
   await new Promise((closed) => dialog.addEventListener("close", closed, { once: true }));
+  locked = false;
   token.set($("token").value.trim());
   $("token").value = "";
 }
 
+showNumbers();
 follow({
   open: async () => {
+    // It may be another engine.
+    if (gone) figures = null;
     gone = false;
-    await Promise.all([readStatus(), readCalls()]);
+    // The budget that the status tells is what turns are drawn by.
+    await readStatus();
+    await readCalls();
   },
   event: (event) => on[event.type]?.(event),
   gone: () => {
@@ -238,14 +279,10 @@ follow({
 });
 
 setInterval(() => {
-  if (gone || document.hidden || $("ask-token").open) return;
-  readStatus().catch((error) => {
-    if (error instanceof Refused) return;
-    gone = true;
-    showWhere();
-  });
+  // Whether the engine is there is told by its stream of events alone.
+  if (!gone && !locked && !document.hidden) readStatus().catch(() => {});
 }, STATUS_MS);
-setInterval(() => live.forEach((card) => card.tick()), 1_000);
+setInterval(() => gone || live.forEach((card) => card.tick()), 1_000);
 
 // ---- what can be done
 

@@ -12,8 +12,8 @@ export function el(name, attributes = {}, ...children) {
 }
 
 export function ms(value) {
-  if (value >= 100) return `${Math.round(value).toLocaleString("en")} ms`;
-  return `${value.toFixed(1)} ms`;
+  if (value >= 100) return `${Math.round(value).toLocaleString("en")}\u00a0ms`;
+  return `${value.toFixed(1)}\u00a0ms`;
 }
 
 export function duration(seconds) {
