@@ -90,8 +90,10 @@ function providerRow(word, health, states, failure) {
   );
 }
 
+const turnsOf = (count) => `${count.toLocaleString("en")} ${count === 1 ? "turn" : "turns"}`;
+
 function windowOf(name, { turn_ms: turn, own_path_ms: own, stages_ms: stages } = {}) {
-  const count = turn?.count ? `${turn.count} ${turn.count === 1 ? "turn" : "turns"}` : "no turns";
+  const count = turn?.count ? turnsOf(turn.count) : "no turns";
   const head = el("h3", {}, name, el("small", {}, count));
   const number = (value) => (!turn?.count ? "–" : value >= 10 ? Math.round(value).toLocaleString("en") : value.toFixed(1));
   const figure = (term, value, title, kind) => el("div", { class: kind, title }, el("dt", {}, term), el("dd", {}, number(value), kind && turn?.count ? el("small", {}, " ms") : null));
@@ -112,7 +114,7 @@ function showBudget(slo) {
   if (!slo) return;
   const percent = (share) => `${Math.round(1000 * share) / 10}\u00a0%`;
   const worst = Object.entries(slo.breaches_by_stage).reduce((worst, entry) => (entry[1] > worst[1] ? entry : worst), ["", 0]);
-  const kept = slo.within === null ? "no turns yet" : `kept by ${percent(slo.within)} of ${slo.turns} turns`;
+  const kept = slo.within === null ? "no turns yet" : `kept by ${percent(slo.within)} of ${turnsOf(slo.turns)}`;
   const blame = slo.breaches ? `; broken ${slo.breaches === 1 ? "once" : `${slo.breaches} times`}, most often by ${nameOf(worst[0])}` : "";
   $("budget").dataset.met = String(slo.met || slo.within === null);
   $("budget").textContent = `Budget: ${ms(slo.turn_ms)} for ${percent(slo.share)} of turns. ${kept[0].toUpperCase()}${kept.slice(1)}${blame}.`;
