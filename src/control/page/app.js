@@ -4,7 +4,7 @@ import { ask, follow, token } from "./stream.js";
 import { CallCard } from "./call.js";
 import { PastCall } from "./past.js";
 import { medians, nameOf, setBudget } from "./waterfall.js";
-import { el, ms } from "./view.js";
+import { el, fill, ms, party, write } from "./view.js";
 
 const API = "/api/v1/sip";
 // How often the percentiles are read: they move by the minute.
@@ -40,13 +40,13 @@ function showWhere() {
     locked: "Locked",
     gone: "The engine is not there; looking for it…",
   };
-  $("where").textContent = words[state] ?? state;
+  write($("where"), words[state] ?? state);
   $("bridge").hidden = state !== "running";
   $("bridge").textContent = "Stop the bridge";
   const notice = gone ? "The engine does not answer. What is shown is what was last known; this page goes on by itself once it is back." : status?.notice;
   $("banner").hidden = !notice;
   $("banner").classList.toggle("bad", gone);
-  $("banner").textContent = notice ?? "";
+  write($("banner"), notice ?? "");
   document.body.classList.toggle("gone", gone);
   live.forEach((card) => card.gone(gone));
 }
@@ -124,11 +124,12 @@ function showNumbers() {
   if (status?.latency) figures = status;
   const latency = figures?.latency;
   const windows = [["last_1m", "Last minute"], ["last_5m", "Last 5 minutes"], ["last_60m", "Last hour"]];
-  $("windows").replaceChildren(...windows.map(([key, name]) => windowOf(name, latency?.[key])));
+  fill($("windows"), ...windows.map(([key, name]) => windowOf(name, latency?.[key])));
   showBudget(figures?.slo);
   const roles = [["stt", "Hears"], ["llm", "Thinks"], ["tts", "Speaks"]];
   const states = { closed: "fine", open: "not asked", half_open: "on trial" };
-  $("health").replaceChildren(
+  fill(
+    $("health"),
     ...roles.flatMap(([role, word]) => {
       const providers = figures?.providers ?? {};
       const line = providers.health?.filter(({ stage }) => stage === role) ?? [];
@@ -145,7 +146,7 @@ function showNumbers() {
     ["Calls answered", figures?.totals?.answered ?? "—"],
     ["Registered phones", figures?.registrations ?? "—"],
   ];
-  $("media").replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))));
+  fill($("media"), ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))));
 }
 
 async function readStatus() {
@@ -184,9 +185,16 @@ function removePast(callId) {
   past.delete(callId);
 }
 
+function removeLive(callId) {
+  const card = live.get(callId);
+  // A focus that was on the card is not sent to the top of the page.
+  if (card?.element.contains(document.activeElement)) $("calls").focus();
+  card?.remove();
+  live.delete(callId);
+}
+
 function end(call) {
-  live.get(call.call_id)?.remove();
-  live.delete(call.call_id);
+  removeLive(call.call_id);
   addPast(call);
   showCalls();
 }
@@ -198,12 +206,7 @@ async function act(method, callId, action, body) {
 async function readCalls() {
   const [now, before] = await Promise.all([ask("GET", `${API}/calls`), ask("GET", `${API}/calls?state=ended`)]);
   const ids = new Set(now.calls.map((call) => call.call_id));
-  for (const [id, card] of live) {
-    if (!ids.has(id)) {
-      card.remove();
-      live.delete(id);
-    }
-  }
+  for (const id of [...live.keys()].filter((id) => !ids.has(id))) removeLive(id);
   const over = new Set(before.calls.map((call) => call.call_id));
   for (const id of [...past.keys()].filter((id) => !over.has(id))) removePast(id);
   // Those that are there stay as they are, perhaps open; the list is newest first.
@@ -223,12 +226,12 @@ async function readCall(callId) {
 const on = {
   "call.ringing": ({ call }) => {
     addLive(call);
-    say(`A call rings`);
+    say(`A call from ${party(call.from)} rings`);
   },
   "call.answered": ({ call }) => readCall(addLive(call).callId),
   "call.ended": ({ call }) => {
     end(call);
-    say(`A call is over`);
+    say(`The call from ${party(call.from)} is over`);
   },
   "caller.speaking": (event) => live.get(event.call_id)?.speaking(event.speaking),
   "transcript.partial": (event) => live.get(event.call_id)?.partial(event.caller),

@@ -3,7 +3,7 @@
 import { fileButton, fileOf, flowOf, metaOf, who } from "./facts.js";
 import { listen } from "./listen.js";
 import { Turns } from "./turns.js";
-import { duration, el, party, share } from "./view.js";
+import { duration, el, fill, party, share, write } from "./view.js";
 
 export class CallCard {
   constructor(callId, act, records) {
@@ -62,7 +62,7 @@ export class CallCard {
 
   audio(audio) {
     this.findingText.hidden = !audio?.finding;
-    this.findingText.textContent = audio?.finding ?? "";
+    write(this.findingText, audio?.finding ?? "");
   }
 
   levels({ caller_db: caller, agent_db: agent }) {
@@ -86,7 +86,7 @@ export class CallCard {
 
   quality(quality) {
     this.flow.hidden = !quality.packets_received;
-    this.flow.replaceChildren(...flowOf(quality));
+    fill(this.flow, ...flowOf(quality));
   }
 
   actions() {

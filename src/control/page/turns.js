@@ -1,7 +1,7 @@
 // What was said in a call, turn by turn, each with its waterfall.
 
 import { waterfall } from "./waterfall.js";
-import { duration, el, swap } from "./view.js";
+import { duration, el, fill } from "./view.js";
 
 // Turns on the screen of a live call; `/calls/{id}` has more.
 const TURNS_SHOWN = 100;
@@ -114,7 +114,7 @@ export class Turns {
   }
 }
 
-// One turn. What has not changed stays as it is: it keeps its focus, and a screen reader does not read it again.
+// One turn, redrawn where it has changed.
 class Row {
   constructor(number) {
     this.said = el("dl", { class: "said" });
@@ -124,10 +124,7 @@ class Row {
   }
 
   show(turn, providers, open) {
-    const lines = linesOf(turn);
-    const old = [...this.said.children];
-    if (old.length === lines.length) old.forEach((line, at) => swap(line, lines[at]));
-    else this.said.replaceChildren(...lines);
+    fill(this.said, ...linesOf(turn));
     if (!turn.latency_ms || turn.turn === 0) return;
     const { latency_ms, speculation, slo_breach, filler } = turn;
     const drawn = JSON.stringify([latency_ms, speculation, slo_breach, filler, providers]);
