@@ -1,6 +1,6 @@
 // A live call on the page, with all that it does and what can be done about it.
 
-import { fileButton, fileOf, flowOf, metaOf, who } from "./facts.js";
+import { failureOf, fileButton, fileOf, flowOf, metaOf, who } from "./facts.js";
 import { listen } from "./listen.js";
 import { Turns } from "./turns.js";
 import { duration, el, fill, party, share, write } from "./view.js";
@@ -72,8 +72,8 @@ export class CallCard {
     });
   }
 
-  failed({ provider, role, failure }) {
-    this.turns.remark(`${provider} (${role}) failed: ${failure}`);
+  failed(event) {
+    this.turns.remark(failureOf(event));
   }
 
   // The engine is not there (or is again): what is shown was last known, and nothing can be done.

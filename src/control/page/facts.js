@@ -37,6 +37,9 @@ export function metaOf(call) {
   return facts.filter(([fact]) => fact).map(([fact, title]) => el("span", { title }, fact));
 }
 
+// A failure of a provider, which its words name.
+export const failureOf = ({ role, failure }) => `${role.toUpperCase()} failed: ${failure}`;
+
 // What a file of a call is called once it is downloaded: by the time of the call, since a Call-ID may hold anything.
 export function fileOf(call, file) {
   const stamp = call.started_at.replace(/\.\d+/, "").replaceAll(/[^0-9TZ]/g, "");

@@ -2,7 +2,7 @@
 
 import { Turns } from "./turns.js";
 import { ask, asBlob, asJson } from "./stream.js";
-import { fileButton, fileOf, flowOf, metaOf, who } from "./facts.js";
+import { failureOf, fileButton, fileOf, flowOf, metaOf, who } from "./facts.js";
 import { spans } from "./waterfall.js";
 import { clock, duration, el } from "./view.js";
 
@@ -37,7 +37,7 @@ export class PastCall {
     turns.providers = call.providers;
     turns.follows = false;
     call.turns.forEach((turn) => turns.turn(turn));
-    const failures = call.failures.map(({ role, provider, failure }) => el("p", { class: "finding" }, `${provider} (${role}) failed: ${failure}`));
+    const failures = failuresOf(call.failures).map((text) => el("p", { class: "finding" }, text));
     const kept = [["recording.wav", "Recording", call.recording], ["transcript.json", "Transcript", call.transcript], ["packets.pcap", "Packets", call.pcap]];
     const problem = el("p", { class: "problem", role: "alert", hidden: true });
     const links = kept.filter(([, , there]) => there).map(([file, name]) => fileButton(`${path}/${file}`, name, fileOf(call, file), problem));
@@ -51,6 +51,13 @@ export class PastCall {
     this.over.abort();
     this.element.remove();
   }
+}
+
+// What providers failed with, each in a line, with how often.
+function failuresOf(failures) {
+  const counts = new Map();
+  for (const one of failures) counts.set(failureOf(one), (counts.get(failureOf(one)) ?? 0) + 1);
+  return [...counts].map(([text, count]) => (count > 1 ? `${text} (${count} times)` : text));
 }
 
 // The recording with its waveform, in which the turns' waterfalls stand where they were waited for.

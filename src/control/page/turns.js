@@ -61,8 +61,10 @@ export class Turns {
     this.show();
   }
 
-  // A remark between two turns.
+  // A remark between two turns; it is made once, however often it would be true of the same turn.
   remark(text) {
+    const last = this.growing ? this.growing.previousElementSibling : this.element.lastElementChild;
+    if (last?.textContent === text) return;
     this.element.insertBefore(el("p", { class: "remark" }, text), this.growing);
     this.show();
   }
