@@ -29,6 +29,16 @@ new MutationObserver(() => {
 }).observe(document.getElementById("calls"), { childList: true, subtree: true, characterData: true });
 true"#;
 
+/// Keeps how loud the two sides were of what is played.
+const LISTEN: &str = r#"
+window.sides = [0, 0];
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (at) {
+  [0, 1].forEach((side) => (window.sides[side] = Math.max(window.sides[side], ...this.buffer.getChannelData(side).map(Math.abs))));
+  return start.call(this, at);
+};
+true"#;
+
 /// A browser with one page.
 struct Browser {
     _process: Kept,
@@ -168,11 +178,14 @@ fn a_call_is_watched_while_it_lasts_and_afterwards() {
 
     // Listening takes nothing away, and the agent says what it is told to.
     offhook.turn(&call, "the answer", |turn| turn["turn"] == number && turn["agent"] != "");
+    page.eval(LISTEN);
     page.click(".actions > button");
     page.wait("that it listens", "document.querySelector('.actions > button').getAttribute('aria-pressed') === 'true'");
     page.type_into("[aria-label='Have the agent say']", "One moment please.");
     page.click(".actions form button");
     page.wait("what was said", "document.querySelector('.turns').innerText.includes('One moment please.')");
+    page.wait("the agent's voice", "window.sides[1] > 0.05");
+    assert!(page.eval("window.sides[0]").as_f64() < Some(0.01), "the agent is heard on the caller's side");
     let listens = "document.querySelector('.actions > button').getAttribute('aria-pressed')";
     assert_eq!(page.eval(listens), "true", "the sound has gone");
 

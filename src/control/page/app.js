@@ -3,8 +3,8 @@
 import { ask, follow, token } from "./stream.js";
 import { CallCard } from "./call.js";
 import { PastCall } from "./past.js";
-import { medians, nameOf, setBudget } from "./waterfall.js";
-import { el, fill, ms, party, write } from "./view.js";
+import { draw } from "./numbers.js";
+import { party, write } from "./view.js";
 
 const API = "/api/v1/sip";
 // How often the percentiles are read: they move by the minute.
@@ -74,79 +74,9 @@ function showCalls() {
   $("past-empty").hidden = past.size > 0;
 }
 
-function providerRow(word, health, states, failure) {
-  const { provider, state, asked, failed, first_ms: first, last_error: error } = health;
-  const facts = [];
-  if (first?.p50) facts.push(`first after ${ms(first.p50)}`);
-  if (failed) facts.push(`${failed} of ${asked} failed`);
-  if (error || failure) facts.push(error || failure);
-  return el(
-    "li",
-    {},
-    el("span", { class: "role" }, word),
-    el("span", { class: "name" }, provider),
-    el("span", { class: "state", "data-state": state ?? "" }, states[state] ?? ""),
-    facts.length ? el("span", { class: "why" }, facts.join(" · ")) : null,
-  );
-}
-
-const turnsOf = (count) => `${count.toLocaleString("en")} ${count === 1 ? "turn" : "turns"}`;
-
-function windowOf(name, { turn_ms: turn, own_path_ms: own, stages_ms: stages } = {}) {
-  const count = turn?.count ? turnsOf(turn.count) : "no turns";
-  const head = el("h3", {}, name, el("small", {}, count));
-  const number = (value) => (!turn?.count ? "–" : value >= 10 ? Math.round(value).toLocaleString("en") : value.toFixed(1));
-  const figure = (term, value, title, kind) => el("div", { class: kind, title }, el("dt", {}, term), el("dd", {}, number(value), kind && turn?.count ? el("small", {}, " ms") : null));
-  const figures = el(
-    "dl",
-    { class: "figures" },
-    figure("p50", turn?.p50, "Half of the replies came within this", "big"),
-    figure("p90", turn?.p90, "Nine of ten replies came within this"),
-    figure("p99", turn?.p99, "99 of 100 replies came within this"),
-    figure("Offhook", own?.p50, "The median of what is not a provider’s time"),
-  );
-  return el("article", { class: "window" }, head, figures, medians(stages ?? {}));
-}
-
-function showBudget(slo) {
-  $("budget").hidden = !slo;
-  setBudget(slo?.turn_ms ?? null);
-  if (!slo) return;
-  const percent = (share) => `${Math.round(1000 * share) / 10}\u00a0%`;
-  const worst = Object.entries(slo.breaches_by_stage).reduce((worst, entry) => (entry[1] > worst[1] ? entry : worst), ["", 0]);
-  const kept = slo.within === null ? "no turns yet" : `kept by ${percent(slo.within)} of ${turnsOf(slo.turns)}`;
-  const blame = slo.breaches ? `; broken ${slo.breaches === 1 ? "once" : `${slo.breaches} times`}, most often by ${nameOf(worst[0])}` : "";
-  $("budget").dataset.met = String(slo.met || slo.within === null);
-  $("budget").textContent = `Budget: ${ms(slo.turn_ms)} for ${percent(slo.share)} of turns. ${kept[0].toUpperCase()}${kept.slice(1)}${blame}.`;
-}
-
 function showNumbers() {
   if (status?.latency) figures = status;
-  const latency = figures?.latency;
-  const windows = [["last_1m", "Last minute"], ["last_5m", "Last 5 minutes"], ["last_60m", "Last hour"]];
-  fill($("windows"), ...windows.map(([key, name]) => windowOf(name, latency?.[key])));
-  showBudget(figures?.slo);
-  const roles = [["stt", "Hears"], ["llm", "Thinks"], ["tts", "Speaks"]];
-  const states = { closed: "fine", open: "not asked", half_open: "on trial" };
-  fill(
-    $("health"),
-    ...roles.flatMap(([role, word]) => {
-      const providers = figures?.providers ?? {};
-      const line = providers.health?.filter(({ stage }) => stage === role) ?? [];
-      // The first of a line is the one that is meant; those behind it stand in.
-      const rows = line.length ? line : [{ provider: providers[role] || "—" }];
-      return rows.map((one, at) => providerRow(at ? "" : word, one, states, at ? "" : failures.get(role)));
-    }).flat(),
-  );
-  const of = (kind) => latency?.[kind];
-  const facts = [
-    ["Jitter", of("jitter_ms")?.count ? `${ms(of("jitter_ms").p50)} p50, ${ms(of("jitter_ms").p99)} p99` : "—"],
-    ["Pacing error", of("pacing_error_ms")?.count ? `${ms(of("pacing_error_ms").p99)} p99` : "—"],
-    ["Barge-in", of("barge_in_ms")?.count ? `${ms(of("barge_in_ms").p50)} p50` : "—"],
-    ["Calls answered", figures?.totals?.answered ?? "—"],
-    ["Registered phones", figures?.registrations ?? "—"],
-  ];
-  fill($("media"), ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))));
+  draw($("windows"), $("budget"), $("health"), $("media"), figures, failures);
 }
 
 async function readStatus() {
