@@ -198,7 +198,10 @@ showNumbers();
 follow({
   open: async () => {
     // It may be another engine.
-    if (gone) figures = null;
+    if (gone) {
+      figures = null;
+      failures.clear();
+    }
     gone = false;
     // The budget that the status tells is what turns are drawn by.
     await readStatus();
