@@ -395,6 +395,8 @@ mod tests {
             ),
             ("greeting = \"x\"", "greeting in ", "no such setting here; it belongs under [agent]"),
             ("[sip]\nsrtp = \"off\"", "sip.srtp in ", "it belongs under [media]"),
+            ("[sip]\nport = 5060", "sip.port in ", "no such setting; there may be: listen, "),
+            ("[agent]\nprompt = \"\"\"\nHello\n", "[agent] in ", "line 4, column 1: "),
             ("[slo]\nwelcome = 1", "slo.welcome in ", "there may be: turn_ms, share"),
             ("GROQ_API_KEY = \"x\"", "GROQ_API_KEY in ", "secrets are read from the environment or .env only"),
             ("GROQ_MODEL = \"x\"", "GROQ_MODEL in ", "environment or .env only, as NAME=value"),

@@ -5,21 +5,8 @@ use super::environment::VARIABLES;
 /// Names under which people would look for a place for their secrets.
 const SECRETS: [&str; 5] = ["key", "api_key", "token", "secret", "password"];
 /// The tables that a key which stands in none, or in the wrong one, may belong to.
-const TABLES: [&str; 13] = [
-    "agent",
-    "sip",
-    "sip.limits",
-    "sip.tls",
-    "media",
-    "control",
-    "records",
-    "capture",
-    "providers",
-    "stt",
-    "llm",
-    "tts",
-    "slo",
-];
+const TABLES: [&str; 12] =
+    ["agent", "sip", "sip.limits", "media", "control", "records", "capture", "providers", "stt", "llm", "tts", "slo"];
 
 /// Says in one line what `error` found in `text`, which came from the file `shown`; `takes` says whether a file of this text
 /// would have no unknown key.
@@ -31,7 +18,12 @@ pub fn said(text: &str, shown: &str, error: &toml::de::Error, takes: fn(&str) ->
     // The line is not repeated beyond its key: it may hold a secret at the wrong place.
     let key = line.split_once('=').map_or(line, |(key, _)| key).trim();
     let table = if key.starts_with('[') { None } else { table(before) };
-    let named = table.map_or_else(|| key.to_owned(), |table| format!("{table}.{key}"));
+    let named = match table {
+        Some(table) if key.is_empty() => format!("[{table}]"),
+        Some(table) => format!("{table}.{key}"),
+        None if key.is_empty() => "a setting".to_owned(),
+        None => key.to_owned(),
+    };
     let message = error.message();
     let (what, is_syntax) = if key == "password" {
         ("a password stands in [[sip.accounts]] only, in quotes".to_owned(), false)
