@@ -250,7 +250,9 @@ impl Egress {
             self.counts.pulled_forward += 1;
         }
         let late = now.since(self.next_slot);
-        self.miss_slots(late.as_nanos() / slot.as_nanos());
+        if !self.miss_slots(late.as_nanos() / slot.as_nanos()) || !self.sending || self.keypad.is_pressing() {
+            playout.interrupt();
+        }
         if !self.sending {
             self.skip_slots(1);
             return None;
@@ -364,17 +366,20 @@ impl Egress {
         self.debt += by - made_good;
     }
 
-    /// Slots have passed unserved: within speech the grid moves back by them, as far as it may, else they are skipped.
-    fn miss_slots(&mut self, slots: u128) {
+    /// Slots have passed unserved: within speech the grid moves back by them, as far as it may, else they are skipped. Returns
+    /// whether the stream has no hole.
+    fn miss_slots(&mut self, slots: u128) -> bool {
         let by = self.slot().saturating_mul(u32::try_from(slots).unwrap_or(u32::MAX));
         let behind = self.behind + by.saturating_sub(self.debt);
         if !self.talking || !self.sending || behind > BEHIND_MAX {
-            return self.skip_slots(slots);
+            self.skip_slots(slots);
+            return slots == 0;
         }
         self.debt = self.debt.saturating_sub(by);
         self.behind = behind;
         self.next_slot += by;
         self.counts.slots_missed += slots as u64;
+        true
     }
 
     /// Lets slots pass without a packet.
@@ -443,7 +448,7 @@ impl Egress {
             self.pull_forward(self.behind.min(REPAYMENT));
         }
         if self.next_slot < now + SPACING_MIN {
-            self.miss_slots(1);
+            let _ = self.miss_slots(1);
         }
     }
 
@@ -685,6 +690,35 @@ mod tests {
         assert_eq!(after.timestamp.wrapping_sub(last.timestamp), 5 * 160);
         assert!(after.marker);
         assert_eq!((world.egress.behind, world.egress.counts().slots_missed), (Duration::ZERO, 4));
+    }
+
+    #[test]
+    fn speech_goes_on_softly_where_nothing_was_sent_meanwhile() {
+        let stall = |world: &mut World| world.now = world.egress.due(&world.playout) + Duration::from_millis(500);
+        let hold = |world: &mut World| {
+            world.egress.set_agreed(&Agreed { direction: Direction::RecvOnly, held: true, ..AGREED });
+            world.run(1500, Duration::ZERO);
+            world.egress.set_agreed(&AGREED);
+        };
+        let keys = |world: &mut World| {
+            world.egress.set_agreed(&WITH_EVENTS);
+            world.egress.press(&Presses::parse("1").expect("keys"));
+            while !packets(world, world.now.as_nanos() / 1_000_000 + 20).iter().any(|(.., keys)| keys.done) {}
+        };
+        for (n, interrupt) in [&stall as &dyn Fn(&mut World), &hold, &keys].into_iter().enumerate() {
+            let mut world = World::new(AGREED);
+            world.speak(1, 30);
+            world.run(1300, Duration::ZERO);
+            let before = world.playout.heard(TurnId(1));
+            interrupt(&mut world);
+            while world.playout.heard(TurnId(1)) == before {
+                world.now = world.egress.due(&world.playout).max(world.now);
+                let _ = world.poll();
+            }
+            let pcm = world.egress.pcm();
+            assert!(pcm[0] < 900 / 20 && pcm[40..] == [900; 120], "way {n}: {:?}", &pcm[..45]);
+            assert_eq!((world.playout.heard(TurnId(1)), world.playout.underruns()), (before + 160, 0));
+        }
     }
 
     #[test]

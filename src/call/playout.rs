@@ -228,6 +228,17 @@ impl Playout {
         self.pause = Pause::No;
     }
 
+    /// Nothing is sent for a while: what is under way goes on softly from the sample where it stopped.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn interrupt(&mut self) {
+        if self.under_way.is_some() {
+            self.fade_in = FADE_SAMPLES;
+        }
+        (self.tail_len, self.last) = (0, [0; FADE_SAMPLES]);
+    }
+
     /// Whether the agent is silent though it may have something to say.
     ///
     /// # Real-time
