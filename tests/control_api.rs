@@ -144,11 +144,14 @@ fn a_paid_session_is_opened_when_the_caller_is_there_and_not_for_whoever_sends_a
         answers.extend(answer.starts_with("SIP/2.0 200").then_some(answer));
     }
     assert!(recogniser.accept().is_err(), "nobody is there yet");
+    let sessions = || offhook.ask("GET", STATUS).1["active_sessions"].clone();
+    assert_eq!(sessions(), 0);
     let to = answers[0].lines().find_map(|line| line.strip_prefix("To: ")).expect("a To header");
     let to_tag = to.find(";tag=").map(|at| &to[at..]).expect("a tag");
     let ack = request("ACK", local, offhook.sip(), to_tag);
     sip.send_to(ack.as_bytes(), offhook.sip()).expect("it is sent");
     wait_for("the recogniser's connection", SOON, || recogniser.accept().ok());
+    wait_for("the session", SOON, || (sessions() == 1).then_some(()));
 }
 
 #[test]

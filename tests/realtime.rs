@@ -10,12 +10,12 @@ use offhook::audio::g711::Codec;
 use offhook::audio::g722;
 use offhook::call::capture::{Begin, Capture, Record};
 use offhook::call::recording::{RecordFrame, Recording, Side};
-use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Rings, Setup, TapFrame, VoiceFrame};
+use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Setup, TapFrame, VoiceFrame};
 use offhook::capture::{Ending, media};
 use offhook::engine::clock::SystemClock;
 use offhook::engine::media::{Line, Worker, WorkerCounters, WorkerOrder};
 use offhook::engine::pcap::Packets;
-use offhook::engine::rings::{self, DATAGRAM_MAX, Datagram};
+use offhook::engine::rings::{self, DATAGRAM_MAX, Datagram, FarEnds};
 use offhook::ids::{CallId, TurnId};
 use offhook::metrics::{Quality, Sample};
 use offhook::providers::Bell;
@@ -92,11 +92,7 @@ impl Peer {
         let (rtp, rtcp) = (bind(), bind());
         let mut rng = fastrand::Rng::with_seed(u64::from(id));
         let (packets, packets_out) = rings::packets();
-        let (ears_in, ears) = rings::ear_frames();
-        let (voice, voice_out) = rings::voice_frames();
-        let (_, kept) = rings::kept_frames();
-        let (commands, commands_out) = rings::call_commands();
-        let (events_in, events) = rings::call_events();
+        let (rings, FarEnds { ears, voice, commands, events, .. }) = rings::of_a_call();
         let setup = Setup {
             id: CallId(id),
             agreed: &agreed(&rtp, &rtcp, wide, Direction::SendRecv),
@@ -106,7 +102,7 @@ impl Peer {
             guard: Settings::default(),
             port: 10_000,
             silence_max: Duration::from_secs(60),
-            rings: Rings { ears: ears_in, voice: voice_out, kept, commands: commands_out, events: events_in },
+            rings,
         };
         let here = Bell::for_thread(std::thread::current());
         let mut call = Call::new(setup, now, &mut rng);

@@ -1,7 +1,7 @@
 //! One call's conductor: carries what the ears, the mind, the voice and the media path say to the agent, and its orders back.
 //!
-//! It decides nothing: the agent's machine does. What it adds is the time: it puts each turn's marks together into the
-//! closed latency budget, all on one clock.
+//! It decides nothing: the agent's machine does. What it adds is the time: it tells [`Latencies`] when each step of a turn
+//! happened, and shows what comes of it.
 
 use crate::agent::{self, Agent, DraftNews, EarsEvent, MindEvent, Phrase, VoiceEvent, Waste};
 use crate::call::digits::{Digits, Way};
@@ -11,32 +11,36 @@ use crate::config::LogLevel;
 use crate::engine::capture::AgentLog;
 use crate::engine::clock::SystemClock;
 use crate::engine::kept::{self, Kept};
+use crate::engine::latencies::Latencies;
 use crate::engine::net::{NetCommand, NetHandle};
 use crate::engine::phrases::Phrases;
 use crate::engine::provider_threads::Crew;
 use crate::engine::recorder::Recorder;
 use crate::engine::tool_threads::ToolThreads;
 use crate::ids::{CallId, TurnId};
-use crate::metrics::{Board, Counter, Journal, Speculation};
+use crate::metrics::{Board, Counter, Journal};
 use crate::providers::{Bell, EarsCommand, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
 use crate::rtp::keypad::Presses;
 use crate::sip::EndedBy;
 use crate::time::{Clock, Instant};
-use crate::turn::timeline::{Mark, Timeline};
+use crate::turn::timeline::Mark;
 use crossbeam_channel::{Receiver, Sender};
 use rtrb::{Consumer, Producer};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Events that wait for the conductor: a language model's longest burst of tokens. A provider that fills it waits.
 pub const EVENTS_MAX: usize = 1024;
 
-/// Turns whose latency is still being put together; the reply to an older one is long over.
-const TIMELINES_MAX: usize = 8;
-
 /// How long after the call's end the media path's last words (what was heard) are waited for.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// How long a ring to the media path that was full is left alone: a frame, since it has no bell that says there is room.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// How often the media path's last words are looked for.
+const LAST_WORDS_EVERY: Duration = Duration::from_millis(10);
 
 /// Samples a second of agent speech.
 const RATE: u64 = 8000;
@@ -165,36 +169,18 @@ impl Seat {
     }
 }
 
-/// What is known of how a turn's reply came about.
-#[derive(Default)]
-struct Marks {
-    timeline: Timeline,
-    /// Whether it was drafted in vain before.
-    missed: bool,
-}
-
 /// A call's conductor.
 pub struct Conductor {
     seat: Seat,
     crew: Crew,
     /// Orders that the full ring has not taken yet, oldest first.
     waiting: VecDeque<CallCommand>,
-    /// The marks of the latest turns.
-    timelines: BTreeMap<TurnId, Marks>,
-    /// The end of the caller's turn that the next request will answer.
-    ended_turn: Option<Timeline>,
-    /// The turn that the model was asked for last: tools that run are its.
-    asked: Option<TurnId>,
-    /// When the recogniser's latest event came in.
-    heard_at: Instant,
+    /// How long each turn's reply takes.
+    latencies: Latencies,
     /// When that happened which the agent is told next, where a provider has said so.
     told_at: Option<Instant>,
-    /// The draft that waits behind the gate.
-    draft: Option<TurnId>,
-    /// Whether it was begun before any eager end of turn.
+    /// Whether the latest draft was begun before any eager end of turn.
     early: bool,
-    /// Whether a draft for the caller's present turn was thrown away.
-    missed: bool,
     /// Which keys were told.
     digits: Digits,
     /// Phrases that the agent knows to be ready.
@@ -211,14 +197,9 @@ impl Conductor {
             seat,
             crew,
             waiting: VecDeque::new(),
-            timelines: BTreeMap::new(),
-            ended_turn: None,
-            asked: None,
-            heard_at: Instant::ZERO,
+            latencies: Latencies::default(),
             told_at: None,
-            draft: None,
             early: false,
-            missed: false,
             digits: Digits::new(),
             announced: Vec::new(),
             played: VecDeque::new(),
@@ -231,14 +212,13 @@ impl Conductor {
             self.do_work(self.seat.clock.now());
             let now = self.seat.clock.now();
             let due = self.seat.agent.poll_timeout().map(|deadline| deadline.at.since(now));
-            // The ring to the media path has no bell back: a full one is tried again at the next frame.
-            let retry = (!self.waiting.is_empty()).then_some(Duration::from_millis(20));
+            let retry = (!self.waiting.is_empty()).then_some(RETRY_AFTER);
             let pump = self.seat.kept.waiting().then_some(kept::PUMP_EVERY);
             self.seat.listener.wait(due.into_iter().chain(retry).chain(pump).min());
         }
         self.last_words();
         self.seat.capture.end();
-        if self.draft.take().is_some() {
+        if self.latencies.has_draft() {
             self.seat.board.count(MISSES, 1);
         }
         // A provider may be waiting for room in the channel: it must see that nobody reads it any more.
@@ -292,28 +272,24 @@ impl Conductor {
             Event::Ears(Stamped { event: EarsEvent::Words(_), .. }) => {}
             Event::Ears(Stamped { at, event }) => self.ears(at, event, now),
             Event::Mind(Stamped { at, event: (turn, event) }) => {
-                if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
-                    match &event {
-                        MindEvent::Sent => timeline.mark(Mark::RequestSent, at),
-                        MindEvent::Token(text) if !text.trim().is_empty() => timeline.mark(Mark::FirstToken, at),
-                        _ => {}
+                match &event {
+                    MindEvent::Sent => self.latencies.mark(turn, Mark::RequestSent, at),
+                    MindEvent::Token(text) if !text.trim().is_empty() => {
+                        self.latencies.mark(turn, Mark::FirstToken, at);
                     }
-                }
-                if let MindEvent::Failed(failure) = &event {
-                    self.warn(&format!("mind: {}", failure.text));
+                    MindEvent::Failed(failure) => self.warn(&format!("mind: {}", failure.text)),
+                    _ => {}
                 }
                 self.told_at = Some(at);
                 self.tell(agent::Input::Mind { turn, event }, now);
             }
             Event::Voice(Stamped { at, event: (turn, event) }) => {
-                if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
-                    match &event {
-                        VoiceEvent::Sent { .. } => timeline.mark(Mark::ClauseSent, at),
-                        VoiceEvent::FirstAudio => timeline.mark(Mark::FirstAudio, at),
-                        _ => {}
-                    }
+                match &event {
+                    VoiceEvent::Sent { .. } => self.latencies.mark(turn, Mark::ClauseSent, at),
+                    VoiceEvent::FirstAudio => self.latencies.mark(turn, Mark::FirstAudio, at),
+                    _ => {}
                 }
-                self.close_budget(turn);
+                self.show_latency(turn);
                 if let VoiceEvent::Failed(failure) = &event {
                     self.warn(&format!("voice: {}", failure.text));
                 }
@@ -323,33 +299,13 @@ impl Conductor {
         }
     }
 
-    /// Shows a turn's latency once both its ends are known. The packet may be on the wire before the voice's thread has said
-    /// that there is audio.
-    fn close_budget(&mut self, turn: TurnId) {
-        let whole =
-            |timeline: &Timeline| [Mark::FirstAudio, Mark::FirstPacket].iter().all(|mark| timeline.at(*mark).is_some());
-        let Some(Marks { timeline, missed }) = self.timelines.get(&turn).filter(|marks| whole(&marks.timeline)) else {
-            return;
-        };
-        let Some(stages) = timeline.stages() else { return };
-        let speculation = match (timeline.at(Mark::DraftBegun), missed) {
-            (Some(_), _) => Speculation::Hit(timeline.saved()),
-            (None, true) => Speculation::Miss,
-            (None, false) => Speculation::None,
-        };
-        self.timelines.remove(&turn);
+    /// Shows a turn's latency once both its ends are known.
+    fn show_latency(&mut self, turn: TurnId) {
+        let Some((stages, speculation)) = self.latencies.take_whole(turn) else { return };
         let breach = self.seat.board.latency(self.seat.call, turn, &stages);
         self.seat.board.speculated(self.seat.call, turn, speculation);
         if let Some(breach) = breach {
             self.warn(&format!("{turn}: slo: {breach}"));
-        }
-    }
-
-    /// Keeps the marks of `turn` from here on; the oldest make room.
-    fn keep_marks(&mut self, turn: TurnId, marks: Marks) {
-        self.timelines.insert(turn, marks);
-        while self.timelines.len() > TIMELINES_MAX {
-            self.timelines.pop_first();
         }
     }
 
@@ -361,19 +317,12 @@ impl Conductor {
                 board.count(DRAFTS, 1);
                 self.early = news == DraftNews::BegunEarly;
                 board.count(EARLY, u64::from(self.early));
-                self.draft = Some(turn);
-                let mut timeline = Timeline::default();
-                timeline.mark(Mark::DraftBegun, self.heard_at);
-                self.keep_marks(turn, Marks { timeline, missed: false });
+                self.latencies.draft_begun(turn);
             }
             DraftNews::Opened => {
                 board.count(HITS, 1);
                 board.count(EARLY_HITS, u64::from(self.early));
-                self.draft = None;
-                self.missed = false;
-                if let (Some(marks), Some(ended)) = (self.timelines.get_mut(&turn), self.ended_turn.take()) {
-                    marks.timeline.join(&ended);
-                }
+                self.latencies.draft_opened(turn);
                 if !self.early {
                     self.crew.learn(true);
                 }
@@ -382,9 +331,7 @@ impl Conductor {
             DraftNews::ThrownAway { why, characters } => {
                 board.count(if why == Waste::Resumed { RESUMED } else { MISSES }, 1);
                 board.count(WASTED, characters as u64);
-                self.draft = None;
-                self.missed = true;
-                self.timelines.remove(&turn);
+                self.latencies.draft_thrown_away(turn);
                 // Who could not make it has nothing to do with who asked for it, and nobody asked for an early one.
                 if why != Waste::Failed && !self.early {
                     self.crew.learn(false);
@@ -398,7 +345,7 @@ impl Conductor {
         if let EarsEvent::Confidence(confidence) = event {
             return self.seat.capture.confidence(at, confidence);
         }
-        self.heard_at = at;
+        self.latencies.heard(at);
         if let Some(transcript) = event.partial() {
             self.seat.board.partial(self.seat.call, transcript);
         }
@@ -410,11 +357,7 @@ impl Conductor {
                     && !self.seat.agent.has_answered(&event, now)
                     && !self.seat.agent.has_firm_floor() =>
             {
-                let mut timeline = Timeline::default();
-                timeline.mark(Mark::SpeechArrived, speech.arrived);
-                timeline.mark(Mark::SpeechHanded, speech.handed);
-                timeline.mark(Mark::EndOfTurn, at);
-                self.ended_turn = Some(timeline);
+                self.latencies.turn_ended(*speech, at);
             }
             EarsEvent::Failed(failure) => {
                 self.warn(&format!("ears: {}", failure.text));
@@ -435,37 +378,20 @@ impl Conductor {
     fn media_event(&mut self, event: CallEvent, now: Instant) {
         self.seat.recorder.media(self.seat.call, &event, now);
         match event {
-            CallEvent::CallerSpeech { speaking, .. } => {
-                self.seat.board.speaking(self.seat.call, speaking);
-                self.tell(agent::Input::CallerSpeech { speaking }, now);
-            }
-            CallEvent::OwnEcho { heard, .. } => self.tell(agent::Input::OwnEcho { heard }, now),
-            CallEvent::AgentSpeech { speaking, .. } => self.tell(agent::Input::AgentSpeech { speaking }, now),
+            CallEvent::CallerSpeech { speaking, .. } => self.seat.board.speaking(self.seat.call, speaking),
             CallEvent::FirstPacket { turn, at } => {
-                if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
-                    timeline.mark(Mark::FirstPacket, at);
-                }
-                self.close_budget(turn);
+                self.latencies.mark(turn, Mark::FirstPacket, at);
+                self.show_latency(turn);
                 self.told_at = Some(at);
-                self.tell(agent::Input::FirstPacket { turn }, now);
             }
-            CallEvent::Played { turn, samples } => {
-                self.tell(agent::Input::Played { turn, heard: duration(samples) }, now)
-            }
-            CallEvent::Cut { turn, samples, .. } => {
-                self.tell(agent::Input::Cut { turn, heard: duration(samples) }, now)
-            }
-            CallEvent::Arrived { turn, samples } => {
-                self.tell(agent::Input::Arrived { turn, heard_max: duration(samples) }, now)
-            }
-            CallEvent::Stalled { turn, samples } => {
-                self.warn(&format!("{turn} is under way and nothing of it leaves"));
-                self.tell(agent::Input::Stalled { turn, heard: duration(samples) }, now);
-            }
+            CallEvent::Stalled { turn, .. } => self.warn(&format!("{turn} is under way and nothing of it leaves")),
             CallEvent::Digit { digit, by, at } => self.digit(digit, by, at, now),
-            CallEvent::Pressed => self.tell(agent::Input::Pressed, now),
             CallEvent::Audio { audio, log } => self.audio(audio, log),
             CallEvent::Silent => self.hang_up(EndedBy::Engine, "no RTP from the peer"),
+            _ => {}
+        }
+        if let Some(input) = input_of(event) {
+            self.tell(input, now);
         }
     }
 
@@ -498,17 +424,7 @@ impl Conductor {
             self.seat.capture.output(&output);
             match output {
                 agent::Output::Ask { turn, messages, tools } => {
-                    // A draft has its marks already, and the end of its turn is still to come.
-                    if self.draft != Some(turn)
-                        && let Some(timeline) = self.ended_turn.take()
-                    {
-                        let missed = std::mem::take(&mut self.missed);
-                        self.keep_marks(turn, Marks { timeline, missed });
-                    }
-                    self.asked = Some(turn);
-                    if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
-                        timeline.tools_done(now);
-                    }
+                    self.latencies.asked(turn, now);
                     self.crew.mind(MindCommand::Ask(Request { turn, messages, tools }));
                 }
                 agent::Output::CancelAsk { turn } => self.crew.mind(MindCommand::Cancel(turn)),
@@ -517,18 +433,7 @@ impl Conductor {
                 agent::Output::Speak { turn, clause, text, last } => {
                     self.crew.voice(VoiceCommand::Speak { turn, clause, text, last });
                 }
-                agent::Output::Play { turn, phrase } => {
-                    if let Some(Marks { timeline, .. }) = self.timelines.get_mut(&turn) {
-                        timeline.mark(Mark::ClauseSent, now);
-                        timeline.mark(Mark::FirstAudio, now);
-                    }
-                    let (pcm, text) = self.seat.phrases.sound(phrase);
-                    let length = duration(pcm.len() as u64);
-                    let spoken = VoiceEvent::Spoken { text: text.to_owned(), end: length };
-                    self.played.extend([(turn, spoken), (turn, VoiceEvent::Done { length })]);
-                    self.push_waiting();
-                    self.seat.kept.play(turn, pcm, now);
-                }
+                agent::Output::Play { turn, phrase } => self.play(turn, phrase, now),
                 agent::Output::Fill { turn, phrase } => {
                     let (pcm, _) = self.seat.phrases.sound(phrase);
                     self.seat.kept.fill(turn, pcm, now);
@@ -539,21 +444,12 @@ impl Conductor {
                     self.crew.voice(VoiceCommand::Cancel(turn));
                 }
                 agent::Output::ForceEndTurn => self.crew.ears(EarsCommand::ForceEndTurn),
-                agent::Output::TurnEnded => {
-                    if let Some(timeline) = &mut self.ended_turn {
-                        let mut later = Timeline::default();
-                        later.mark(Mark::EndOfTurn, now);
-                        later.join(timeline);
-                        *timeline = later;
-                    }
-                }
+                agent::Output::TurnEnded => self.latencies.held_turn_ended(now),
                 agent::Output::Turn(record) => self.turn(&record),
                 agent::Output::Aside { text, verdict } => self.aside(&text, verdict),
                 agent::Output::Draft { turn, news } => self.draft(turn, news),
                 agent::Output::RunTool { job, tool, arguments } => {
-                    if let Some(Marks { timeline, .. }) = self.asked.and_then(|turn| self.timelines.get_mut(&turn)) {
-                        timeline.tools_begun(now);
-                    }
+                    self.latencies.tool_begun(now);
                     self.seat.tools.run(job, tool, &arguments);
                 }
                 agent::Output::Transfer { to } => {
@@ -570,6 +466,18 @@ impl Conductor {
                 agent::Output::HangUp { reason } => self.hang_up(EndedBy::Agent, &reason),
             }
         }
+    }
+
+    /// Plays a kept phrase as the whole speech of `turn`, and notes what the voice would have said of it.
+    fn play(&mut self, turn: TurnId, phrase: Phrase, now: Instant) {
+        self.latencies.mark(turn, Mark::ClauseSent, now);
+        self.latencies.mark(turn, Mark::FirstAudio, now);
+        let (pcm, text) = self.seat.phrases.sound(phrase);
+        let length = duration(pcm.len() as u64);
+        let spoken = VoiceEvent::Spoken { text: text.to_owned(), end: length };
+        self.played.extend([(turn, spoken), (turn, VoiceEvent::Done { length })]);
+        self.push_waiting();
+        self.seat.kept.play(turn, pcm, now);
     }
 
     /// Shows a turn as it stands, and logs who said what once it is known.
@@ -649,11 +557,29 @@ impl Conductor {
             if self.seat.media.is_abandoned() || now >= until {
                 return;
             }
-            self.seat.listener.wait(Some(Duration::from_millis(10)));
+            self.seat.listener.wait(Some(LAST_WORDS_EVERY));
         }
     }
 }
 
+/// Returns what the agent is told of an event of the media path; `None` where that is nothing, or the conductor's to decide.
+#[must_use]
+pub fn input_of(event: CallEvent) -> Option<agent::Input> {
+    Some(match event {
+        CallEvent::CallerSpeech { speaking, .. } => agent::Input::CallerSpeech { speaking },
+        CallEvent::OwnEcho { heard, .. } => agent::Input::OwnEcho { heard },
+        CallEvent::AgentSpeech { speaking, .. } => agent::Input::AgentSpeech { speaking },
+        CallEvent::FirstPacket { turn, .. } => agent::Input::FirstPacket { turn },
+        CallEvent::Played { turn, samples } => agent::Input::Played { turn, heard: duration(samples) },
+        CallEvent::Cut { turn, samples, .. } => agent::Input::Cut { turn, heard: duration(samples) },
+        CallEvent::Arrived { turn, samples } => agent::Input::Arrived { turn, heard_max: duration(samples) },
+        CallEvent::Stalled { turn, samples } => agent::Input::Stalled { turn, heard: duration(samples) },
+        CallEvent::Pressed => agent::Input::Pressed,
+        CallEvent::Digit { .. } | CallEvent::Audio { .. } | CallEvent::Silent => return None,
+    })
+}
+
+/// Returns how long `samples` of agent speech last.
 fn duration(samples: u64) -> Duration {
     Duration::from_nanos(samples * (1_000_000_000 / RATE))
 }

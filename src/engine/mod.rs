@@ -24,6 +24,7 @@ pub mod clock;
 pub mod conductor;
 pub mod datagrams;
 pub mod kept;
+pub mod latencies;
 pub mod listeners;
 pub mod log;
 pub mod media;

@@ -19,7 +19,7 @@
 
 use crate::call::capture::Record;
 use crate::call::recording::RecordFrame;
-use crate::call::{CallCommand, CallEvent, EarFrame, KeptFrame, TapFrame, VoiceFrame};
+use crate::call::{CallCommand, CallEvent, EarFrame, KeptFrame, Rings, TapFrame, VoiceFrame};
 use crate::engine::media::{Line, WorkerOrder};
 use crate::engine::pcap::WirePacket;
 use crate::ids::CallId;
@@ -45,6 +45,32 @@ pub struct Datagram {
     pub len: u16,
     /// The datagram.
     pub bytes: [u8; DATAGRAM_MAX],
+}
+
+/// The ends of a call's rings that are not the media path's, whose ends are its [`Rings`].
+pub struct FarEnds {
+    /// Caller audio, to the ears.
+    pub ears: Consumer<EarFrame>,
+    /// Agent speech, from the voice.
+    pub voice: Producer<VoiceFrame>,
+    /// Kept phrases and fillers, from the conductor.
+    pub kept: Producer<KeptFrame>,
+    /// Orders, from the conductor.
+    pub commands: Producer<CallCommand>,
+    /// Events, to the conductor.
+    pub events: Consumer<CallEvent>,
+}
+
+/// Lays the rings between a call on the media path and its conductor, ears and voice.
+#[must_use]
+pub fn of_a_call() -> (Rings, FarEnds) {
+    let (ears, ears_out) = ear_frames();
+    let (voice_in, voice) = voice_frames();
+    let (kept_in, kept) = kept_frames();
+    let (commands_in, commands) = call_commands();
+    let (events, events_out) = call_events();
+    let far = FarEnds { ears: ears_out, voice: voice_in, kept: kept_in, commands: commands_in, events: events_out };
+    (Rings { ears, voice, kept, commands, events }, far)
 }
 
 macro_rules! rings {

@@ -635,6 +635,7 @@ fn kept(text: &str, characters_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::slo::tests::stages_of;
 
     const CALL: CallId = CallId(1);
 
@@ -658,22 +659,7 @@ mod tests {
 
     /// A turn whose marks lie at these µs, in their order.
     fn stages(marks: [u64; 8]) -> Stages {
-        use crate::turn::timeline::{Mark, Timeline};
-        let mut timeline = Timeline::default();
-        let names = [
-            Mark::SpeechArrived,
-            Mark::SpeechHanded,
-            Mark::EndOfTurn,
-            Mark::RequestSent,
-            Mark::FirstToken,
-            Mark::ClauseSent,
-            Mark::FirstAudio,
-            Mark::FirstPacket,
-        ];
-        for (mark, us) in names.into_iter().zip(marks) {
-            timeline.mark(mark, Instant::from_nanos(us * 1_000));
-        }
-        timeline.stages().expect("both ends are marked")
+        stages_of(marks.map(|us| Instant::from_nanos(us * 1_000)))
     }
 
     fn said(turn: u32, agent: &str, interrupted: bool) -> TurnRecord {

@@ -301,29 +301,16 @@ impl Text {
 mod tests {
     use super::*;
     use crate::ids::{CallId, TurnId};
+    use crate::metrics::slo::tests::stages_of;
     use crate::metrics::{Counter, Quality, Sample};
-    use crate::time::Instant;
-    use crate::turn::timeline::{Mark, Timeline};
     use std::collections::BTreeSet;
 
     fn sample_text() -> String {
         let slo = crate::config::Slo { turn: Duration::from_millis(500), share: 0.95 };
         let board = Board::new().with_slo(Some(slo));
         board.samples([Sample { kind: Kind::Jitter, call: CallId(1), value: Duration::from_millis(2) }]);
-        let mut timeline = Timeline::default();
-        for (mark, ms) in [
-            (Mark::SpeechArrived, 0),
-            (Mark::SpeechHanded, 1),
-            (Mark::EndOfTurn, 201),
-            (Mark::RequestSent, 201),
-            (Mark::FirstToken, 501),
-            (Mark::ClauseSent, 506),
-            (Mark::FirstAudio, 596),
-            (Mark::FirstPacket, 612),
-        ] {
-            timeline.mark(mark, Instant::from_millis(ms));
-        }
-        board.latency(CallId(1), TurnId(1), &timeline.stages().expect("both ends are marked"));
+        let stages = stages_of([0, 1, 201, 201, 501, 506, 596, 612].map(Instant::from_millis));
+        board.latency(CallId(1), TurnId(1), &stages);
         board.quality(CallId(1), Quality::default());
         board.speculation_threshold(Some(45));
         board.count(Counter { name: "examples", help: "Examples given" }, 7);

@@ -80,16 +80,16 @@ impl Slo {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::time::Instant;
     use crate::turn::timeline::{Mark, Timeline};
 
     const TARGET: Target = Target { turn: Duration::from_millis(900), share: 0.75 };
 
-    fn stages(llm: u64, tts: u64) -> Stages {
+    /// The stages of a turn that was not drafted, whose marks lie at `times`, in their order.
+    pub fn stages_of(times: [Instant; 8]) -> Stages {
         let mut timeline = Timeline::default();
-        let times = [0, 1, 201, 202, 202 + llm, 207 + llm, 207 + llm + tts, 210 + llm + tts];
         let marks = [
             Mark::SpeechArrived,
             Mark::SpeechHanded,
@@ -100,10 +100,15 @@ mod tests {
             Mark::FirstAudio,
             Mark::FirstPacket,
         ];
-        for (mark, ms) in marks.into_iter().zip(times) {
-            timeline.mark(mark, Instant::from_millis(ms));
+        for (mark, at) in marks.into_iter().zip(times) {
+            timeline.mark(mark, at);
         }
-        timeline.stages().expect("both ends")
+        timeline.stages().expect("both ends are marked")
+    }
+
+    /// A turn in which the model took `llm` ms, the voice `tts` ms, and everything else 210 ms.
+    fn stages(llm: u64, tts: u64) -> Stages {
+        stages_of([0, 1, 201, 202, 202 + llm, 207 + llm, 207 + llm + tts, 210 + llm + tts].map(Instant::from_millis))
     }
 
     fn usual(stage: Stage) -> Duration {

@@ -18,6 +18,8 @@ pub mod line;
 pub mod local;
 pub mod probe;
 mod redaction;
+#[cfg(test)]
+mod rig;
 pub mod scripted;
 pub mod socket;
 mod streamed;

@@ -2,11 +2,11 @@
 
 use super::{Error, Outcome};
 use crate::call::capture::{Capture, Record};
-use crate::call::{Call, CallCommand, CallEvent, EarFrame, KeptFrame, Measure, Rings, Setup, VoiceFrame, Wire};
+use crate::call::{Call, CallCommand, CallEvent, EarFrame, KeptFrame, Measure, Setup, VoiceFrame, Wire};
 use crate::capture::media::{Blob, Entry, Fate};
 use crate::capture::{Ending, MEDIA_FILE};
 use crate::config::WhatIf;
-use crate::engine::rings;
+use crate::engine::rings::{self, FarEnds};
 use crate::ids::CallId;
 use crate::rtp::latch::Source;
 use crate::time::Instant;
@@ -146,11 +146,7 @@ impl Line {
         else {
             return Err(Error::NoBeginning(MEDIA_FILE));
         };
-        let (commands, commands_out) = rings::call_commands();
-        let (voice, voice_out) = rings::voice_frames();
-        let (kept, kept_out) = rings::kept_frames();
-        let (ears_in, ears) = rings::ear_frames();
-        let (events_in, events) = rings::call_events();
+        let (rings, FarEnds { ears, voice, kept, commands, events }) = rings::of_a_call();
         let (record, records) = rings::capture();
         let setup = Setup {
             id,
@@ -161,7 +157,7 @@ impl Line {
             ntp_at_zero: *ntp_at_zero,
             cname,
             silence_max: *silence_max,
-            rings: Rings { ears: ears_in, voice: voice_out, kept: kept_out, commands: commands_out, events: events_in },
+            rings,
         };
         let mut call = Call::new(setup, *now, &mut fastrand::Rng::with_seed(*seed));
         call.set_capture(Capture::new(record));

@@ -26,12 +26,7 @@ impl NameAddr {
     /// Reads a comma list; `None` where any of it is malformed.
     #[must_use]
     pub fn parse_list(text: &str) -> Option<Vec<Self>> {
-        let mut cursor = Cursor::new(text);
-        let mut list = vec![Self::read(&mut cursor)?];
-        while cursor.take(',') {
-            list.push(Self::read(&mut cursor)?);
-        }
-        cursor.rest.is_empty().then_some(list)
+        Cursor::new(text).read_list(Self::read)
     }
 
     fn read(cursor: &mut Cursor<'_>) -> Option<Self> {

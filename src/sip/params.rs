@@ -35,6 +35,15 @@ impl<'a> Cursor<'a> {
         taken.trim_end_matches([' ', '\t'])
     }
 
+    /// Reads a comma list of what `read` reads, to the end of the text; `None` where any of it is malformed.
+    pub(super) fn read_list<T>(mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let mut list = vec![read(&mut self)?];
+        while self.take(',') {
+            list.push(read(&mut self)?);
+        }
+        self.rest.is_empty().then_some(list)
+    }
+
     /// Takes a quoted string with its quotes; `None` where it does not end.
     pub(super) fn take_quoted(&mut self) -> Option<&'a str> {
         let mut escaped = false;

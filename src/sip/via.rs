@@ -25,12 +25,7 @@ impl Via {
     /// Reads a comma list of hops, the nearest first; `None` where any of it is malformed.
     #[must_use]
     pub fn parse_list(text: &str) -> Option<Vec<Self>> {
-        let mut cursor = Cursor::new(text);
-        let mut list = vec![Self::read(&mut cursor)?];
-        while cursor.take(',') {
-            list.push(Self::read(&mut cursor)?);
-        }
-        cursor.rest.is_empty().then_some(list)
+        Cursor::new(text).read_list(Self::read)
     }
 
     fn read(cursor: &mut Cursor<'_>) -> Option<Self> {

@@ -4,8 +4,8 @@ use super::campaign::{EPISODE_MESSAGES, Tally, Trace};
 use super::corpus::Corpus;
 use super::mutate;
 use fastrand::Rng;
-use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Measure, Rings, Setup, VoiceFrame, Wire};
-use offhook::engine::rings;
+use offhook::call::{Call, CallCommand, CallEvent, EarFrame, FRAME_8K, Heard, Measure, Setup, VoiceFrame, Wire};
+use offhook::engine::rings::{self, FarEnds};
 use offhook::ids::{CallId, TurnId};
 use offhook::rtp::latch;
 use offhook::sdp::{Agreed, Negotiation};
@@ -69,11 +69,7 @@ fn agreed(rng: &mut Rng, corpus: &Corpus) -> Agreed {
 
 /// Runs an episode.
 pub fn run(rng: &mut Rng, corpus: &Corpus, trace: &mut Trace) -> Tally {
-    let (ears_in, ears) = rings::ear_frames();
-    let (voice, voice_out) = rings::voice_frames();
-    let (_, kept) = rings::kept_frames();
-    let (commands, commands_out) = rings::call_commands();
-    let (events_in, events) = rings::call_events();
+    let (rings, FarEnds { ears, voice, commands, events, .. }) = rings::of_a_call();
     let setup = Setup {
         id: CallId(1),
         agreed: &agreed(rng, corpus),
@@ -83,7 +79,7 @@ pub fn run(rng: &mut Rng, corpus: &Corpus, trace: &mut Trace) -> Tally {
         ntp_at_zero: rng.u64(..),
         cname: "agent@offhook",
         silence_max: Duration::from_secs(60),
-        rings: Rings { ears: ears_in, voice: voice_out, kept, commands: commands_out, events: events_in },
+        rings,
     };
     let now = Instant::ZERO + Duration::from_millis(rng.u64(0..100_000));
     let mut seeds = rng.fork();

@@ -1,9 +1,9 @@
 //! An encrypted call under attack: forged, replayed and plain packets from anywhere, and keys that change while it lasts.
 
 use offhook::call::finding::Finding;
-use offhook::call::{Call, CallEvent, EarFrame, Measure, Rings, Setup, Wire};
+use offhook::call::{Call, CallEvent, EarFrame, Measure, Setup, Wire};
 use offhook::config;
-use offhook::engine::rings;
+use offhook::engine::rings::{self, FarEnds};
 use offhook::ids::CallId;
 use offhook::rtp::packet::{HEADER_LEN, Header, Packet};
 use offhook::rtp::rtcp::{Compound, Report, SENT_LEN_MAX, SenderInfo};
@@ -90,11 +90,7 @@ impl Line {
         let keyring = Keyring::new(config::Srtp::Optional, random);
         let mut negotiation = Negotiation::new(1, address("192.0.2.1:10000")).with_keyring(keyring);
         let (_, agreed) = negotiation.answer(&offer(KEY, "sendrecv")).expect("it is acceptable");
-        let (ears, frames) = rings::ear_frames();
-        let (_speech, voice) = rings::voice_frames();
-        let (_, kept) = rings::kept_frames();
-        let (_commands, commands) = rings::call_commands();
-        let (events_in, events) = rings::call_events();
+        let (rings, FarEnds { ears: frames, events, .. }) = rings::of_a_call();
         let setup = Setup {
             id: CallId(1),
             agreed: &agreed,
@@ -104,7 +100,7 @@ impl Line {
             ntp_at_zero: 0,
             cname: "agent@offhook",
             silence_max: Duration::from_secs(5),
-            rings: Rings { ears, voice, kept, commands, events: events_in },
+            rings,
         };
         let mut call = Call::new(setup, Instant::ZERO, &mut fastrand::Rng::with_seed(1));
         call.set_keys(negotiation.keys(), Instant::ZERO);

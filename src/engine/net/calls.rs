@@ -175,23 +175,11 @@ impl Net {
         now: Instant,
     ) -> io::Result<NetCall> {
         let id = invitation.call;
-        let sockets = [self.open(invitation.local, port)?, self.open(invitation.local, port + 1)?];
-        let mut polled = [0, 1].map(|at: usize| sockets[at].try_clone().map(mio::net::UdpSocket::from_std));
-        let token = 2 * id.0 as usize;
-        for (at, socket) in polled.iter_mut().enumerate() {
-            if let Ok(socket) = socket {
-                self.parts.listener.registry().register(socket, Token(token + at), Interest::READABLE)?;
-            }
-        }
-        let [rtp, rtcp] = polled;
+        let (sockets, polled) = self.open_pair(id, invitation.local, port)?;
         let worker = (0..self.parts.workers.len()).min_by_key(|at| self.parts.workers[*at].calls).unwrap_or(0);
         let agreed = agreed.map(|agreed| self.not_to_ourselves(agreed, invitation.source));
         let (packets, packets_out) = rings::packets();
-        let (ear_frames, frames) = rings::ear_frames();
-        let (speech, voice) = rings::voice_frames();
-        let (kept, kept_out) = rings::kept_frames();
-        let (commands, commands_out) = rings::call_commands();
-        let (events, media) = rings::call_events();
+        let (rings, far) = rings::of_a_call();
         let (conductor_bell, listener) = Listener::new()?;
         let (ears_bell, ears_listener) = Listener::new()?;
         let (sender, receiver) = crossbeam_channel::bounded(conductor::EVENTS_MAX);
@@ -199,9 +187,9 @@ impl Net {
         let media_bell = self.parts.workers[worker].bell.clone();
         let ends = Ends {
             call: id,
-            frames,
+            frames: far.ears,
             ears: (ears_bell.clone(), ears_listener),
-            speech,
+            speech: far.voice,
             media: media_bell.clone(),
             events: sender,
             conductor: conductor_bell.clone(),
@@ -211,31 +199,19 @@ impl Net {
         self.board_row(invitation, port);
         self.parts.recorder.invited(id, now);
         self.pcaps.invited(id, &invitation.call_id, SocketAddr::new(invitation.local, port), now);
-        let captures = self.parts.captures.as_ref();
-        let capture = captures.map(|to| to.begin(id, &invitation.call_id, &invitation.from, &invitation.to));
-        let (media_log, agent_log, pending) = match capture {
-            Some(capture::Ends { media, agent, pending }) => (Some(media), agent, Some(pending)),
-            None => (None, capture::AgentLog::default(), None),
-        };
-        let conductor = conductor::Seat {
+        let (media_log, agent_log, pending) = self.begin_capture(invitation);
+        let seat = conductor::Seat {
             call: id,
             agent: Agent::new(&self.parts.config.agent),
-            commands,
-            kept: Kept::new(kept, media_bell.clone()),
-            media,
+            commands: far.commands,
+            kept: Kept::new(far.kept, media_bell.clone()),
+            media: far.events,
             media_bell,
             events: receiver,
             listener,
             stop: handle.stop.clone(),
             phrases: self.parts.phrases.clone(),
-            tools: ToolThreads::new(
-                id,
-                self.parts.webhooks.clone(),
-                handle.clone(),
-                self.parts.clock.clone(),
-                self.parts.board.clone(),
-                self.parts.journal.clone(),
-            ),
+            tools: self.tools(id, &handle),
             board: self.parts.board.clone(),
             journal: self.parts.journal.clone(),
             recorder: self.parts.recorder.clone(),
@@ -255,13 +231,13 @@ impl Net {
             transport: invitation.transport,
             warned: false,
             port,
-            sockets: [rtp?, rtcp?],
+            sockets: polled,
             packets,
             worker,
             conductor: handle,
-            waiting: Some(Box::new(Waiting { seat: conductor, ends, capture: pending })),
+            waiting: Some(Box::new(Waiting { seat, ends, capture: pending })),
             idle: Some(Idle {
-                rings: Rings { ears: ear_frames, voice, kept: kept_out, commands: commands_out, events },
+                rings,
                 packets: packets_out,
                 sockets: sockets.map(Arc::new),
                 ears: ears_bell,
@@ -271,6 +247,23 @@ impl Net {
             let_go: false,
             ended_by: None,
         })
+    }
+
+    /// Begins the capture of a call, where captures are made: what the media path and the agent write into, and its thread.
+    fn begin_capture(
+        &self,
+        Invitation { call, call_id, from, to, .. }: &Invitation,
+    ) -> (Option<Capture>, capture::AgentLog, Option<capture::Pending>) {
+        let Some(captures) = &self.parts.captures else { return (None, capture::AgentLog::default(), None) };
+        let capture::Ends { media, agent, pending } = captures.begin(*call, call_id, from, to);
+        (Some(media), agent, Some(pending))
+    }
+
+    /// Makes the operator's tools for a call, whose conductor `handle` reaches.
+    fn tools(&self, call: CallId, handle: &Handle) -> ToolThreads {
+        let parts = &self.parts;
+        let (board, journal) = (parts.board.clone(), parts.journal.clone());
+        ToolThreads::new(call, parts.webhooks.clone(), handle.clone(), parts.clock.clone(), board, journal)
     }
 
     /// The caller is there: its conductor starts, which starts the provider threads.
@@ -291,7 +284,10 @@ impl Net {
             }
         };
         match std::thread::Builder::new().name(format!("conductor-{}", id.0)).spawn(body) {
-            Ok(thread) => self.conductors.push(thread),
+            Ok(thread) => {
+                self.conductors.push(thread);
+                self.parts.board.agent_up(id, true);
+            }
             Err(error) => {
                 self.log(Some(id), &format!("no thread for the call: {error}"));
                 self.hang_up(id, EndedBy::Engine, "no threads for the call", now);
@@ -311,6 +307,22 @@ impl Net {
             providers: ProviderNames { stt: ears.name(), llm: mind.name(), tts: voice.name() },
         };
         self.parts.board.invited(&row);
+    }
+
+    /// Opens a call's sockets for RTP, at `port`, and for RTCP, at the next: to send by, and the same to be polled.
+    fn open_pair(
+        &self,
+        id: CallId,
+        local: IpAddr,
+        port: u16,
+    ) -> io::Result<([UdpSocket; 2], [mio::net::UdpSocket; 2])> {
+        let sockets = [self.open(local, port)?, self.open(local, port + 1)?];
+        let [rtp, rtcp] = &sockets;
+        let mut polled = [rtp.try_clone()?, rtcp.try_clone()?].map(mio::net::UdpSocket::from_std);
+        for (at, socket) in polled.iter_mut().enumerate() {
+            self.parts.listener.registry().register(socket, Token(2 * id.0 as usize + at), Interest::READABLE)?;
+        }
+        Ok((sockets, polled))
     }
 
     /// Opens a media socket, on the address that SIP is served on. Where that is all of them, all of the family that the
@@ -416,7 +428,6 @@ impl Net {
         self.orders[call.worker].push_back(WorkerOrder::Add(Box::new(line)));
         call.conductor.send(Event::Held(agreed.held));
         self.parts.board.answered(id, agreed.encoding.name(), now);
-        self.parts.board.agent_up(id, true);
         self.secured(id);
         self.copy_egress(id);
     }

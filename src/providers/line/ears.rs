@@ -187,16 +187,9 @@ mod tests {
     use crate::agent::SpeechMark;
     use crate::call::{EarFrame, FRAME_8K, FRAME_16K};
     use crate::providers::Listener;
+    use crate::providers::rig::Still;
     use crate::time::{Clock, Instant};
     use crossbeam_channel::{Receiver, bounded};
-
-    struct Still;
-
-    impl Clock for Still {
-        fn now(&self) -> Instant {
-            Instant::ZERO
-        }
-    }
 
     /// Hears `frames` frames, or all, says `says`, and stays until it is stopped where nothing of that is a failure.
     struct Fake {
@@ -256,7 +249,7 @@ mod tests {
             let (pcm, ulaw, arrived) = ([n; FRAME_16K], [0; FRAME_8K], Instant::ZERO);
             assert!(ring.push(EarFrame { pcm, ulaw, arrived, speech: true, concealed: false }).is_ok());
         }
-        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let clock: Arc<dyn Clock> = Arc::new(Still(Instant::ZERO));
         let (bell, listener) = Listener::new().expect("a poll");
         let (send, events): (_, Receiver<EarsEvent>) = bounded(64);
         let events_to = Events::new(clock.clone(), send, bell, |stamped: Stamped<EarsEvent>| stamped.event);

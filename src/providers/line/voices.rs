@@ -209,17 +209,10 @@ mod tests {
     use super::*;
     use crate::call::VoiceFrame;
     use crate::providers::feeder::Feeder;
+    use crate::providers::rig::Still;
     use crate::providers::{Listener, VoiceCommand};
     use crate::time::Clock;
     use crossbeam_channel::bounded;
-
-    struct Still;
-
-    impl Clock for Still {
-        fn now(&self) -> Instant {
-            Instant::ZERO
-        }
-    }
 
     /// Speaks 100 samples a word, each of them `tone`, and tells each word; breaks off after `words_max` words and half of another.
     /// Nobody is there once all orders are spoken.
@@ -291,7 +284,7 @@ mod tests {
     fn speak(voices: &[Arc<Fake>], frames: usize, clauses: &[&str]) -> Heard {
         let line = VoiceLine::new(voices.iter().map(|fake| fake.clone() as Arc<dyn Speaker>).collect());
         let (ring, mut out) = rtrb::RingBuffer::<VoiceFrame>::new(frames);
-        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let clock: Arc<dyn Clock> = Arc::new(Still(Instant::ZERO));
         let (bell, listener) = Listener::new().expect("a poll");
         let (send, events) = bounded(256);
         let events_to =

@@ -282,6 +282,7 @@ mod tests {
     use super::*;
     use crate::call::{EarFrame, FRAME_8K};
     use crate::ids::CallId;
+    use crate::providers::rig::Still;
     use crate::providers::{Events, Listener, Stamped, Stop};
     use crate::time::Instant;
 
@@ -313,18 +314,10 @@ mod tests {
         None
     }
 
-    struct Still;
-
-    impl Clock for Still {
-        fn now(&self) -> Instant {
-            Instant::ZERO
-        }
-    }
-
     /// Gives the ears `frames` as fast as they take them and returns what they say until the last is consumed, and for as
     /// long after as `until` wants more.
     fn hear(ears: &Ears, frames: &[EarFrame], until: impl Fn(&EarsEvent) -> bool) -> Vec<EarsEvent> {
-        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let clock: Arc<dyn Clock> = Arc::new(Still(Instant::ZERO));
         let (mut ring, consumer) = rtrb::RingBuffer::new(frames.len().max(1));
         let (bell, listener) = Listener::new().expect("a poll");
         let (sender, events) = crossbeam_channel::bounded::<Stamped<EarsEvent>>(1024);

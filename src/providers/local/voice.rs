@@ -291,17 +291,10 @@ mod tests {
     use super::*;
     use crate::call::VoiceFrame;
     use crate::providers::local::models_for_tests;
+    use crate::providers::rig::Still;
     use crate::providers::{Listener, Stamped};
     use crate::time::Instant;
     use crossbeam_channel::Receiver;
-
-    struct Still;
-
-    impl Clock for Still {
-        fn now(&self) -> Instant {
-            Instant::from_millis(7)
-        }
-    }
 
     type Told = Receiver<Stamped<(TurnId, VoiceEvent)>>;
 
@@ -309,8 +302,8 @@ mod tests {
         let (bell, _listener) = Listener::new().expect("a file descriptor");
         let (frames, ring) = rtrb::RingBuffer::new(2048);
         let (sender, told) = crossbeam_channel::bounded(4096);
-        let events = Events::new(Arc::new(Still), sender, bell.clone(), |event| event);
-        (Speaking::new(model, Feeder::new(frames, bell), events, Arc::new(Still)), told, ring)
+        let events = Events::new(Arc::new(Still(Instant::from_millis(7))), sender, bell.clone(), |event| event);
+        (Speaking::new(model, Feeder::new(frames, bell), events, Arc::new(Still(Instant::from_millis(7)))), told, ring)
     }
 
     fn no_model() -> Result<Arc<Hibari>, Failure> {

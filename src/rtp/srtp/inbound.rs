@@ -194,13 +194,9 @@ mod tests {
     fn what_is_protected_is_read_in_each_profile_and_over_wraps() {
         for profile in Profile::ALL {
             let (mut ours, mut theirs) = pair(profile);
-            for n in 0..200_000u64 {
+            // All of the first wrap arrive, then one in 997.
+            for n in (0..2000).chain((2000..200_000u64).step_by(997)) {
                 let packet = plain(65_000u16.wrapping_add(n as u16), 5);
-                if n % 997 != 0 && n > 2000 {
-                    // Most are lost; the counter goes on.
-                    let _ = protected(&mut ours, packet);
-                    continue;
-                }
                 let secret = protected(&mut ours, packet.clone());
                 assert_eq!(secret.len(), 172 + profile.tag_len());
                 assert_eq!(secret[..12], packet[..12], "the header stays in the clear");

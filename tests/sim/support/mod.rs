@@ -16,8 +16,9 @@ use offhook::call::digits::{Digits, Way};
 use offhook::call::lifecycle::{self, Lifecycle};
 use offhook::call::{Call, CallCommand, CallEvent, EarFrame, Heard, Measure, Rings, Setup, Wire};
 use offhook::config;
+use offhook::engine::conductor;
 use offhook::engine::kept::{self, Kept};
-use offhook::engine::rings;
+use offhook::engine::rings::{self, FarEnds};
 use offhook::ids::{CallId, TurnId};
 use offhook::providers::Bell;
 use offhook::rtp::keypad::Presses;
@@ -394,11 +395,7 @@ impl World {
             None => (negotiation.offer(), None),
         };
         let script = self.scripts.pop_front().unwrap_or_default();
-        let (ears, frames) = rings::ear_frames();
-        let (speech, voice) = rings::voice_frames();
-        let (kept, kept_out) = rings::kept_frames();
-        let (commands, commands_out) = rings::call_commands();
-        let (events, media) = rings::call_events();
+        let (rings, FarEnds { ears: frames, voice: speech, kept, commands, events: media }) = rings::of_a_call();
         let mut agent = Agent::new(&self.settings);
         if script.phrases {
             for phrase in Phrase::all(&self.settings) {
@@ -414,7 +411,7 @@ impl World {
             source: invitation.source,
             media_address,
             call: None,
-            idle: Some(Rings { ears, voice, kept: kept_out, commands: commands_out, events }),
+            idle: Some(rings),
             agent,
             commands,
             kept: Kept::new(kept, Bell::for_thread(std::thread::current())),
@@ -586,27 +583,17 @@ impl World {
         if let Some(line) = self.lines.get_mut(&id) {
             line.events.push((now, event));
         }
-        let heard = |samples: u64| Duration::from_micros(samples * 125);
         match event {
-            CallEvent::CallerSpeech { speaking, .. } => self.tell(id, agent::Input::CallerSpeech { speaking }),
-            CallEvent::OwnEcho { heard, .. } => self.tell(id, agent::Input::OwnEcho { heard }),
-            CallEvent::AgentSpeech { speaking, .. } => self.tell(id, agent::Input::AgentSpeech { speaking }),
-            CallEvent::FirstPacket { turn, .. } => self.tell(id, agent::Input::FirstPacket { turn }),
-            CallEvent::Played { turn, samples } => self.tell(id, agent::Input::Played { turn, heard: heard(samples) }),
-            CallEvent::Cut { turn, samples, .. } => self.tell(id, agent::Input::Cut { turn, heard: heard(samples) }),
-            CallEvent::Arrived { turn, samples } => {
-                self.tell(id, agent::Input::Arrived { turn, heard_max: heard(samples) });
-            }
-            CallEvent::Stalled { turn, samples } => {
-                self.tell(id, agent::Input::Stalled { turn, heard: heard(samples) });
-            }
             CallEvent::Digit { digit, by, at } => self.digit(id, digit, by, at),
             CallEvent::Audio { audio, log } => {
                 let finding = audio.finding.map(|finding| finding.to_string()).unwrap_or_default();
                 self.note(format!("audio is {}, log {log}: {finding}", audio.state.name()));
             }
-            CallEvent::Pressed => self.tell(id, agent::Input::Pressed),
             CallEvent::Silent => self.hang_up(id, EndedBy::Engine, "no RTP from the peer".into()),
+            _ => {}
+        }
+        if let Some(input) = conductor::input_of(event) {
+            self.tell(id, input);
         }
     }
 
