@@ -128,7 +128,7 @@ impl Board {
         self.events.tell(now, Some(call_id), What::Ringing(Box::new(view)));
     }
 
-    /// The call's loudness is told here by its media path.
+    /// The call's media path tells its loudness by `meter`.
     pub fn metered(&self, call: CallId, meter: Arc<Meter>) {
         self.change(call, |row| row.meter = Some(meter));
     }
