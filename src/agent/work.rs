@@ -99,23 +99,7 @@ impl Agent {
     /// Takes the tools that the model has called, at least one of which does not hang up. `left`: the reply's clauses
     /// that are not spoken yet.
     pub(super) fn use_tools(&mut self, calls: Vec<ToolUse>, mut left: Vec<String>, now: Instant) {
-        let mut read: Vec<(ToolUse, Result<Order, String>)> = Vec::new();
-        for call in calls {
-            let order = self.toolbox.read(&call).and_then(|order| {
-                let is_second = |is_meant: fn(&Order) -> bool| {
-                    is_meant(&order)
-                        && (self.work.has(is_meant) || read.iter().any(|(_, other)| other.as_ref().is_ok_and(is_meant)))
-                };
-                if is_second(is_transfer) {
-                    Err(error("a transfer is under way already"))
-                } else if is_second(is_dtmf) {
-                    Err(error("keys are being pressed already; call this again when they are"))
-                } else {
-                    Ok(order)
-                }
-            });
-            read.push((call, order));
-        }
+        let read = self.read_uses(calls);
         // A transfer ends the call by itself, so that a wish to hang up beside it is left out.
         let transfers = read.iter().any(|(_, order)| order.as_ref().is_ok_and(is_transfer));
         if !transfers && read.iter().any(|(call, _)| call.hangs_up()) {
@@ -147,21 +131,7 @@ impl Agent {
             reply.then = Then::UseTools;
             (self.work.rounds, self.work.fillers) = (rounds, 0);
         }
-        for (call, order) in read {
-            let number = self.next_job();
-            // Some servers name the first call of every reply alike.
-            let id = if self.conversation.has_tool(&call.id) { format!("{}-{number}", call.id) } else { call.id };
-            let told = order.as_ref().err().map_or(UNDER_WAY, String::as_str);
-            self.conversation.tool(turn, [&id, &call.name, &call.arguments], told);
-            if waits && speaks {
-                self.conversation.tool_to_end(&id);
-            }
-            if let Ok(order) = order
-                && order != Order::HangUp
-            {
-                self.work.jobs.push(Job { number, id, order, begun: false });
-            }
-        }
+        self.note_uses(turn, read, waits && speaks);
         if !waits {
             left.iter().for_each(|clause| self.speak(clause, false));
             return self.ask();
@@ -173,6 +143,49 @@ impl Agent {
             self.timers.clear(Timer::Reply);
             self.begin_jobs(|_| true, now);
             self.timers.set(Timer::Filler, now + FILLER_AFTER);
+        }
+    }
+
+    /// Returns what each call orders, or what the model is told where that cannot be: one transfer and one order of keys at a
+    /// time.
+    fn read_uses(&self, calls: Vec<ToolUse>) -> Vec<(ToolUse, Result<Order, String>)> {
+        let mut read: Vec<(ToolUse, Result<Order, String>)> = Vec::new();
+        for call in calls {
+            let order = self.toolbox.read(&call).and_then(|order| {
+                let is_second = |is_meant: fn(&Order) -> bool| {
+                    is_meant(&order)
+                        && (self.work.has(is_meant) || read.iter().any(|(_, other)| other.as_ref().is_ok_and(is_meant)))
+                };
+                if is_second(is_transfer) {
+                    Err(error("a transfer is under way already"))
+                } else if is_second(is_dtmf) {
+                    Err(error("keys are being pressed already; call this again when they are"))
+                } else {
+                    Ok(order)
+                }
+            });
+            read.push((call, order));
+        }
+        read
+    }
+
+    /// Notes the calls in the conversation, and as jobs what they order; `after_words`: behind the words of the reply, which are
+    /// still being heard.
+    fn note_uses(&mut self, turn: TurnId, read: Vec<(ToolUse, Result<Order, String>)>, after_words: bool) {
+        for (call, order) in read {
+            let number = self.next_job();
+            // Some servers name the first call of every reply alike.
+            let id = if self.conversation.has_tool(&call.id) { format!("{}-{number}", call.id) } else { call.id };
+            let told = order.as_ref().err().map_or(UNDER_WAY, String::as_str);
+            self.conversation.tool(turn, [&id, &call.name, &call.arguments], told);
+            if after_words {
+                self.conversation.tool_to_end(&id);
+            }
+            if let Ok(order) = order
+                && order != Order::HangUp
+            {
+                self.work.jobs.push(Job { number, id, order, begun: false });
+            }
         }
     }
 

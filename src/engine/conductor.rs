@@ -262,6 +262,7 @@ impl Conductor {
             Event::Say(text) => self.tell(agent::Input::Say(text), now),
             Event::Tool { job, result } => self.tell(agent::Input::Tool { job, result }, now),
             Event::Transfer(status) => self.tell(agent::Input::Transfer { status }, now),
+            // Whichever thread it was, the call cannot go on: the loss of the ears is what ends it with words.
             Event::Crashed(role) => {
                 let text = format!("the thread of the {role} panicked");
                 self.warn(&text);
