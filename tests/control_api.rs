@@ -254,7 +254,11 @@ fn replies_are_json_and_what_is_not_there_is_told() {
 type Socket = tungstenite::WebSocket<TcpStream>;
 
 fn listen(offhook: &Offhook, call_id: &str) -> Socket {
-    let url = format!("ws://{}/api/v1/sip/audio/{}", offhook.api, percent_encoded(call_id));
+    listen_as(offhook, call_id, "")
+}
+
+fn listen_as(offhook: &Offhook, call_id: &str, query: &str) -> Socket {
+    let url = format!("ws://{}/api/v1/sip/audio/{}{query}", offhook.api, percent_encoded(call_id));
     let stream = TcpStream::connect(offhook.api).expect("the API listens");
     stream.set_read_timeout(Some(SOON)).expect("a timeout");
     tungstenite::client(url.into_client_request().expect("a URL"), stream).expect("a handshake").0
@@ -279,6 +283,7 @@ fn both_sides_of_a_call_are_heard_by_websocket() {
     let offhook = Offhook::start(&ECHO, "");
     let phone = call(offhook.sip());
     let mut socket = listen(&offhook, phone.call_id());
+    let mut apart = listen_as(&offhook, phone.call_id(), "?channels=2");
     // Until the greeting is over, so that what is loud after it is the caller.
     assert!(phone.wait_until(SOON, |phone| phone.last_loud().is_some() && phone.quiet_for(Duration::from_millis(600))));
     let tone: Vec<i16> = (0..16_000).map(|n| ((f64::from(n) * 0.6).sin() * 8_000.0) as i16).collect();
@@ -294,6 +299,14 @@ fn both_sides_of_a_call_are_heard_by_websocket() {
     let (more, _) = read(&mut socket, 60);
     loud += more.iter().filter(|frame| loudest(frame) > Some(4_000)).count();
     assert!(loud >= 40, "{loud} loud frames: the caller is not heard");
+    let (frames, _) = read(&mut apart, 160);
+    assert!(frames.iter().all(|frame| frame.len() == 1280), "20 ms of two channels at 16 kHz are 1280 bytes");
+    let loudest_of = |frame: &[u8], at: usize| {
+        let samples = frame.chunks_exact(4).map(|pair| i16::from_le_bytes([pair[at], pair[at + 1]]).unsigned_abs());
+        samples.max().unwrap_or(0)
+    };
+    let left = frames.iter().filter(|frame| loudest_of(frame, 0) > 4_000 && loudest_of(frame, 2) < 100).count();
+    assert!(left >= 40, "{left} frames with the caller on the left alone");
     assert!(phone.heard().len() > heard_before + 50, "listening takes nothing away from the caller");
     phone.hang_up();
     let (_, close) = read(&mut socket, 1_000);

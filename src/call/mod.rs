@@ -201,11 +201,21 @@ pub enum CallEvent {
     Audio { audio: Audio, log: bool },
 }
 
-/// 20 ms of both sides, for somebody who listens to the call.
+/// 20 ms of both sides, for somebody who listens to the call: PCM at 16 kHz.
 #[derive(Clone, Copy)]
 pub struct TapFrame {
-    /// Caller and agent mixed: mono PCM at 16 kHz.
-    pub pcm: [i16; FRAME_16K],
+    /// The caller.
+    pub caller: [i16; FRAME_16K],
+    /// The agent.
+    pub agent: [i16; FRAME_16K],
+}
+
+impl TapFrame {
+    /// Returns both sides in one.
+    #[must_use]
+    pub fn mixed(&self) -> [i16; FRAME_16K] {
+        std::array::from_fn(|n| self.caller[n].saturating_add(self.agent[n]))
+    }
 }
 
 /// Where a call's packets and measurements go.

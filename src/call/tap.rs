@@ -11,10 +11,10 @@ use rtrb::Producer;
 const LISTENERS_MAX: usize = 4;
 
 /// Caller frames that wait for the agent's clock: the caller's packets come in bursts of up to 60 ms, and early ones are
-/// mixed later. More than this and the oldest is left out.
+/// handed on later. More than this and the oldest is left out.
 const CALLER_FRAMES_MAX: usize = 8;
 
-/// Mixes caller and agent in the agent's 20 ms slots. Idle while nobody listens.
+/// Puts caller and agent side by side in the agent's 20 ms slots. Idle while nobody listens.
 pub struct Tap {
     listeners: [Option<Producer<TapFrame>>; LISTENERS_MAX],
     caller: [[i16; FRAME_16K]; CALLER_FRAMES_MAX],
@@ -90,13 +90,13 @@ impl Tap {
         }
         let payload = packet.get(HEADER_LEN..).unwrap_or_default();
         for piece in payload.chunks_exact(FRAME_8K) {
-            let mut frame = TapFrame { pcm: [0; FRAME_16K] };
-            if self.decoder.decode(piece, &mut frame.pcm).len() == FRAME_8K {
+            let mut agent = [0; FRAME_16K];
+            if self.decoder.decode(piece, &mut agent).len() == FRAME_8K {
                 let mut pcm = [0; FRAME_8K];
-                pcm.copy_from_slice(&frame.pcm[..FRAME_8K]);
-                self.up.process(&pcm, &mut frame.pcm);
+                pcm.copy_from_slice(&agent[..FRAME_8K]);
+                self.up.process(&pcm, &mut agent);
             }
-            self.mix(frame);
+            self.hand_on(agent);
         }
     }
 
@@ -106,16 +106,15 @@ impl Tap {
     /// As [`Self::agent`].
     pub fn keys(&mut self, samples: usize) {
         if self.heard_by_anyone() {
-            (0..samples / FRAME_8K).for_each(|_| self.mix(TapFrame { pcm: [0; FRAME_16K] }));
+            (0..samples / FRAME_8K).for_each(|_| self.hand_on([0; FRAME_16K]));
         }
     }
 
     /// Hands on 20 ms of the agent with as much of the caller.
-    fn mix(&mut self, mut frame: TapFrame) {
+    fn hand_on(&mut self, agent: [i16; FRAME_16K]) {
+        let mut frame = TapFrame { caller: [0; FRAME_16K], agent };
         if self.len > 0 {
-            for (mixed, caller) in frame.pcm.iter_mut().zip(&self.caller[self.head]) {
-                *mixed = mixed.saturating_add(*caller);
-            }
+            frame.caller = self.caller[self.head];
             self.head = (self.head + 1) % CALLER_FRAMES_MAX;
             self.len -= 1;
         }
@@ -127,5 +126,32 @@ impl Tap {
 
     fn heard_by_anyone(&self) -> bool {
         self.listeners.iter().flatten().any(|listener| !listener.is_abandoned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtrb::RingBuffer;
+
+    #[test]
+    fn the_sides_stay_apart_and_the_callers_frame_waits_for_the_agents_slot() {
+        let mut tap = Tap::new(Encoding::Pcmu);
+        let (listener, mut heard) = RingBuffer::new(8);
+        assert!(tap.add(listener).is_ok());
+        tap.caller(&[1000; FRAME_16K]);
+        // 0x80 is the loudest positive code of mu-law (ITU-T G.711).
+        let mut packet = [0x80; HEADER_LEN + FRAME_8K];
+        packet[..HEADER_LEN].fill(0);
+        tap.agent(&packet);
+        let frame = heard.pop().expect("a frame");
+        assert_eq!(frame.caller, [1000; FRAME_16K]);
+        assert!(frame.agent[FRAME_16K / 2] > 30_000, "{:?}", frame.agent);
+        assert_eq!(frame.mixed()[FRAME_16K / 2], frame.agent[FRAME_16K / 2].saturating_add(1000));
+        // The agent presses keys, and the caller says nothing.
+        tap.keys(FRAME_8K);
+        let frame = heard.pop().expect("a frame");
+        assert_eq!((frame.caller, frame.agent), ([0; FRAME_16K], [0; FRAME_16K]));
+        assert!(heard.pop().is_err());
     }
 }

@@ -99,6 +99,8 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<String>,
     open_mode: bool,
+    /// Whether there is a folder for records of calls, which a packet capture needs.
+    records: bool,
     realtime: Realtime,
     uptime_seconds: u64,
     totals: Totals,
@@ -323,6 +325,7 @@ impl Status {
             },
             notice: about.notice,
             open_mode: about.open_mode,
+            records: bridge.keeps_pcaps(),
             realtime: about.realtime,
             uptime_seconds: running.uptime.as_secs(),
             totals: Totals {
@@ -464,10 +467,21 @@ pub struct CallDetail {
     turns: Vec<Turn>,
     failures: Vec<Failed>,
     quality: Quality,
-    /// Whether there is a recording to be had.
-    recording: bool,
+    #[serde(flatten)]
+    files: Files,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<Ended>,
+}
+
+/// Which files of a call are to be had.
+#[derive(Clone, Copy, Serialize)]
+pub struct Files {
+    /// `recording.wav`.
+    pub recording: bool,
+    /// `transcript.json`.
+    pub transcript: bool,
+    /// `packets.pcap`.
+    pub pcap: bool,
 }
 
 /// A provider that failed.
@@ -573,8 +587,8 @@ struct Ended {
 }
 
 impl CallDetail {
-    /// Takes the whole view, and whether there is a recording.
-    pub fn new(mut call: CallView, recording: bool, wall: Wall<'_>) -> Self {
+    /// Takes the whole view, and which files there are.
+    pub fn new(mut call: CallView, files: Files, wall: Wall<'_>) -> Self {
         let turns = std::mem::take(&mut call.turns).into_iter().map(Turn::new).collect();
         let failed = |failure: ProviderFailure| Failed {
             at: Utc(wall(failure.at)).to_string(),
@@ -594,7 +608,7 @@ impl CallDetail {
             turns,
             failures,
             quality: Quality::new(&flow),
-            recording,
+            files,
             ended,
             call: Call::new(call, wall),
         }

@@ -4,11 +4,15 @@ use super::routes::{Reply, Request};
 use super::table;
 
 /// What the page is made of: file, type, text.
-const ASSETS: [(&str, &str, &str); 7] = [
+const ASSETS: [(&str, &str, &str); 11] = [
     ("style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
     ("app.js", SCRIPT, include_str!("page/app.js")),
     ("call.js", SCRIPT, include_str!("page/call.js")),
+    ("facts.js", SCRIPT, include_str!("page/facts.js")),
+    ("numbers.js", SCRIPT, include_str!("page/numbers.js")),
+    ("past.js", SCRIPT, include_str!("page/past.js")),
     ("stream.js", SCRIPT, include_str!("page/stream.js")),
+    ("turns.js", SCRIPT, include_str!("page/turns.js")),
     ("view.js", SCRIPT, include_str!("page/view.js")),
     ("waterfall.js", SCRIPT, include_str!("page/waterfall.js")),
     ("listen.js", SCRIPT, include_str!("page/listen.js")),

@@ -113,6 +113,10 @@ impl Bridge for Pretend {
         None
     }
 
+    fn transcript(&self, _call_id: &str) -> Option<PathBuf> {
+        None
+    }
+
     fn pcap(&self, _call_id: &str) -> Option<PathBuf> {
         None
     }

@@ -1,6 +1,6 @@
 //! One function per route, pure: request in, reply out.
 
-use super::bodies::{Acted, CallDetail, Calls, Detail, Index, Invalid, Message, Started, Status};
+use super::bodies::{Acted, CallDetail, Calls, Detail, Files, Index, Invalid, Message, Started, Status};
 use super::guard::{self, Denied, Sender};
 use super::table::{self, Route};
 use super::{Bridge, ListenError, StartError, events, openapi, page};
@@ -52,6 +52,8 @@ pub enum Answer {
     Listen {
         /// The Call-ID.
         call_id: String,
+        /// Whether caller and agent come apart, and not mixed.
+        stereo: bool,
     },
     /// It is answered with this file.
     Download {
@@ -125,11 +127,18 @@ pub fn answer(request: &Request<'_>, token: Option<&Secret>, bridge: &dyn Bridge
     let reply = match (request.method, row.route) {
         ("OPTIONS", _) => Reply::json(200, &methods.split(", ").collect::<Vec<_>>()).with("Allow", methods),
         (method, _) if !row.takes(method) => Reply::detail(405, "Method Not Allowed").with("Allow", methods),
-        (_, Route::Audio) if request.handshake => return Answer::Listen { call_id: taken },
+        (_, Route::Audio) if request.handshake => match is_stereo(query) {
+            Ok(stereo) => return Answer::Listen { call_id: taken, stereo },
+            Err(error) => Reply::detail(422, [error]),
+        },
         (_, Route::Audio) => Reply::detail(400, "a WebSocket handshake (version 13) is expected here"),
         (_, Route::Recording) => match bridge.recording(call_id) {
             Some(path) => return Answer::Download { path, content_type: "audio/wav" },
             None => Reply::detail(404, "there is no recording of this call"),
+        },
+        (_, Route::Transcript) => match bridge.transcript(call_id) {
+            Some(path) => return Answer::Download { path, content_type: JSON },
+            None => Reply::detail(404, "there is no transcript of this call"),
         },
         ("POST", Route::Pcap) => begin_pcap(call_id, bridge),
         (_, Route::Pcap) => match bridge.pcap(call_id) {
@@ -171,6 +180,19 @@ pub fn too_many_followers() -> Reply {
 /// Says that enough files are on their way.
 pub fn too_many_downloads() -> Reply {
     Reply::detail(503, "as many files as are served at once are on their way already").with("Retry-After", "5")
+}
+
+/// Reads `channels` of a listener's query: 1, which is the default, or 2.
+fn is_stereo(query: &str) -> Result<bool, Invalid> {
+    let channels = table::parameters(query).filter(|(name, _)| name == "channels").last();
+    match channels {
+        None => Ok(false),
+        Some((_, channels)) if channels == "1" => Ok(false),
+        Some((_, channels)) if channels == "2" => Ok(true),
+        Some((_, input)) => {
+            Err(Invalid { kind: "value_error", loc: ["query", "channels"], msg: "channels is 1 or 2", input })
+        }
+    }
 }
 
 /// Returns the WebSocket close code and reason for a call that cannot be heard (RFC 6455 §7.4.1).
@@ -309,8 +331,12 @@ fn calls(query: &str, bridge: &dyn Bridge) -> Reply {
 fn call(call_id: &str, bridge: &dyn Bridge) -> Reply {
     match bridge.board().find(call_id, bridge.now()) {
         Some(call) => {
-            let recording = bridge.recording(call_id).is_some();
-            Reply::json(200, &CallDetail::new(call, recording, &|at| bridge.unix_time(at)))
+            let files = Files {
+                recording: bridge.recording(call_id).is_some(),
+                transcript: bridge.transcript(call_id).is_some(),
+                pcap: bridge.pcap(call_id).is_some(),
+            };
+            Reply::json(200, &CallDetail::new(call, files, &|at| bridge.unix_time(at)))
         }
         None => Reply::detail(404, "Call not found"),
     }
@@ -699,7 +725,28 @@ mod tests {
                 handshake: true,
                 ..Request::default()
             };
-            assert_eq!(answer(&handshake, None, &bridge), Answer::Listen { call_id: call_id.into() });
+            assert_eq!(answer(&handshake, None, &bridge), Answer::Listen { call_id: call_id.into(), stereo: false });
+        }
+    }
+
+    #[test]
+    fn a_listener_has_one_channel_or_two() {
+        let listen = |query: &str| {
+            let target = format!("/api/v1/sip/audio/abc{query}");
+            answer(
+                &Request { method: "GET", target: &target, handshake: true, ..Request::default() },
+                None,
+                &Pretend::default(),
+            )
+        };
+        for (query, stereo) in
+            [("", false), ("?channels=1", false), ("?channels=2", true), ("?channels=1&channels=2", true)]
+        {
+            assert_eq!(listen(query), Answer::Listen { call_id: "abc".into(), stereo }, "{query}");
+        }
+        for query in ["?channels=", "?channels=3", "?channels=stereo"] {
+            let Answer::Reply(reply) = listen(query) else { panic!("{query} is taken") };
+            assert_eq!(reply.status, 422, "{query}");
         }
     }
 

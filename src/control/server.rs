@@ -260,7 +260,7 @@ impl Shared {
         };
         match routes::answer(&seen, self.token.as_ref(), &*self.bridge) {
             Answer::Reply(reply) => respond(request, reply),
-            Answer::Listen { call_id } => self.listen(request, call_id),
+            Answer::Listen { call_id, stereo } => self.listen(request, call_id, stereo),
             Answer::Download { path, content_type } => self.download(request, path, content_type),
             Answer::Follow { call_id, after } => self.follow(request, call_id, after),
         }
@@ -304,7 +304,7 @@ impl Shared {
     }
 
     /// Turns the request into a WebSocket with a thread of its own.
-    fn listen(self: &Arc<Self>, request: Request, call_id: String) {
+    fn listen(self: &Arc<Self>, request: Request, call_id: String, stereo: bool) {
         let Some(key) = handshake_key(&request) else { return };
         let accept = derive_accept_key(key.as_bytes());
         let place = Place::take(self, |shared| &shared.listeners, LISTENERS_MAX);
@@ -325,7 +325,7 @@ impl Shared {
                 None => Err(ListenError::TooMany),
             };
             let (code, reason) = match frames {
-                Ok(frames) => match listener.play(&frames, &shared.stopping) {
+                Ok(frames) => match listener.play(&frames, stereo, &shared.stopping) {
                     Ok(last_words) => last_words,
                     Err(_) => return,
                 },
@@ -369,14 +369,14 @@ impl<S: io::Read + io::Write> Listener<S> {
     fn play(
         &mut self,
         frames: &Receiver<ListenFrame>,
+        stereo: bool,
         stopping: &AtomicBool,
     ) -> Result<(u16, &'static str), tungstenite::Error> {
         let mut until_ping = PING_FRAMES;
         loop {
             match frames.recv_timeout(FRAME_WAIT) {
                 Ok(frame) => {
-                    let bytes: Vec<u8> = frame.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-                    self.send(Message::Binary(bytes.into()))?;
+                    self.send(Message::Binary(pcm(&frame, stereo).into()))?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok((1000, "Call ended")),
@@ -424,6 +424,15 @@ impl<S: io::Read + io::Write> Listener<S> {
         // A listener that is gone needs no farewell.
         let _ = self.socket.close(Some(frame)).and_then(|()| self.socket.flush());
     }
+}
+
+/// Returns a frame as it goes out, little-endian: both sides in one, or the caller left and the agent right.
+fn pcm(frame: &ListenFrame, stereo: bool) -> Vec<u8> {
+    if stereo {
+        let pairs = frame.caller.iter().zip(&frame.agent);
+        return pairs.flat_map(|(left, right)| [*left, *right]).flat_map(i16::to_le_bytes).collect();
+    }
+    frame.mixed().into_iter().flat_map(i16::to_le_bytes).collect()
 }
 
 fn respond(request: Request, reply: Reply) {
@@ -629,9 +638,9 @@ mod tests {
         let frames = 3 * PING_FRAMES as usize;
         let reader = thread::spawn(move || read_all(&mut socket));
         for n in 0..frames {
-            let mut frame = [0; 320];
-            frame[0] = i16::try_from(n).expect("small");
-            frame[319] = -2;
+            let mut frame = QUIET;
+            frame.caller[0] = i16::try_from(n).expect("small");
+            frame.agent[319] = -2;
             sender.send(frame).expect("heard");
         }
         drop(sender);
@@ -640,6 +649,22 @@ mod tests {
         assert_eq!(heard.len(), frames);
         assert!(heard.iter().enumerate().all(|(n, bytes)| bytes.len() == 640 && usize::from(bytes[0]) == n % 256));
         assert_eq!(heard[0][638..], [0xfe, 0xff]);
+    }
+
+    const QUIET: ListenFrame = ListenFrame { caller: [0; 320], agent: [0; 320] };
+
+    #[test]
+    fn two_channels_are_the_caller_left_and_the_agent_right_and_one_is_both() {
+        let mut frame = QUIET;
+        (frame.caller[0], frame.agent[0]) = (1, 0x0203);
+        (frame.caller[319], frame.agent[319]) = (i16::MAX, i16::MAX);
+        let stereo = pcm(&frame, true);
+        assert_eq!(
+            (stereo.len(), &stereo[..4], &stereo[1276..]),
+            (1280, &[1, 0, 3, 2][..], &[0xff, 0x7f, 0xff, 0x7f][..])
+        );
+        let mono = pcm(&frame, false);
+        assert_eq!((mono.len(), &mono[..2], &mono[638..]), (640, &[4, 2][..], &[0xff, 0x7f][..]));
     }
 
     /// The sender is there once the handshake's thread has asked the bridge for it.
@@ -756,7 +781,7 @@ mod tests {
         let sender = take_sender(&bridge);
         socket.close(None).expect("sent");
         // Frames go on until the next ping finds the Close.
-        let feeder = thread::spawn(move || while sender.send([0; 320]).is_ok() {});
+        let feeder = thread::spawn(move || while sender.send(QUIET).is_ok() {});
         let (_, close) = read_all(&mut socket);
         assert!(close.is_some() || !socket.can_read());
         feeder.join().expect("the channel closes");
@@ -771,7 +796,7 @@ mod tests {
         let sender = take_sender(&bridge);
         let mut dropped = 0;
         for _ in 0..2_000 {
-            dropped += usize::from(sender.try_send([0; 320]).is_err());
+            dropped += usize::from(sender.try_send(QUIET).is_err());
             thread::yield_now();
         }
         assert!(dropped > 0, "no frame was dropped");

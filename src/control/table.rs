@@ -15,6 +15,7 @@ pub enum Route {
     Calls,
     Say,
     Recording,
+    Transcript,
     Pcap,
     Transfer,
     Call,
@@ -39,7 +40,7 @@ const fn row(path: &'static str, route: Route, methods: &'static str, what: &'st
 }
 
 /// Every route. A Call-ID may hold a slash, so that what follows one in a path comes before what does not.
-pub const ROUTES: [Row; 16] = [
+pub const ROUTES: [Row; 17] = [
     row("/", Route::Index, "GET, HEAD, OPTIONS", "the page for browsers; this list for others"),
     row("/page/{asset}", Route::Page, "GET, HEAD, OPTIONS", "what the page is made of"),
     row("/openapi.json", Route::OpenApi, "GET, HEAD, OPTIONS", "this API, as OpenAPI 3.1 describes it"),
@@ -67,6 +68,12 @@ pub const ROUTES: [Row; 16] = [
         "both sides of a call, stereo, while it lasts and afterwards",
     ),
     row(
+        "/api/v1/sip/calls/{call_id}/transcript.json",
+        Route::Transcript,
+        "GET, HEAD, OPTIONS",
+        "what was said in a call and when, on the recording's timeline",
+    ),
+    row(
         "/api/v1/sip/calls/{call_id}/packets.pcap",
         Route::Pcap,
         "GET, HEAD, POST, OPTIONS",
@@ -89,7 +96,7 @@ pub const ROUTES: [Row; 16] = [
         "/api/v1/sip/audio/{call_id}",
         Route::Audio,
         "GET, OPTIONS",
-        "WebSocket: both sides of a call, 16-bit PCM, 16 kHz",
+        "WebSocket: both sides of a call, 16-bit PCM, 16 kHz, mono; query: channels=2 for the caller left, the agent right",
     ),
 ];
 

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// 20 ms of both sides of a call, mixed: mono PCM at 16 kHz.
-pub type ListenFrame = [i16; crate::call::FRAME_16K];
+/// 20 ms of both sides of a call: PCM at 16 kHz.
+pub type ListenFrame = crate::call::TapFrame;
 
 /// What the engine does for the control API. Called from the control threads, several at once; may block for as long as its
 /// method says.
@@ -40,6 +40,8 @@ pub trait Bridge: Send + Sync {
     fn unix_time(&self, at: Instant) -> Duration;
     /// Returns where the recording of the call with this Call-ID is, the newest one; it may be growing.
     fn recording(&self, call_id: &str) -> Option<PathBuf>;
+    /// Returns where the transcript of the call with this Call-ID is, the newest one; it may be growing.
+    fn transcript(&self, call_id: &str) -> Option<PathBuf>;
     /// Returns where the packet capture of the call with this Call-ID is, the newest one; it may be growing.
     fn pcap(&self, call_id: &str) -> Option<PathBuf>;
     /// Whether there is a folder in which a packet capture could be.

@@ -382,6 +382,10 @@ impl Bridge for Engine {
         recorder::find(&self.config.records, call_id, Kind::Audio)
     }
 
+    fn transcript(&self, call_id: &str) -> Option<PathBuf> {
+        recorder::find(&self.config.records, call_id, Kind::Transcript)
+    }
+
     fn pcap(&self, call_id: &str) -> Option<PathBuf> {
         recorder::find(&self.config.records, call_id, Kind::Pcap)
     }
@@ -410,10 +414,10 @@ impl Bridge for Engine {
 }
 
 /// Carries frames from the media path's ring to a listener's channel until one of the two ends.
-fn carry_frames(mut frames: rtrb::Consumer<crate::call::TapFrame>, sender: &crossbeam_channel::Sender<ListenFrame>) {
+fn carry_frames(mut frames: rtrb::Consumer<ListenFrame>, sender: &crossbeam_channel::Sender<ListenFrame>) {
     loop {
         while let Ok(frame) = frames.pop() {
-            match sender.try_send(frame.pcm) {
+            match sender.try_send(frame) {
                 Ok(()) | Err(crossbeam_channel::TrySendError::Full(_)) => {}
                 Err(crossbeam_channel::TrySendError::Disconnected(_)) => return,
             }

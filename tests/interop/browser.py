@@ -1,6 +1,7 @@
 """Drives a headless Chromium by the DevTools protocol over its pipe: a command a line in, an answer a line out, both JSON.
 
-Commands: {"goto": url}, {"eval": script}, {"shot": path, "width": px, "height": px, "scheme": "light" | "dark"}, {"size": px}, {"errors": 1}.
+Commands: {"goto": url}, {"eval": script}, {"shot": path, "width": px, "height": px, "scheme": "light" | "dark"}, {"size": px}, {"errors": 1},
+{"downloads": folder}.
 """
 
 import base64
@@ -95,6 +96,9 @@ class Browser:
             picture = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True)
             with open(command["shot"], "wb") as file:
                 file.write(base64.b64decode(picture["data"]))
+            return True
+        if "downloads" in command:
+            self.send("Page.setDownloadBehavior", behavior="allow", downloadPath=command["downloads"])
             return True
         if "size" in command:
             self.size(command["size"], command.get("height", 900))

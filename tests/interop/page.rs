@@ -2,12 +2,13 @@
 
 use crate::microsip::Script;
 use crate::phone::{Phone, Weather};
-use crate::process::{ECHO, Kept, Lines, Offhook, models, skip, wait_for};
+use crate::process::{ECHO, Kept, Lines, Offhook, models, percent_encoded, skip, wait_for};
 use crate::softphone::Softphone;
 use crate::{alone, process};
 use offhook::audio::g711::Codec;
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -26,6 +27,16 @@ new MutationObserver(() => {
   const text = document.querySelector(".growing")?.textContent.trim() ?? "";
   if (text && window.grown.at(-1) !== text) window.grown.push(text);
 }).observe(document.getElementById("calls"), { childList: true, subtree: true, characterData: true });
+true"#;
+
+/// Keeps how loud the two sides were of what is played.
+const LISTEN: &str = r#"
+window.sides = [0, 0];
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (at) {
+  [0, 1].forEach((side) => (window.sides[side] = Math.max(window.sides[side], ...this.buffer.getChannelData(side).map(Math.abs))));
+  return start.call(this, at);
+};
 true"#;
 
 /// A browser with one page.
@@ -116,7 +127,10 @@ impl Browser {
 fn a_call_is_watched_while_it_lasts_and_afterwards() {
     let Some(models) = models() else { return };
     let _cores = alone();
-    let offhook = Offhook::start(&[("OFFHOOK_MODELS", models.to_str().expect("text"))], SETTINGS);
+    let records = tempfile::tempdir().expect("a folder");
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    let env = [("OFFHOOK_MODELS", &*text(&models)), ("OFFHOOK_RECORDS", &*text(records.path()))];
+    let offhook = Offhook::start(&env, SETTINGS);
     let Some(mut page) = Browser::open(&format!("http://{}/", offhook.api)) else { return };
     let name = format!("name={HOSTILE}");
     let Some(mut phone) = Softphone::open_with(offhook.sip(), &[&name]) else { return };
@@ -127,6 +141,7 @@ fn a_call_is_watched_while_it_lasts_and_afterwards() {
     let call = phone.call("1000");
     page.wait("the call", "document.querySelector('#calls .call .clock')?.dataset.state === 'active'");
     assert_eq!(page.text("#calls .who"), format!("{HOSTILE} to 1000"), "a name is text");
+    assert_eq!(page.eval("document.title"), "(1) Offhook");
     page.wait("the greeting", "document.querySelector('[data-turn=\"0\"]')?.innerText.includes('Hello')");
     offhook.turn(&call, "the greeting", |turn| turn["turn"] == 0 && turn["agent"] != "");
 
@@ -147,8 +162,7 @@ fn a_call_is_watched_while_it_lasts_and_afterwards() {
     let turn = offhook.turn(&call, "its latency", |turn| turn["turn"] == number && turn["latency_ms"].is_object());
     let total = page.wait("the waterfall", &format!("document.querySelector('{}')?.dataset.total", within(".fall")));
     assert_eq!(total.as_str().and_then(|total| total.parse::<f64>().ok()), turn["latency_ms"]["total"].as_f64());
-    let bars =
-        format!("[...document.querySelectorAll('{}')].map((bar) => bar.getAttribute('aria-label'))", within(".bar"));
+    let bars = format!("[...document.querySelectorAll('{}')].map((bar) => bar.title)", within(".bar"));
     let bars = page.eval(&bars).to_string();
     // A stage that took no time has no bar: a draft may have done all that model and voice had to do.
     let names = [("end_of_turn", "End of turn: "), ("llm", "LLM: "), ("tts", "TTS: "), ("egress", "Egress: ")];
@@ -164,17 +178,26 @@ fn a_call_is_watched_while_it_lasts_and_afterwards() {
 
     // Listening takes nothing away, and the agent says what it is told to.
     offhook.turn(&call, "the answer", |turn| turn["turn"] == number && turn["agent"] != "");
+    page.eval(LISTEN);
     page.click(".actions > button");
     page.wait("that it listens", "document.querySelector('.actions > button').getAttribute('aria-pressed') === 'true'");
     page.type_into("[aria-label='Have the agent say']", "One moment please.");
     page.click(".actions form button");
     page.wait("what was said", "document.querySelector('.turns').innerText.includes('One moment please.')");
+    page.wait("the agent's voice", "window.sides[1] > 0.05");
+    assert!(page.eval("window.sides[0]").as_f64() < Some(0.01), "the agent is heard on the caller's side");
     let listens = "document.querySelector('.actions > button').getAttribute('aria-pressed')";
     assert_eq!(page.eval(listens), "true", "the sound has gone");
 
     page.tell(json!({"size": 360}));
     assert_eq!(page.eval("document.documentElement.scrollWidth"), 360, "a narrow page scrolls sideways");
     page.tell(json!({"size": 1280}));
+
+    // Packets are captured from here on, and are to be had while the call lasts.
+    let pcap = format!("/api/v1/sip/calls/{}/packets.pcap", percent_encoded(&call));
+    assert_eq!(offhook.ask("GET", &pcap).0, 404);
+    page.click("[data-action=capture]");
+    page.wait("the captured packets", "!!document.querySelector('#calls [data-action=packets]')");
 
     page.click("[data-action=hang-up]");
     phone.expect_bye();
@@ -183,6 +206,30 @@ fn a_call_is_watched_while_it_lasts_and_afterwards() {
     page.wait("its transcript", "document.querySelector('#past .turns')?.innerText.includes('opening hours')");
     page.wait("its waterfall", "document.querySelector('#past .fall')?.dataset.total");
     assert!(page.text("#past .meta").contains("hung up by the control API"));
+    // What was said, how long it took and what was recorded stand on one timeline.
+    page.wait("its waveform", "document.querySelector('#past canvas')?.width > 0");
+    let at = format!("document.querySelector('#past {}')?.innerText", within(".at"));
+    assert!(page.wait("when the turn was", &at).as_str().is_some_and(|at| at.starts_with("0:")));
+    page.click(&format!("#past {}", within(".at")));
+    page.wait(
+        "the turn as it is heard",
+        &format!("!!document.querySelector('#past [data-turn=\"{number}\"].playing')"),
+    );
+    page.tell(json!({"downloads": folder.path()}));
+    for (button, ending, begins) in [("Recording", "wav", &b"RIFF"[..]), ("Packets", "pcap", &[0xd4, 0xc3, 0xb2, 0xa1])]
+    {
+        page.eval(&format!(
+            "[...document.querySelectorAll('#past .file')].find((file) => file.innerText === '{button}').click(), true"
+        ));
+        let file = wait_for("the download", SOON, || {
+            let files = std::fs::read_dir(folder.path()).expect("a folder").flatten().map(|entry| entry.path());
+            files
+                .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("offhook-")))
+                .find(|path| path.extension().is_some_and(|found| found == ending))
+        });
+        let bytes = wait_for("its bytes", SOON, || std::fs::read(&file).ok().filter(|bytes| bytes.len() > 1000));
+        assert!(bytes.starts_with(begins), "{button}: {:?}", &bytes[..4]);
+    }
     assert_eq!(page.eval("document.title"), "Offhook");
     page.assert_no_errors();
     phone.close();
@@ -224,6 +271,13 @@ fn the_page_asks_for_the_token_and_steers_the_bridge() {
     page.wait("the call", "document.querySelector('#calls .call')");
     page.click(".actions > button");
     page.wait("that it listens", "document.querySelector('.actions > button').getAttribute('aria-pressed') === 'true'");
+    // There is no folder for records, and the button says so.
+    assert_eq!(page.eval("document.querySelector('[data-action=capture]').getAttribute('aria-disabled')"), "true");
+    page.click("[data-action=capture]");
+    page.wait(
+        "why there is no capture",
+        "document.querySelector('.call .problem').innerText.includes('OFFHOOK_RECORDS')",
+    );
     // Stopping asks first, since it ends the call.
     page.eval("window.confirm = () => true");
     page.click("#bridge");
@@ -231,10 +285,11 @@ fn the_page_asks_for_the_token_and_steers_the_bridge() {
     assert!(phone.wait_until(SOON, Phone::hung_up), "no BYE");
     let errors = page.tell(json!({"errors": true}));
     let told: Vec<_> = errors.as_array().expect("an array").iter().skip(refused).map(Value::to_string).collect();
-    assert!(told.iter().all(|error| error.contains("409")), "only the taken port may be complained of: {told:?}");
+    assert!(told.iter().all(|error| error.contains("409")), "only what was refused may be complained of: {told:?}");
     let _: process::Reply = process::ask("GET", offhook.api, "/page/app.js");
 
     drop(offhook);
     page.wait("that the engine is gone", "document.getElementById('where').dataset.state === 'gone'");
     assert!(page.text("#banner").contains("does not answer"));
+    assert_eq!(page.eval("document.body.classList.contains('gone')"), true);
 }

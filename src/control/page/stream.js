@@ -33,6 +33,23 @@ export async function asBlob(path) {
   return response.ok ? response.blob() : null;
 }
 
+export async function asJson(path) {
+  return JSON.parse((await (await asBlob(path))?.text()) ?? "null");
+}
+
+// Has the browser save what is at `path` as `name`. Without a token the browser fetches it itself, and holds none of it in memory.
+// Returns whether it was there.
+export async function download(path, name) {
+  const blob = token.get() ? await asBlob(path).catch(() => null) : null;
+  if (token.get() && !blob) return false;
+  const link = document.createElement("a");
+  link.href = blob ? URL.createObjectURL(blob) : path;
+  link.download = name;
+  link.click();
+  if (blob) setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  return true;
+}
+
 // The protocols by which a WebSocket shows the token: a browser lets a page choose no header.
 export function protocols() {
   if (!token.get()) return [];

@@ -12,8 +12,8 @@ export function el(name, attributes = {}, ...children) {
 }
 
 export function ms(value) {
-  if (value >= 100) return `${Math.round(value).toLocaleString("en")} ms`;
-  return `${value.toFixed(1)} ms`;
+  if (value >= 100) return `${Math.round(value).toLocaleString("en")}\u00a0ms`;
+  return `${value.toFixed(1)}\u00a0ms`;
 }
 
 export function duration(seconds) {
@@ -43,9 +43,15 @@ export function user(header) {
 // A level in dBFS as a share of the meter: -60 dB and below is empty.
 export const share = (db) => Math.min(1, Math.max(0, (db + 60) / 60));
 
-// Replaces `old` by `element` only where it looks different, so that a focus or a hover in it is kept.
-export function swap(old, element) {
-  if (old?.isEqualNode(element)) return old;
-  old?.replaceWith(element);
-  return element;
+// Gives `parent` these children. What looks as before stays: it keeps its focus, its hover and its selection, and a screen reader
+// does not read it again.
+export function fill(parent, ...children) {
+  const old = [...parent.children];
+  if (old.length !== children.length) return parent.replaceChildren(...children);
+  old.forEach((child, at) => child.isEqualNode(children[at]) || child.replaceWith(children[at]));
+}
+
+// Writes `text` where it is not what stands there.
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
