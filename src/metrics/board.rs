@@ -338,7 +338,7 @@ impl Board {
         }
     }
 
-    /// How the call's audio is has changed. `first`: this is the first time that the call is found to be so.
+    /// The state of the call's audio has changed. `first`: the call is in this state for the first time.
     pub fn audio(&self, call: CallId, audio: Audio, first: bool) {
         let mut state = self.state.lock();
         let State { live, totals, .. } = &mut *state;

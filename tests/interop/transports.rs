@@ -208,7 +208,7 @@ fn a_thousand_idle_connections_leave_calls_alone() {
     let before = phone.heard().len();
     std::thread::sleep(Duration::from_secs(1));
     assert!(phone.heard().len() >= before + 45, "{} packets in a second", phone.heard().len() - before);
-    // Who says nothing goes, and then there is room.
+    // Clients that say nothing are closed, and then there is room.
     wait_for("room", Duration::from_secs(15), || (connections(&offhook, "tcp") == 0).then_some(()));
     let mut stream = TcpStream::connect(offhook.sip()).expect("it listens");
     stream.write_all(options("TCP", "sip:a@b", 1).as_bytes()).expect("sent");

@@ -43,7 +43,7 @@ impl Ears {
         ears
     }
 
-    /// Ears of any kind; `plan` is not theirs.
+    /// Ears of any kind: `plan` is empty, and nothing is noted in it.
     pub fn of(server: Server, ears: Arc<dyn Transcriber>) -> Self {
         let plan = Arc::default();
         let clock: Arc<dyn Clock> = Wall::start();
