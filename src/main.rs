@@ -10,6 +10,8 @@ use offhook::time::Clock;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
+use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,11 +28,11 @@ fn main() -> ExitCode {
         Ok((config, Command::Demo(wanted))) => demo(config, &wanted),
         Ok((_, Command::Replay(wanted))) => replay_call(&wanted),
         Ok((_, Command::Print(text))) => {
-            print!("{text}");
+            print(&text);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("offhook: {error}");
+            complain(&format!("offhook: {error}\n"));
             ExitCode::from(2)
         }
     }
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
 
 fn run(config: Config) -> ExitCode {
     if let Some(Err(error)) = config.sip.tls.as_ref().map(certificate::load) {
-        eprintln!("offhook: {error}");
+        complain(&format!("offhook: {error}\n"));
         return ExitCode::from(2);
     }
     let clock = Arc::new(SystemClock::start());
@@ -80,25 +82,6 @@ fn run(config: Config) -> ExitCode {
         return fail(&start_failure(&error, config.sip.listen));
     }
     at_once.store(false, Ordering::Release);
-    if let Some(notice) = engine.about().notice {
-        journal.line(LogLevel::Warn, None, notice);
-    }
-    if let Some(running) = engine.running() {
-        let (listen, port) = (running.listen, running.listen.port());
-        let who = match config.sip.accounts.first() {
-            Some(account) => format!("{} with its password", account.user),
-            None => "agent001 with any password".to_owned(),
-        };
-        journal.line(
-            LogLevel::Info,
-            None,
-            format_args!("SIP on udp {listen}; register a softphone to 127.0.0.1:{port} as {who} and dial 1000"),
-        );
-        if config.sip.accounts.is_empty() {
-            let text = "OPEN MODE: there are no [[sip.accounts]], and anybody on this machine and its private networks may call";
-            journal.line(LogLevel::Warn, None, text);
-        }
-    }
     signals.forever().next();
     // Whoever asks twice does not want to wait.
     at_once.store(true, Ordering::Release);
@@ -110,38 +93,48 @@ fn run(config: Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn start_failure(error: &StartError, listen: std::net::SocketAddr) -> String {
+fn start_failure(error: &StartError, listen: SocketAddr) -> String {
     match error {
         StartError::AlreadyRunning { port } => format!("the bridge runs already, on port {port}"),
-        StartError::Bind(error) => format!(
-            "cannot serve SIP on udp {listen} ({error}); a softphone without an account may hold the port: close it, or try --sip {}:{}",
-            listen.ip(),
-            listen.port().saturating_add(1)
-        ),
+        StartError::Bind(error) => {
+            format!("cannot serve SIP on udp {listen} ({error}); {}", cure(error.kind(), listen))
+        }
         StartError::Other(text) => text.clone(),
+    }
+}
+
+/// What an operator can do about an address that was not to be had.
+fn cure(kind: ErrorKind, listen: SocketAddr) -> String {
+    let (ip, port) = (listen.ip(), listen.port());
+    let next = SocketAddr::new(ip, port.checked_add(1).unwrap_or(5060));
+    match kind {
+        ErrorKind::AddrInUse => {
+            format!("a softphone without an account may hold the port: close it, or try --sip {next}")
+        }
+        ErrorKind::AddrNotAvailable => {
+            format!("{ip} is not an address of this machine: try --sip 0.0.0.0:{port}")
+        }
+        ErrorKind::PermissionDenied => "ports below 1024 are the system's: try --sip 0.0.0.0:5060".to_owned(),
+        _ => format!("try --sip {next}"),
     }
 }
 
 /// Says whether everything works from here; exit code 1 where something does not.
 fn run_check(config: &Config, json: bool) -> ExitCode {
     if let Some(Err(error)) = config.sip.tls.as_ref().map(certificate::load) {
-        eprintln!("offhook: {error}");
+        complain(&format!("offhook: {error}\n"));
         return ExitCode::from(2);
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let report = check::run(config, &clock);
-    if json {
-        println!("{}", report.json());
-    } else {
-        print!("{report}");
-    }
+    print(&if json { format!("{}\n", report.json()) } else { report.to_string() });
     if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn obtain_models(config: &Config) -> ExitCode {
-    match models::obtain(&config.providers.models, &models::Set::ALL, &mut |line| println!("{line}")) {
+    match models::obtain(&config.providers.models, &models::Set::ALL, &mut |line| print(&format!("{line}\n"))) {
         Ok(()) => {
-            println!("the local models are in {}", config.providers.models.display());
+            print(&format!("the local models are in {}\n", config.providers.models.display()));
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error.to_string()),
@@ -174,7 +167,7 @@ fn call(config: &Config, wanted: &config::Call, engine: Option<&Engine>) -> Exit
         }
     }
     // Where the report goes to programs, people read stderr.
-    let mut say = |line: &str| if wanted.json { eprintln!("{line}") } else { println!("{line}") };
+    let mut say = |line: &str| if wanted.json { complain(&format!("{line}\n")) } else { print(&format!("{line}\n")) };
     let models = &config.providers.models;
     let made = match engine {
         Some(engine) => demo::run(engine, wanted, models, &clock, &stop, &mut say),
@@ -184,7 +177,7 @@ fn call(config: &Config, wanted: &config::Call, engine: Option<&Engine>) -> Exit
         Ok(made) => {
             command::print(&made, models, &mut say);
             if wanted.json {
-                println!("{:#}", made.report().json());
+                print(&format!("{:#}\n", made.report().json()));
             }
             let measured = made.outcome.results.iter().any(Result::is_ok);
             if measured { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -195,7 +188,7 @@ fn call(config: &Config, wanted: &config::Call, engine: Option<&Engine>) -> Exit
 
 /// Runs a captured call again; exit code 1 where anything is not the same.
 fn replay_call(wanted: &config::Replay) -> ExitCode {
-    match replay::run(wanted, &mut |line| println!("{line}")) {
+    match replay::run(wanted, &mut |line| print(&format!("{line}\n"))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => fail(&error.to_string()),
@@ -213,14 +206,25 @@ fn print_ha1(user: &str, realm: &str) -> ExitCode {
         return fail("there is no password on the first line of standard input");
     }
     let account = Account::with_password(user, realm, password);
-    println!("[[sip.accounts]]\nuser = \"{user}\"");
+    print(&format!("[[sip.accounts]]\nuser = \"{user}\"\n"));
     for (key, algorithm) in [("ha1", DigestAlgorithm::Md5), ("ha1_sha256", DigestAlgorithm::Sha256)] {
-        println!("{key} = \"{}\"", account.ha1(algorithm).map_or("", Secret::expose));
+        print(&format!("{key} = \"{}\"\n", account.ha1(algorithm).map_or("", Secret::expose)));
     }
     ExitCode::SUCCESS
 }
 
 fn fail(text: &str) -> ExitCode {
-    eprintln!("offhook: {text}");
+    complain(&format!("offhook: {text}\n"));
     ExitCode::FAILURE
+}
+
+/// Writes to standard output. Who reads no further (`| head`) does not end a call in the middle of a word.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes to standard error, likewise.
+fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

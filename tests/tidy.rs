@@ -61,7 +61,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rcgen", &["src/engine/certificate.rs", "src/providers"]),
     ("webpki_roots", &["src/providers"]),
     ("clap", &["src/config/cli.rs", "src/config/call.rs", "src/config/capture.rs"]),
-    ("dotenvy", &["src/config/environment.rs"]),
 ];
 
 /// What may stand at the top, beside dot-files and what a build or a user's settings leave there.

@@ -11,6 +11,8 @@ const WAIT_MAX_MS: u64 = 10_000;
 /// What Flux takes as `eager_eot_threshold` and as `eot_threshold`.
 const EAGER: RangeInclusive<f64> = 0.3..=0.9;
 const EOT: RangeInclusive<f64> = 0.5..=1.0;
+/// The file that every capture has.
+const DESCRIPTION: &str = "capture.json";
 /// What can be tried.
 const NAMES: &str = "eager=0.3..0.9, eot=0.5..1.0, gap=MS, confirm=MS, pause_max=MS, false_pauses=N or speculation=off, with commas between them";
 
@@ -59,7 +61,19 @@ impl ReplayArgs {
     /// Reads the options of `offhook replay`.
     pub fn read(self, cwd: &Path) -> Result<Replay, Error> {
         let what_if = self.what_if.map(|value| what_if(&Given { name: "--what-if".into(), value })).transpose()?;
-        Ok(Replay { folder: cwd.join(self.folder), what_if })
+        let folder = cwd.join(&self.folder);
+        if folder.join(DESCRIPTION).is_file() {
+            return Ok(Replay { folder, what_if });
+        }
+        // Whoever names the DIR of --capture is shown what is in it, the newest.
+        let inside = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let newest =
+            inside.filter(|entry| entry.path().join(DESCRIPTION).is_file()).map(|entry| entry.file_name()).max();
+        let hint = newest.map_or_else(
+            || "it may be one of those in the DIR of --capture".to_owned(),
+            |newest| format!("it may be one in it, such as {}", newest.to_string_lossy()),
+        );
+        Err(Error(format!("replay DIR: {} is not the folder of a captured call; {hint}", self.folder.display())))
     }
 }
 

@@ -76,9 +76,17 @@ pub enum Parsed {
     Print(String),
 }
 
+/// Columns of the narrowest terminal in use; `--help` fits into it.
+const COLUMNS: usize = 80;
+/// Columns of the names of variables, in `--help`.
+const NAMES: usize = 24;
+
 /// Reads the arguments after the program's name.
 pub fn parse(args: &[OsString]) -> Result<Parsed, Error> {
-    let command = <Cli as clap::CommandFactory>::command().after_help(after_help());
+    let command = <Cli as clap::CommandFactory>::command().term_width(COLUMNS).after_help(after_help());
+    let asked =
+        args.iter().filter_map(|arg| command.find_subcommand(arg)).map(|command| format!(" {}", command.get_name()));
+    let asked = asked.take(1).collect::<String>();
     let args = std::iter::once(OsString::from("offhook")).chain(args.iter().cloned());
     let parsed = command
         .try_get_matches_from(args)
@@ -89,28 +97,61 @@ pub fn parse(args: &[OsString]) -> Result<Parsed, Error> {
             Ok(Parsed::Print(error.to_string()))
         }
         Err(error) => {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            Err(Error(format!("{first}; offhook --help lists what it may be")))
+            let told = in_one_line(&error.to_string());
+            Err(Error(format!("{told} offhook{asked} --help lists them")))
         }
+    }
+}
+
+/// Makes one line of what clap says in several: the error, the arguments that it is about, and what was probably meant.
+fn in_one_line(text: &str) -> String {
+    let mut lines = text.lines();
+    let mut told = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    for missing in lines.by_ref().map(str::trim).take_while(|line| !line.is_empty()) {
+        told.push(' ');
+        told.push_str(missing);
+    }
+    let meant =
+        lines.find_map(|line| line.trim().strip_prefix("tip: ")?.split_once("exists: ")).map(|(_, meant)| meant);
+    match meant {
+        Some(meant) => format!("{told}; did you mean {meant}?"),
+        None => format!("{told};"),
     }
 }
 
 fn after_help() -> String {
     let mut text = String::from("Environment (or .env):\n");
     for (name, line) in environment::VARIABLES {
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "  {name:<19} {line}");
+        wrap(&mut text, &format!("  {name:<width$}", width = NAMES - 2), line);
     }
-    text.push_str(
-        "\nA setting is taken from the first place that has it: command line, environment, .env, offhook.toml, default.\n\
-         ws:// and http:// addresses are allowed to this machine only. offhook.toml holds [agent], [[agent.transfers]], [[answers]],\n\
-         [[tools]], [sip], [media], [control], [capture], [providers], and who serves each stage, those who take over after it:\n\
-         `use = [\"groq\", \"local\"]` in [stt], [llm], [tts]; keys and tokens are read from the environment or .env only;\n\
-         [[sip.accounts]] holds user and password, or the hashes that `offhook ha1 USER` prints.\n\
-         A wrong setting is told in one line on stderr, with exit code 2.",
-    );
+    text.push('\n');
+    for paragraph in [
+        "A setting is taken from the first place that has it: command line, environment, .env, offhook.toml, default. A wrong \
+         one is told in one line on stderr, with exit code 2.",
+        "offhook.toml holds [agent], [[agent.transfers]], [[answers]], [[tools]], [[webhooks]], [sip], [[sip.accounts]], \
+         [media], [control], [records], [capture], [slo], [providers], and in [stt], [llm], [tts] who serves each stage and who \
+         takes over: use = [\"groq\", \"local\"].",
+        "Keys and tokens are read from the environment or .env only; ws:// and http:// addresses are allowed to this machine \
+         only.",
+    ] {
+        wrap(&mut text, "", paragraph);
+    }
     text
+}
+
+/// Adds a paragraph whose first line begins with `head`, and the others with as many spaces.
+fn wrap(text: &mut String, head: &str, paragraph: &str) {
+    let mut line = head.to_owned();
+    for word in paragraph.split(' ') {
+        if line.len() + 1 + word.len() > COLUMNS && line.trim_end().len() > head.trim_end().len() {
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "{}", line.trim_end());
+            line = " ".repeat(head.len());
+        }
+        line.push_str(word);
+        line.push(' ');
+    }
+    let _ = writeln!(text, "{}", line.trim_end());
 }
 
 impl Cli {

@@ -1,7 +1,12 @@
 //! The environment and `.env`: the first of them that has a name decides, and the process's own environment is not changed.
+//!
+//! A line of `.env` is `NAME=value`, with or without `export` before it and quotes around the value. In double quotes `\n`, `\t`,
+//! `\"` and `\\` are escapes; after white space outside of quotes `#` begins a comment. Nothing else has a meaning: a `$` in a
+//! password is a `$`.
 
 use super::Error;
 use super::given::Given;
+use super::mistake::nearest;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -54,26 +59,29 @@ impl<'a> Environment<'a> {
     pub fn read(process: &'a dyn Fn(&str) -> Option<String>, named: Option<&Path>, cwd: &Path) -> Result<Self, Error> {
         let path = cwd.join(named.unwrap_or(Path::new(".env")));
         let shown = path.display();
-        let variables = match dotenvy::from_path_iter(&path) {
-            Ok(variables) => variables,
-            Err(error) if named.is_none() && is_absent(&error) => return Ok(Self { process, file: BTreeMap::new() }),
-            Err(error) => return Err(Error(format!("--env-file: {shown} cannot be read: {}", cause(&error)))),
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Error(format!("--env-file: {shown} cannot be read: {error}"))),
+        };
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            return Err(Error(format!("--env-file: {shown} cannot be read: it is not in UTF-8; save it as UTF-8")));
         };
         let mut file = BTreeMap::new();
-        let mut after = "the first line".to_owned();
-        for variable in variables {
+        for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+            let at = format!("{shown}, line {}", number + 1);
             // The line itself may hold a key, so that only its place is told.
-            let (name, value) = variable.map_err(|error| {
-                Error(format!("{shown}: {after} cannot be read ({}); a line may be NAME=value", cause(&error)))
-            })?;
+            let variable = variable(line).map_err(|wrong| Error(format!("{at}: {wrong}; a line may be NAME=value")))?;
+            let Some((name, value)) = variable else { continue };
             if name.starts_with("OFFHOOK_") && !VARIABLES.iter().any(|(known, _)| *known == name) {
+                let known = VARIABLES.iter().map(|(known, _)| *known);
+                let hint = nearest(name, known).map_or(String::new(), |near| format!(", did you mean {near}?"));
                 return Err(Error(format!(
-                    "{name} in {shown}: there is no such setting; offhook --help lists them all"
+                    "{name} in {at}: there is no such setting{hint}; offhook --help lists them all"
                 )));
             }
-            after = format!("the line after {name}");
             // As in a shell, a later line wins.
-            file.insert(name, value);
+            file.insert(name.to_owned(), value);
         }
         Ok(Self { process, file })
     }
@@ -90,15 +98,82 @@ impl<'a> Environment<'a> {
     }
 }
 
-fn is_absent(error: &dotenvy::Error) -> bool {
-    matches!(error, dotenvy::Error::Io(error) if error.kind() == ErrorKind::NotFound)
+/// Reads a line of `.env`: name and value, or nothing where it is empty or a comment. An error repeats nothing of it.
+fn variable(line: &str) -> Result<Option<(&str, String)>, &'static str> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let (name, value) = line.split_once('=').ok_or("there is no = in it")?;
+    let name = name.trim();
+    let name = name.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).unwrap_or(name).trim_start();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if name.is_empty() || !name.chars().all(fits) {
+        return Err("what stands before its = is not a name");
+    }
+    Ok(Some((name, unquoted(value.trim())?)))
 }
 
-/// Returns what is wrong without repeating the line.
-fn cause(error: &dotenvy::Error) -> String {
-    match error {
-        dotenvy::Error::Io(error) => error.to_string(),
-        dotenvy::Error::LineParse(_, at) => format!("at its character {}", at + 1),
-        _ => "unreadable".into(),
+/// Returns what a value means.
+fn unquoted(value: &str) -> Result<String, &'static str> {
+    let open = "a quote is opened and not closed";
+    let (text, rest) = if let Some(quoted) = value.strip_prefix('\'') {
+        let (text, rest) = quoted.split_once('\'').ok_or(open)?;
+        (text.to_owned(), rest)
+    } else if let Some(quoted) = value.strip_prefix('"') {
+        let mut text = String::new();
+        let mut chars = quoted.chars();
+        loop {
+            match chars.next().ok_or(open)? {
+                '"' => break,
+                '\\' => match chars.next().ok_or(open)? {
+                    'n' => text.push('\n'),
+                    't' => text.push('\t'),
+                    c @ ('"' | '\\' | '$') => text.push(c),
+                    c => text.extend(['\\', c]),
+                },
+                c => text.push(c),
+            }
+        }
+        (text, chars.as_str())
+    } else {
+        let comment = if value.starts_with('#') { Some(0) } else { value.find(" #").or_else(|| value.find("\t#")) };
+        return Ok(value[..comment.unwrap_or(value.len())].trim_end().to_owned());
+    };
+    let rest = rest.trim_start();
+    if rest.is_empty() || rest.starts_with('#') { Ok(text) } else { Err("something follows its closing quote") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_as_people_write_it() {
+        for (line, name, value) in [
+            ("A=b", "A", "b"),
+            ("export A=b", "A", "b"),
+            ("  A = b  ", "A", "b"),
+            ("A=b # a comment", "A", "b"),
+            ("A=b#no comment", "A", "b#no comment"),
+            ("A=  # empty", "A", ""),
+            ("A=", "A", ""),
+            ("A=\"b c\" # a comment", "A", "b c"),
+            ("A='b \"c\" \\n'", "A", "b \"c\" \\n"),
+            (r#"A="b\n\"c\" \\ \$d \e""#, "A", "b\n\"c\" \\ $d \\e"),
+            ("A=pa$$w0rd$HOME", "A", "pa$$w0rd$HOME"),
+            ("A=Hello, how are you?", "A", "Hello, how are you?"),
+            ("export=b", "export", "b"),
+            ("A=b=c==", "A", "b=c=="),
+            ("A=b\r", "A", "b"),
+        ] {
+            assert_eq!(variable(line), Ok(Some((name, value.to_owned()))), "{line}");
+        }
+        for nothing in ["", "   ", "# A=b", "\t#"] {
+            assert_eq!(variable(nothing), Ok(None));
+        }
+        for wrong in ["A", "A: b", "=b", "A B=c", "A=\"b", "A='b", "A=\"b\\", "A='b'c", "\u{e4}=b"] {
+            assert!(variable(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::accounts::{self, FileAccount};
 use super::environment::Environment;
 use super::given::Given;
+use super::mistake;
 use super::network::Network;
 use super::records::FileRecords;
 use super::tools::{self, FileTool, FileTransfer};
@@ -200,9 +201,6 @@ struct Voice {
 const SRTPS: &[(&str, Srtp)] = &[("off", Srtp::Off), ("optional", Srtp::Optional), ("mandatory", Srtp::Mandatory)];
 const LATCHES: &[(&str, Latch)] = &[("sdp", Latch::Sdp), ("signalling", Latch::Signalling), ("any", Latch::Any)];
 
-/// Names under which people would look for a place for their secrets.
-const SECRETS: [&str; 5] = ["key", "api_key", "token", "secret", "password"];
-
 impl File {
     /// Reads `named`, or else `offhook.toml` in `cwd` if it is there.
     pub fn read(named: Option<&Path>, cwd: &Path) -> Result<Self, Error> {
@@ -215,22 +213,12 @@ impl File {
     }
 
     fn parse(text: &str, shown: &str) -> Result<Self, Error> {
-        toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            let before = text.get(..at).unwrap_or_default();
-            let number = before.matches('\n').count() + 1;
-            let line = text.lines().nth(number - 1).unwrap_or_default();
-            let key = line.split_once('=').map_or(line, |(key, _)| key).trim();
-            // The line is not repeated beyond its key: it may hold a secret at the wrong place.
-            let what = if key == "password" {
-                "a password stands in [[sip.accounts]] only, in quotes".to_owned()
-            } else if SECRETS.contains(&key) {
-                "secrets are read from the environment or .env only".to_owned()
-            } else {
-                error.message().replace('\n', ", ")
-            };
-            Error(format!("{key} in {shown}, line {number}: {what}"))
-        })
+        // A value of the wrong type is no unknown key.
+        let takes = |text: &str| match toml::from_str::<Self>(text) {
+            Ok(_) => true,
+            Err(error) => !error.message().starts_with("unknown field"),
+        };
+        toml::from_str(text).map_err(|error| Error(mistake::said(text, shown, &error, takes)))
     }
 
     /// Puts what has no other source into `config`.

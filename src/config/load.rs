@@ -305,7 +305,7 @@ mod tests {
             ("[llm]\nuse = [\"local\", \"local\"]", "llm.use in offhook.toml: \"local\" is named twice"),
             ("[stt]\nuse = [\"local\", \"whisper\"]", "stt.use in offhook.toml: \"whisper\" is not one of: flux, "),
             ("[tts]\nuse = [\"local\", \"echo\"]", "tts.use in offhook.toml: echo plays"),
-            ("[tts]\nuses = [\"local\"]", "uses in "),
+            ("[tts]\nuses = [\"local\"]", "tts.uses in "),
             (
                 "[llm]\nfirst_token_max_ms = 1",
                 "llm.first_token_max_ms in offhook.toml: 1 is not a whole number from 200",
@@ -388,9 +388,29 @@ mod tests {
     #[test]
     fn a_wrong_file_names_the_key_and_the_line() {
         let table = [
-            ("[agent]\ngreting = \"x\"", "greting in ", "line 2: unknown field `greting`"),
-            ("[agents]\n", "[agents] in ", "line 1: unknown field `agents`"),
-            ("[agent]\nreprompt_after_s = \"12\"", "reprompt_after_s in ", "line 2: invalid type"),
+            (
+                "[agent]\ngreting = \"x\"",
+                "agent.greting in ",
+                "line 2: there is no such setting; did you mean greeting?",
+            ),
+            ("greeting = \"x\"", "greeting in ", "no such setting here; it belongs under [agent]"),
+            ("[sip]\nsrtp = \"off\"", "sip.srtp in ", "it belongs under [media]"),
+            ("[sip]\nport = 5060", "sip.port in ", "no such setting; there may be: listen, "),
+            ("[agent]\nprompt = \"\"\"\nHello\n", "[agent] in ", "line 4, column 1: "),
+            ("[slo]\nwelcome = 1", "slo.welcome in ", "there may be: turn_ms, share"),
+            ("GROQ_API_KEY = \"x\"", "GROQ_API_KEY in ", "secrets are read from the environment or .env only"),
+            ("GROQ_MODEL = \"x\"", "GROQ_MODEL in ", "environment or .env only, as NAME=value"),
+            ("[agents]\n", "[agents] in ", "line 1: there is no such setting; did you mean agent?"),
+            (
+                "[agent]\nreprompt_after_s = \"12\"",
+                "agent.reprompt_after_s in ",
+                "line 2: \"12\" is not a whole number, without",
+            ),
+            ("[agent]\ngreeting = 5", "agent.greeting in ", "line 2: 5 is not a text, in quotes"),
+            ("[agent]\nspeculation = \"yes\"", "agent.speculation in ", "\"yes\" is not true or false"),
+            ("[llm]\nuse = \"groq\"", "llm.use in ", "\"groq\" is not a list, in [ ]"),
+            ("[answers]\nanswer = \"x\"", "[answers] in ", "several of these: write [[answers]]"),
+            ("[[agent]]\n", "[[agent]] in ", "there is one of these: write [agent]"),
             ("[agent]\ncall_max_s = -1", "agent.call_max_s in ", "-1 is not a whole number from 10 to 86400"),
             ("[sip]\ncalls_max = 0", "sip.calls_max in ", "0 is not a whole number from 1 to 10000"),
             ("[sip]\nsession_expires_s = 60", "sip.session_expires_s in ", "60 is not a whole number from 90 to 86400"),
@@ -402,8 +422,9 @@ mod tests {
             ("[control]\nlisten = \"0.0.0.0:1\"", "control.listen: ", "OFFHOOK_API_TOKEN"),
             ("[stt]\nuse = [\"x\"]", "stt.use in ", "one of: flux"),
             ("[[answers]]\nquestions = []\nanswer = \"x\"", "answers in ", "answer 1 has 0 questions"),
-            ("[[answers]]\nquestions = [\"x\"]", "", "missing field `answer`"),
-            ("[agent\n", "", "line 1: "),
+            ("[[answers]]\nquestions = [\"x\"]", "", "line 1: answer is not set"),
+            ("[agent\n", "", "line 1, column 7: "),
+            ("[agent]\ngreeting = x", "agent.greeting in ", "line 2, column 12: string values must be quoted"),
         ];
         for (toml, start, within) in table {
             let error = setup(&[("offhook.toml", toml)]).error("");
@@ -417,13 +438,73 @@ mod tests {
         assert!(error.contains("secrets are read from the environment or .env only"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
         let error = setup(&[(".env", "A=1\nGROQ API KEY gsk-hunter2\n")]).error("");
-        assert!(error.contains("the line after A") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains(".env, line 2: there is no = in it; ") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]
     fn a_misspelt_name_in_dotenv_is_noticed() {
         let error = setup(&[(".env", "OFFHOOK_GREETNG=hi\n")]).error("");
-        assert!(error.starts_with("OFFHOOK_GREETNG in ") && error.contains("no such setting"), "{error}");
+        assert!(
+            error.starts_with("OFFHOOK_GREETNG in ") && error.contains("did you mean OFFHOOK_GREETING?"),
+            "{error}"
+        );
+        let error = setup(&[(".env", "\n\nOFFHOOK_X=hi\n")]).error("");
+        assert!(error.contains(".env, line 3: there is no such setting; offhook --help"), "{error}");
+    }
+
+    #[test]
+    fn what_editors_of_other_systems_write_is_read() {
+        let files = [(".env", "\u{feff}GROQ_API_KEY=\"gsk-1\"\r\nOFFHOOK_GREETING=Hello there!\r\n")];
+        let config = setup(&files).config("");
+        assert_eq!((config.providers.groq.key.expose(), config.agent.greeting.as_str()), ("gsk-1", "Hello there!"));
+        let setup = setup(&[]);
+        std::fs::write(setup.folder.path().join(".env"), b"\xff\xfeG\0").expect("a file for the test");
+        assert!(setup.error("").ends_with("it is not in UTF-8; save it as UTF-8"));
+    }
+
+    #[test]
+    fn a_wrong_argument_is_told_with_what_was_meant() {
+        for (args, told) in [
+            ("--strat", "unexpected argument '--strat' found; did you mean '--start'? offhook --help lists them"),
+            ("chekc", "unrecognized subcommand 'chekc'; did you mean 'check'? offhook --help lists them"),
+            (
+                "call --trun 5",
+                "unexpected argument '--trun' found; did you mean '--turns'? offhook call --help lists them",
+            ),
+            ("replay", "the following required arguments were not provided: <DIR>; offhook replay --help lists them"),
+            ("ha1", "the following required arguments were not provided: <USER>; offhook ha1 --help lists them"),
+        ] {
+            assert_eq!(setup(&[]).error(args), told);
+        }
+    }
+
+    #[test]
+    fn help_fits_a_terminal_of_80_columns() {
+        for args in
+            ["--help", "call --help", "demo --help", "replay --help", "check --help", "models --help", "ha1 --help"]
+        {
+            let (_, Command::Print(help)) = setup(&[]).load(args).expect("help") else { panic!("help is printed") };
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{args}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_capture_is_looked_for_before_it_is_run_again() {
+        let setup = setup(&[]);
+        let folder = setup.folder.path();
+        assert!(setup.error("replay none").contains("none is not the folder of a captured call"));
+        for call in ["1-call-1", "2-call-2"] {
+            std::fs::create_dir_all(folder.join("captures").join(call)).expect("a folder for the test");
+            std::fs::write(folder.join("captures").join(call).join("capture.json"), "").expect("a file for the test");
+        }
+        let error = setup.error("replay captures");
+        assert!(
+            error.ends_with("captures is not the folder of a captured call; it may be one in it, such as 2-call-2"),
+            "{error}"
+        );
+        assert!(setup.load("replay captures/1-call-1").is_ok());
     }
 
     #[test]
@@ -495,8 +576,8 @@ mod tests {
         assert!(sip.trusted.iter().any(|network| network.contains("10.1.2.3".parse().expect("an address"))));
         assert_eq!((sip.realm.as_str(), sip.limits.messages_per_s, sip.limits.ban.as_secs()), ("house", 1000, 60));
         for (toml, what) in [
-            ("[[sip.accounts]]\nuser = \"a\"\npassword = 5", "password in "),
-            ("[[sip.accounts]]\nuser = \"a\"\npasword = \"hunter2\"", "unknown field `pasword`"),
+            ("[[sip.accounts]]\nuser = \"a\"\npassword = 5", "sip.accounts.password in "),
+            ("[[sip.accounts]]\nuser = \"a\"\npasword = \"hunter2\"", "did you mean password?"),
             (
                 "[sip]\ntrusted = [\"10.0.0.1/8\"]",
                 "sip.trusted in offhook.toml: \"10.0.0.1/8\" is not an address or a network",

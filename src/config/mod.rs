@@ -12,6 +12,7 @@ mod environment;
 mod file;
 mod given;
 mod load;
+mod mistake;
 mod network;
 mod records;
 mod stages;

@@ -158,6 +158,7 @@ mod tests {
             "GET /api/v1/sip/status",
             "GET /api/v1/sip/calls",
             "GET /api/v1/sip/calls?state=ended",
+            "GET /api/v1/sip/calls?state=over",
             "GET /api/v1/sip/calls/live",
             "GET /api/v1/sip/calls/over",
             "GET /api/v1/sip/calls/nobody",

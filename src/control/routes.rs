@@ -318,14 +318,22 @@ fn status(bridge: &dyn Bridge) -> Reply {
     }
 }
 
-/// The live calls, or with `state=ended` the last hundred that are over, newest first.
+/// The live calls, those of them in the `state` that is asked for, or with `state=ended` the last hundred that are over, newest
+/// first.
 fn calls(query: &str, bridge: &dyn Bridge) -> Reply {
-    let wall = |at| bridge.unix_time(at);
-    if table::parameters(query).any(|(name, value)| name == "state" && value == "ended") {
-        return Reply::json(200, &Calls::new(bridge.board().ended_calls(), &wall));
-    }
-    let calls = if bridge.running().is_some() { bridge.board().live(bridge.now()) } else { Vec::new() };
-    Reply::json(200, &Calls::new(calls, &wall))
+    let live = || if bridge.running().is_some() { bridge.board().live(bridge.now()) } else { Vec::new() };
+    let asked = table::parameters(query).filter(|(name, _)| name == "state").last().map(|(_, state)| state);
+    let calls = match asked.as_deref() {
+        None => live(),
+        Some("ended") => bridge.board().ended_calls(),
+        Some(state @ ("ringing" | "active")) => live().into_iter().filter(|call| call.state.name() == state).collect(),
+        Some(_) => {
+            let msg = "Input should be 'ringing', 'active' or 'ended'";
+            let input = asked.unwrap_or_default();
+            return Reply::detail(422, [Invalid { kind: "enum", loc: ["query", "state"], msg, input }]);
+        }
+    };
+    Reply::json(200, &Calls::new(calls, &|at| bridge.unix_time(at)))
 }
 
 fn call(call_id: &str, bridge: &dyn Bridge) -> Reply {
@@ -858,6 +866,24 @@ mod tests {
         assert_eq!((&body["count"], &body["calls"][0]["call_id"]), (&3.into(), &"call-2".into()));
         assert_eq!(body["calls"][0]["ended"], serde_json::json!({"by": "caller", "reason": "BYE"}));
         assert_eq!(ask(&bridge, "GET /api/v1/sip/calls").body, r#"{"calls":[],"count":0}"#);
+    }
+
+    #[test]
+    fn live_calls_are_listed_by_their_state() {
+        let bridge = Pretend::started();
+        for n in 0..3 {
+            bridge.invite(n, &format!("call-{n}"));
+        }
+        bridge.board.ended(CallId(2), EndedBy::Caller, "BYE", Instant::from_millis(5));
+        let count = |query: &str| {
+            let body = ask(&bridge, &format!("GET /api/v1/sip/calls{query}")).body;
+            serde_json::from_str::<serde_json::Value>(&body).expect("JSON")["count"].as_u64()
+        };
+        let counts =
+            ["", "?state=ringing", "?state=active", "?state=ended", "?state=ended&state=ringing", "?page=2"].map(count);
+        assert_eq!(counts, [Some(2), Some(2), Some(0), Some(1), Some(2), Some(2)]);
+        let wrong = r#"{"detail":[{"type":"enum","loc":["query","state"],"msg":"Input should be 'ringing', 'active' or 'ended'","input":"over"}]}"#;
+        talk(&bridge, &[("GET /api/v1/sip/calls?state=over", 422, wrong)]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub const ROUTES: [Row; 17] = [
         "/api/v1/sip/calls",
         Route::Calls,
         "GET, HEAD, OPTIONS",
-        "the live calls; query: state=ended for the last hundred",
+        "the live calls; query: state=ringing, active, or ended for the last hundred",
     ),
     row(
         "/api/v1/sip/calls/{call_id}/recording.wav",

@@ -254,6 +254,7 @@ impl Courier {
             Ok(reply) if reply.status().is_success() => Outcome::Taken,
             Ok(reply) if reply.status() == 410 => Outcome::Gone,
             Ok(reply) => Outcome::Refused(format!("status {}", reply.status().as_u16())),
+            Err(ureq::Error::Timeout(_)) => Outcome::Refused(format!("no answer within {} s", DELIVERY_MAX.as_secs())),
             Err(error) => Outcome::Refused(error.to_string()),
         }
     }

@@ -47,7 +47,9 @@ pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&s
     // takes all three.
     if ears.is_empty() || voices.is_empty() {
         if !wanted.stt.has(Stt::Echo) && !wanted.tts.has(Tts::Echo) {
-            notices.push("calls are answered by the echo agent, which plays the caller's own words back".to_owned());
+            // First, since it is what callers notice; why, and the cure, stand behind it.
+            let echo = "calls are answered by the echo agent, which plays the caller's own words back";
+            notices.insert(0, echo.to_owned());
         }
         let cast = Cast { ears: Arc::new(echo_ears), mind: Arc::new(echo_mind), voice: Arc::new(echo_voice) };
         return Casting { cast, substitute: None, phrase_cache: None, health: Vec::new(), notice: notice(&notices) };

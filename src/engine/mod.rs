@@ -120,7 +120,13 @@ impl Engine {
         self.casting.get_or_init(|| {
             let clock: Arc<dyn Clock> = self.clock.clone();
             let casting = cast::cast(&self.config, &clock, progress);
-            casting.health.iter().for_each(|health| health.report_to(&self.board));
+            for health in &casting.health {
+                health.report_to(&self.board);
+                health.log_to(&self.journal);
+            }
+            if let Some(notice) = &casting.notice {
+                self.journal.line(LogLevel::Warn, None, notice);
+            }
             self.board.watch(casting.health.clone());
             self.realtime.lock().mlock = affinity::lock_memory();
             casting
@@ -169,7 +175,7 @@ impl Engine {
         let net_state = Net::new(parts).map_err(other)?;
         let net_thread =
             std::thread::Builder::new().name("net".into()).spawn(move || net_state.run()).map_err(other)?;
-        self.report(&bound.served);
+        self.report(listen, &bound.served);
         Ok(Started {
             listen,
             served: bound.served,
@@ -196,8 +202,21 @@ impl Engine {
         true
     }
 
-    /// Says where SIP is served beside UDP, and where it should be and is not.
-    fn report(&self, served: &[Served]) {
+    /// Says where SIP is served and for whom, and where it should be and is not.
+    fn report(&self, listen: SocketAddr, served: &[Served]) {
+        let who = match self.config.sip.accounts.first() {
+            Some(account) => format!("{} with its password", account.user),
+            None => "agent001 with any password".to_owned(),
+        };
+        let here = match listen.ip() {
+            ip if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], listen.port())),
+            _ => listen,
+        };
+        self.journal.line(
+            LogLevel::Info,
+            None,
+            format_args!("SIP on udp {listen}; register a softphone to {here} as {who} and dial 1000"),
+        );
         for Served { transport, listen, problem, .. } in served {
             match problem {
                 Some(problem) => self.journal.line(
@@ -211,6 +230,10 @@ impl Engine {
         }
         if let Some(Ok(fingerprint)) = self.config.sip.tls.as_ref().map(certificate::fingerprint) {
             self.journal.line(LogLevel::Info, None, format_args!("the TLS certificate's SHA-256 is {fingerprint}"));
+        }
+        if self.config.sip.accounts.is_empty() && !listen.ip().is_loopback() {
+            let text = "OPEN MODE: there are no [[sip.accounts]], and anybody on this machine and its private networks may call";
+            self.journal.line(LogLevel::Warn, None, text);
         }
     }
 
@@ -306,6 +329,11 @@ impl Workers {
 
 impl Bridge for Engine {
     fn start(&self, listen: SocketAddr) -> Result<(), StartError> {
+        if let Some(running) = self.running() {
+            return Err(StartError::AlreadyRunning { port: running.listen.port() });
+        }
+        // An address that cannot be had is told at once, and not behind the minutes that the first start takes for models.
+        drop(listeners::bind(listen, self.config.sip.tls.as_ref()).map_err(StartError::Bind)?);
         // Before the lock: models may take a while, and the status is answered meanwhile.
         self.prepare(&mut |line| self.journal.line(LogLevel::Info, None, line));
         let mut bridge = self.bridge.lock();
@@ -324,6 +352,7 @@ impl Bridge for Engine {
         if let Some(started) = started {
             started.stop();
             self.board.bridge(None);
+            self.journal.line(LogLevel::Info, None, "the bridge is stopped");
         }
         running
     }

@@ -1,8 +1,9 @@
 //! How each provider does, over all calls: its circuit, its last error, how soon it begins to answer, who stood in for whom.
 
 use crate::agent::Failure;
+use crate::config::LogLevel;
 use crate::ids::CallId;
-use crate::metrics::Board;
+use crate::metrics::{Board, Journal};
 use crate::time::Instant;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -85,6 +86,7 @@ pub struct Health {
 struct State {
     /// Who is told what happens to it.
     board: Weak<Board>,
+    journal: Option<Journal>,
     circuit: CircuitState,
     last_error: Option<String>,
     counts: HealthCounts,
@@ -124,12 +126,32 @@ impl Health {
         self.state.lock().board = Arc::downgrade(board);
     }
 
+    /// Logs its failures from here on, and when it is left alone: a caller who is served by another provider does not notice
+    /// that a key is wrong.
+    pub fn log_to(&self, journal: &Journal) {
+        self.state.lock().journal = Some(journal.clone());
+    }
+
     /// Its circuit is in this state from here on.
     pub fn circuit(&self, circuit: CircuitState) {
         let mut state = self.state.lock();
         let before = std::mem::replace(&mut state.circuit, circuit);
-        let board = state.board.upgrade();
+        let (board, journal) = (state.board.upgrade(), state.journal.clone());
         drop(state);
+        if let Some(journal) = journal {
+            let (stage, provider) = (self.stage.name(), self.provider);
+            match (before, circuit) {
+                (CircuitState::Closed | CircuitState::HalfOpen, CircuitState::Open(until)) => {
+                    let rest = until.since(journal.now()).as_secs_f64().ceil();
+                    let text = format_args!("{stage}: {provider} is left alone for {rest} s");
+                    journal.line(LogLevel::Warn, None, text);
+                }
+                (CircuitState::Open(_) | CircuitState::HalfOpen, CircuitState::Closed) => {
+                    journal.line(LogLevel::Info, None, format_args!("{stage}: {provider} works again"));
+                }
+                _ => {}
+            }
+        }
         // An open one that opens again after a trial has been half open in between.
         if before.name() != circuit.name()
             && let Some(board) = board
@@ -160,7 +182,12 @@ impl Health {
         let mut state = self.state.lock();
         state.counts.failed += 1;
         state.last_error = Some(failure.text.clone());
+        let journal = state.journal.clone();
         drop(state);
+        // What happens to the ears is told to the call's conductor, which logs it; of the others it is told the end only.
+        if let Some(journal) = journal.filter(|_| self.stage != ProviderStage::Stt) {
+            journal.line(LogLevel::Warn, Some(call), format_args!("{}: {}", self.stage.name(), failure.text));
+        }
         self.stumbled(call, failure);
     }
 
@@ -244,6 +271,38 @@ mod tests {
         health.circuit(CircuitState::Open(Instant::ZERO + ms(500)));
         assert_eq!(health.view(Instant::ZERO).circuit.name(), "open");
         assert_eq!(health.view(Instant::ZERO + ms(500)).circuit.name(), "half_open");
+    }
+
+    #[test]
+    fn a_provider_that_another_stands_in_for_is_in_the_log() {
+        struct Stopped;
+        impl crate::time::Clock for Stopped {
+            fn now(&self) -> Instant {
+                Instant::from_millis(1_000)
+            }
+        }
+        let (journal, entries) = Journal::new(Arc::new(Stopped), LogLevel::Info);
+        let health = Health::new(ProviderStage::Llm, "groq");
+        health.log_to(&journal);
+        let text = "groq: refused with 401; check GROQ_API_KEY".to_owned();
+        health.failed(CallId(3), &Failure { kind: crate::agent::FailureKind::Refused, text });
+        for circuit in [
+            CircuitState::Open(Instant::from_millis(601_000)),
+            CircuitState::Open(Instant::from_millis(601_000)),
+            CircuitState::HalfOpen,
+            CircuitState::Closed,
+            CircuitState::Closed,
+        ] {
+            health.circuit(circuit);
+        }
+        let mut log = Vec::new();
+        entries.try_iter().for_each(|entry| entry.write(&mut log, Duration::ZERO).expect("a vector takes all"));
+        let log = String::from_utf8(log).expect("text").replace("1970-01-01T00:00:01.000Z ", "");
+        assert_eq!(
+            log,
+            "warn call 3: llm: groq: refused with 401; check GROQ_API_KEY\nwarn llm: groq is left alone for 600 s\n\
+             info llm: groq works again\n"
+        );
     }
 
     #[test]

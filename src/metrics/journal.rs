@@ -155,6 +155,12 @@ pub struct Journal {
     dropped: Arc<AtomicU64>,
 }
 
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
 impl Journal {
     /// Makes a journal that keeps what is at least as grave as `level`, and the end that the log thread reads.
     #[must_use]
@@ -171,6 +177,12 @@ impl Journal {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Returns the time that a line gets which is left at this moment.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// Whether lines of this level are written.

@@ -34,6 +34,10 @@ const GOODBYE_MAX: Duration = Duration::from_secs(2);
 const DECAY: Duration = Duration::from_millis(500);
 /// How often the interruption by a signal is looked for.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a closed port may take to say so: a round trip on a local network, many times over.
+const CLOSED_MAX: Duration = Duration::from_millis(100);
+/// How long a REGISTER goes unanswered before the user is told that it is waited for.
+const UNANSWERED: Duration = Duration::from_secs(3);
 /// What a telephone offers: what every other one has, µ-law first.
 const OFFERED: [Encoding; 2] = [Encoding::Pcmu, Encoding::Pcma];
 
@@ -166,6 +170,7 @@ pub fn run(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Outcome, String> {
+    anybody(settings.target.server)?;
     let mut telephone = Telephone::open(settings, stimuli, clock, progress)
         .map_err(|error| format!("cannot open a telephone: {error}"))?;
     let reading = telephone.read_sip().map_err(|error| format!("cannot start a thread: {error}"))?;
@@ -176,6 +181,25 @@ pub fn run(
     let _ = reading.0.join();
     called?;
     telephone.outcome()
+}
+
+/// Finds out whether a port of this machine or its network is closed, which a socket that is connected to it is told: the answer
+/// to a REGISTER would be waited for half a minute. Two line ends are what telephones keep a port open with (RFC 5626 §3.5.1).
+fn anybody(server: SocketAddr) -> Result<(), String> {
+    let any: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+    let tried = UdpSocket::bind(any).and_then(|probe| {
+        probe.connect(server)?;
+        probe.set_read_timeout(Some(CLOSED_MAX))?;
+        probe.send(b"\r\n\r\n")?;
+        probe.recv(&mut [0; 64])
+    });
+    match tried {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(format!("nobody listens on UDP {server}: is it running there, and is the port right?"))
+        }
+        // Silence is what an open port is expected to answer with.
+        _ => Ok(()),
+    }
 }
 
 impl<'a> Telephone<'a> {
@@ -256,7 +280,11 @@ impl<'a> Telephone<'a> {
     fn talk(&mut self, stop: &AtomicBool) -> Result<(), String> {
         if self.settings.register {
             self.register(EXPIRES_S);
-            self.until(stop, None, |telephone| telephone.registered.is_some());
+            self.until(stop, Some(UNANSWERED), |telephone| telephone.registered.is_some());
+            if self.registered.is_none() && !stop.load(Ordering::Acquire) {
+                (self.progress)(&format!("no answer from {} yet", self.settings.target.server));
+                self.until(stop, None, |telephone| telephone.registered.is_some());
+            }
             let address = self.address();
             match self.registered.take() {
                 Some(Ok(())) => (self.progress)(&format!("registered as {address}")),
@@ -526,6 +554,16 @@ impl<'a> Telephone<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_closed_port_is_told_before_anything_is_sent_to_it() {
+        let open = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let address = open.local_addr().expect("an address");
+        assert_eq!(anybody(address), Ok(()));
+        drop(open);
+        let told = anybody(address).expect_err("nobody is there");
+        assert_eq!(told, format!("nobody listens on UDP {address}: is it running there, and is the port right?"));
+    }
 
     #[test]
     fn what_is_called_may_leave_out_what_goes_without_saying() {

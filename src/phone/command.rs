@@ -108,7 +108,8 @@ fn stimuli(wanted: &config::Call, models: &Path) -> Result<Vec<Stimulus>, String
         let voice = HibariVoice::new(models);
         for text in texts {
             let pcm = voice.render(text).map_err(|failure| {
-                format!("cannot say {text:?}: {}; `offhook models` obtains the voice, or give --wav FILE", failure.text)
+                // Where the models are missing, the failure says how they are obtained.
+                format!("cannot say {text:?}: {}; or give --wav FILE", failure.text)
             })?;
             let stimulus = Stimulus::new(text, pcm);
             stimuli.push(stimulus.ok_or_else(|| format!("--say {text:?}: the voice made no sound of it"))?);

@@ -28,6 +28,7 @@ export class CallCard {
     this.call = { ...this.call, ...call };
     this.since = Date.now() - this.call.duration_seconds * 1000;
     this.name.replaceChildren(...who(this.call));
+    this.name.title = `${this.call.from} to ${this.call.to}`;
     this.element.setAttribute("aria-label", `Call from ${party(this.call.from)}`);
     this.meta.replaceChildren(...metaOf(this.call));
     this.clock.dataset.state = this.call.state;

@@ -19,7 +19,7 @@ export class PastCall {
     const summary = el(
       "summary",
       {},
-      el("span", { class: "who" }, ...who(call)),
+      el("span", { class: "who", title: `${call.from} to ${call.to}` }, ...who(call)),
       el("span", { class: "clock" }, duration(call.duration_seconds)),
       el("span", { class: "meta" }, el("span", {}, clock(call.started_at)), el("span", {}, ended)),
     );
@@ -109,8 +109,8 @@ function peaksOf(bytes) {
     at += 8 + view.getUint32(at + 4, true);
   }
   if (at + 8 >= bytes.byteLength) return null;
-  const pcm = new Int16Array(bytes.slice(at + 8, bytes.byteLength - ((bytes.byteLength - at) % 4)));
-  const frames = pcm.length >> 1;
+  const frames = (bytes.byteLength - at - 8) >> 2;
+  const pcm = new Int16Array(bytes, at + 8, 2 * frames);
   const sides = [new Float32Array(PEAKS), new Float32Array(PEAKS)];
   for (let n = 0; n < frames; n += 1) {
     const place = Math.floor((n * PEAKS) / frames);

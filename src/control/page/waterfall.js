@@ -44,7 +44,7 @@ export function spans(turn) {
 }
 
 // Why the first audio was not sent at once.
-const heldFor = (turn) => (turn.filler ? "first audio to its packet, held while kept words bridged the wait" : "first audio to its packet, held while the caller spoke on");
+const heldFor = (turn) => (turn.filler ? "held until the kept words that bridged the wait were over" : "held, as it is while the caller is heard or other words are spoken");
 
 // What was going on before the turn had ended, and is not waited for.
 const savedBy = (turn) => (turn.speculation?.outcome === "hit" ? turn.speculation.saved_ms : 0);
@@ -101,9 +101,10 @@ function legend(turn, parts, saved) {
   const { slo_breach: breach } = turn;
   const line = [];
   if (breach) {
-    const usual = breach.usual_ms ? ` usually takes ${ms(breach.usual_ms)}` : ` took ${ms(breach.took_ms)}`;
+    const held = breach.stage === "egress" && breach.took_ms > HELD_MS;
+    const blame = held ? `held ${ms(breach.took_ms)}` : `${nameOf(breach.stage)} ${breach.usual_ms ? `usually takes ${ms(breach.usual_ms)}` : `took ${ms(breach.took_ms)}`}`;
     const title = `The budget is ${ms(breach.budget_ms)}`;
-    line.push(el("span", { class: "slow", title }, `${ms(breach.total_ms - breach.budget_ms)} over budget: ${nameOf(breach.stage)}${usual}`));
+    line.push(el("span", { class: "slow", title }, `${ms(breach.total_ms - breach.budget_ms)} over budget: ${blame}`));
   } else if (isSlow(turn)) {
     const most = parts.reduce((most, part) => (part.cost > most.cost ? part : most));
     line.push(el("span", { class: "slow" }, `slow: ${most.name} took ${Math.round((100 * most.cost) / turn.latency_ms.total)} %`));

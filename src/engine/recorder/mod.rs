@@ -234,6 +234,8 @@ struct Sheet {
     view: CallView,
     dropped: u64,
     open_due: Instant,
+    /// Its record could not be written when that was last tried.
+    is_failing: bool,
 }
 
 impl Desk {
@@ -280,6 +282,7 @@ impl Desk {
                     view,
                     dropped: 0,
                     open_due: at,
+                    is_failing: false,
                 };
                 self.calls.insert(call, sheet);
             }
@@ -425,8 +428,13 @@ impl Desk {
         if over && let Some(ended_at) = record.ended_at.clone() {
             record.complete(ended_at);
         }
-        if let Err(error) = self.write_files(&record, sheet, over, has_transcript) {
-            self.failed(Some(call), "the call's record", &error);
+        let written = self.write_files(&record, sheet, over, has_transcript);
+        let was_failing = std::mem::replace(&mut sheet.is_failing, written.is_err());
+        match written {
+            // It is tried every other second, and a disk that is full stays so: that is told once, and once more for good.
+            Err(_) if was_failing && !over => self.board.count(ERRORS, 1),
+            Err(error) => self.failed(Some(call), "the call's record", &error),
+            Ok(()) => {}
         }
     }
 
@@ -541,5 +549,48 @@ impl Audio {
             (true, true) => self.wav.put(frame.side, at * 2, pcm),
             (false, false) => self.wav.put(frame.side, at, pcm),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Invited, ProviderNames};
+
+    #[test]
+    fn a_full_disk_is_told_once_while_a_call_lasts_and_once_at_its_end() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let clock = Arc::new(SystemClock::start());
+        let (journal, entries) = Journal::new(clock.clone(), LogLevel::Info);
+        let board = Arc::new(Board::new());
+        board.invited(&Invited {
+            call: CallId(1),
+            call_id: "a",
+            from: "<sip:ann@127.0.0.1>",
+            to: "<sip:100@127.0.0.1>",
+            source: ([127, 0, 0, 1], 5062).into(),
+            rtp_port: 10_000,
+            providers: ProviderNames::default(),
+        });
+        let mut desk = Desk {
+            settings: Records::default(),
+            shelf: Shelf::open(folder.path()).expect("a folder"),
+            clock,
+            board,
+            journal,
+            calls: BTreeMap::new(),
+            pcaps: BTreeMap::new(),
+            tidy_due: Instant::ZERO,
+        };
+        desk.take(Note::Invited { call: CallId(1), at: Instant::ZERO });
+        let mut sheet = desk.calls.remove(&CallId(1)).expect("the call is known");
+        let mut write = |now, over| {
+            desk.write(CallId(1), &mut sheet, Instant::from_millis(now), over);
+            entries.try_iter().count()
+        };
+        assert_eq!(write(0, false), 0);
+        // Nothing can be written into a folder that is gone, as onto a disk that is full.
+        folder.close().expect("a folder can be removed");
+        assert_eq!([write(2_000, false), write(4_000, false), write(6_000, false), write(8_000, true)], [1, 0, 0, 1]);
     }
 }

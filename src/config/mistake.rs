@@ -1,0 +1,152 @@
+//! What is wrong in `offhook.toml`, said for people: which key, where, and what it may be; no value of a secret.
+
+use super::environment::VARIABLES;
+
+/// Names under which people would look for a place for their secrets.
+const SECRETS: [&str; 5] = ["key", "api_key", "token", "secret", "password"];
+/// The tables that a key which stands in none, or in the wrong one, may belong to.
+const TABLES: [&str; 12] =
+    ["agent", "sip", "sip.limits", "media", "control", "records", "capture", "providers", "stt", "llm", "tts", "slo"];
+
+/// Says in one line what `error` found in `text`, which came from the file `shown`; `takes` says whether a file of this text
+/// would have no unknown key.
+pub fn said(text: &str, shown: &str, error: &toml::de::Error, takes: fn(&str) -> bool) -> String {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or_default();
+    let number = before.matches('\n').count() + 1;
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    // The line is not repeated beyond its key: it may hold a secret at the wrong place.
+    let key = line.split_once('=').map_or(line, |(key, _)| key).trim();
+    let table = if key.starts_with('[') { None } else { table(before) };
+    let named = match table {
+        Some(table) if key.is_empty() => format!("[{table}]"),
+        Some(table) => format!("{table}.{key}"),
+        None if key.is_empty() => "a setting".to_owned(),
+        None => key.to_owned(),
+    };
+    let message = error.message();
+    let (what, is_syntax) = if key == "password" {
+        ("a password stands in [[sip.accounts]] only, in quotes".to_owned(), false)
+    } else if SECRETS.contains(&key) || is_secret_variable(key) {
+        ("secrets are read from the environment or .env only".to_owned(), false)
+    } else if VARIABLES.iter().any(|(name, _)| *name == key) {
+        ("it is read from the environment or .env only, as NAME=value".to_owned(), false)
+    } else if let Some(unknown) = message.strip_prefix("unknown field ") {
+        (unknown_key(unknown, takes), false)
+    } else if let Some(invalid) = message.strip_prefix("invalid type: ") {
+        (wrong_type(invalid, key), false)
+    } else if let Some(field) = message.strip_prefix("missing field ") {
+        (format!("{} is not set", field.trim_matches('`')), false)
+    } else {
+        (message.replace('\n', ", "), true)
+    };
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let column = if is_syntax { format!(", column {column}") } else { String::new() };
+    format!("{named} in {shown}, line {number}{column}: {what}")
+}
+
+/// Returns the one of `known` that whoever wrote `name` probably meant.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mistakes_max = (name.chars().count() / 4).clamp(1, 3);
+    known
+        .map(|known| (distance(name, known), known))
+        .filter(|(far, _)| *far <= mistakes_max)
+        .min()
+        .map(|(_, near)| near)
+}
+
+/// Returns how many characters are to be put in, left out or replaced to make `b` of `a`, whatever their case (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, to) in b.chars().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+fn is_secret_variable(key: &str) -> bool {
+    key.ends_with("_API_KEY") || key.ends_with("_TOKEN") || key.ends_with("_SECRET") || key.ends_with("_PASSWORD")
+}
+
+/// Returns the table in which what follows `before` stands.
+fn table(before: &str) -> Option<&str> {
+    let header = before.lines().rev().map(str::trim).find(|line| line.starts_with('['))?;
+    let name = header.trim_start_matches('[').split(']').next()?.trim();
+    (!name.is_empty()).then_some(name)
+}
+
+/// `unknown`: "`key`, expected one of `a`, `b`".
+fn unknown_key(unknown: &str, takes: fn(&str) -> bool) -> String {
+    let mut names = unknown.split('`').skip(1).step_by(2);
+    let key = names.next().unwrap_or_default();
+    let known: Vec<_> = names.collect();
+    if let Some(near) = nearest(key, known.iter().copied()) {
+        return format!("there is no such setting; did you mean {near}?");
+    }
+    let plain = key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if let Some(table) = TABLES.iter().find(|table| plain && takes(&format!("[{table}]\n{key} = 0"))) {
+        return format!("there is no such setting here; it belongs under [{table}]");
+    }
+    format!("there is no such setting; there may be: {}", known.join(", "))
+}
+
+/// `invalid`: "string \"x\", expected i64".
+fn wrong_type(invalid: &str, key: &str) -> String {
+    let (was, expected) = invalid.rsplit_once(", expected ").unwrap_or((invalid, "something else"));
+    let is_header = key.starts_with('[');
+    if is_header && expected == "a sequence" {
+        return format!("there may be several of these: write [{key}]");
+    }
+    if key.starts_with("[[") {
+        return format!("there is one of these: write {}", key.replace("[[", "[").replace("]]", "]"));
+    }
+    let was = match was.split_once(' ') {
+        Some(("string", text)) => text.to_owned(),
+        Some(("integer" | "boolean", value)) => value.trim_matches('`').to_owned(),
+        Some(("floating", value)) => value.trim_start_matches("point ").trim_matches('`').to_owned(),
+        _ if was == "sequence" => "a list".to_owned(),
+        _ if was == "map" => "a table".to_owned(),
+        _ => was.to_owned(),
+    };
+    let may_be = match expected {
+        "i64" | "u64" | "u32" | "u16" => "a whole number, without quotes",
+        "f64" => "a number, without quotes",
+        "a string" => "a text, in quotes",
+        "a boolean" => "true or false, without quotes",
+        "a sequence" => "a list, in [ ]",
+        expected if expected.starts_with("struct ") || expected == "a map" => "a table",
+        expected => expected,
+    };
+    format!("{was} is not {may_be}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_errs_by_a_letter_or_two_is_told_what_was_meant() {
+        let known = ["greeting", "prompt", "reprompt", "use", "DEEPGRAM_API_KEY"];
+        for (wrong, meant) in [
+            ("greting", Some("greeting")),
+            ("greetings", Some("greeting")),
+            ("Greeting", Some("greeting")),
+            ("promt", Some("prompt")),
+            ("uses", Some("use")),
+            ("DEEPGRAM_APIKEY", Some("DEEPGRAM_API_KEY")),
+            ("welcome", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(wrong, known.into_iter()), meant, "{wrong}");
+        }
+        assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
+    }
+}
