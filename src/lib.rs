@@ -11,13 +11,14 @@
 //! | [`call`] | one call's media: a packet or a tick in, everything it causes out | |
 //! | [`rtp`] | what stands in a packet, whose it is, and who may send it | |
 //! | [`jitter`] | in which order, how long a gap is waited for, what fills it | |
-//! | [`audio`] | G.711, sample rates, voice activity | |
+//! | [`audio`] | G.711, G.722, sample rates, voice activity | |
 //! | [`turn`] | who holds the floor, and where a turn's milliseconds went | |
 //! | [`agent`] | what the agent understands and says: text, history, clauses, tools | |
 //! | [`providers`] | its ears, mind and voice: Deepgram, Groq, Cartesia, and this machine's own | yes |
 //! | [`metrics`] | what is measured, under which name, in which unit | |
 //! | [`capture`], [`replay`] | what is kept of a call, and how it is run again from that | [`replay`] |
 //! | [`control`] | the HTTP API | yes |
+//! | [`phone`] | a telephone that calls an agent and measures its replies: `offhook call` | yes |
 //! | [`config`] | every tunable, its unit, default and reason | reads |
 //! | [`time`], [`ids`] | when, and which | |
 //!
@@ -29,7 +30,11 @@
 //!
 //! Everything that decides is a machine that is told what happened and when (`handle_input`, `handle_timeout`) and asked what
 //! it wants done (`poll_output`, `poll_timeout`). Imports point one way, and `tests/tidy.rs` refuses the other:
-//! `time ids < config < sdp rtp audio sip turn agent < jitter < call < metrics < providers < engine < control < main`.
+//!
+//! ```text
+//! time ids < config < sdp rtp audio sip turn agent < jitter < call < metrics capture < providers < engine
+//!     < control phone replay < main
+//! ```
 
 pub mod agent;
 pub mod audio;

@@ -23,9 +23,10 @@ mod webhook;
 
 use crossbeam_channel::{Receiver, bounded};
 use offhook::config::{Endpoint, Secret};
-use offhook::providers::{Bell, Events, Stamped};
+use offhook::providers::{Bell, Events, Stamped, Stop};
 use offhook::time::Clock;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long anything is waited for; only a test that fails takes as long.
@@ -41,6 +42,35 @@ fn events<T: Send + 'static>(clock: &Arc<dyn Clock>) -> (Events<T>, Receiver<Sta
     let (send, receive) = bounded(4096);
     let bell = Bell::for_thread(std::thread::current());
     (Events::new(clock.clone(), send, bell, |stamped| stamped), receive)
+}
+
+/// The thread of a provider's session. Dropped, it is told to stop and waited for; that it panicked fails the test.
+struct Session {
+    bell: Bell,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Session {
+    /// Starts a session that runs `body`, is woken by `bell`, and ends once `stop` is raised.
+    fn start(bell: Bell, stop: Stop, body: impl FnOnce() + Send + 'static) -> Self {
+        Self { bell, stop, thread: Some(std::thread::spawn(body)) }
+    }
+
+    /// Has it look at what has come.
+    fn wake(&self) {
+        self.bell.ring();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stop.raise();
+        self.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            assert!(thread.join().is_ok() || std::thread::panicking(), "the session panicked");
+        }
+    }
 }
 
 /// Waits for `condition`, for as long as it may take.

@@ -3,7 +3,7 @@
 use offhook::agent::conversation::INTERRUPTED;
 use offhook::agent::{
     Agent, DraftNews, EarsEvent, Failure, FailureKind, Input, Message, MindEvent, Output, Phrase, SpeechMark,
-    VoiceEvent,
+    TurnRecord, VoiceEvent,
 };
 use offhook::config;
 use offhook::ids::TurnId;
@@ -216,42 +216,8 @@ impl World {
                 self.drop_speech(*turn);
                 self.tell_floor(turn::Input::Withdrawn { turn: *turn });
             }
-            Output::Draft { turn, news: DraftNews::Begun | DraftNews::BegunEarly } => {
-                assert_eq!(self.draft.replace(*turn), None, "one draft at a time");
-                assert_eq!(self.granted, None, "nobody has the floor while a draft is made");
-                self.speeches.insert(*turn, Speech::default());
-            }
-            Output::Draft { turn, news: DraftNews::Opened } => {
-                assert_eq!(self.draft.take(), Some(*turn));
-                assert_eq!(self.granted, Some(*turn), "an open gate is the floor");
-                self.kept += 1;
-            }
-            Output::Draft { turn, news: DraftNews::ThrownAway { .. } } => {
-                assert_eq!(self.draft.take(), Some(*turn));
-                assert!(!self.asked.contains(turn), "its request is cancelled");
-                assert!(self.speeches[turn].cancelled && self.speeches[turn].played.is_zero());
-                self.thrown_away.insert(*turn);
-            }
-            Output::Turn(record) => {
-                let private = self.draft == Some(record.turn) || self.thrown_away.contains(&record.turn);
-                assert!(!private, "nothing is told of a draft: {record:?}");
-                let speech = &self.speeches.get(&record.turn);
-                let (text, played) =
-                    speech.map_or(("", Duration::ZERO), |speech| (speech.text.as_str(), speech.played));
-                assert!(text.starts_with(&record.agent), "{record:?} is no prefix of {text:?}");
-                let next = text[record.agent.len()..].chars().next();
-                assert!(
-                    record.agent.is_empty() || next.is_none_or(char::is_whitespace),
-                    "{record:?} ends within a word of {text:?}"
-                );
-                let arrived =
-                    speech.and_then(|speech| speech.arrived_told).map_or(played, |arrived| arrived.min(played));
-                let least = Duration::from_millis(record.agent.len() as u64 * BYTE_MS);
-                assert!(least <= arrived, "{record:?} takes {least:?}, and {arrived:?} were heard");
-                let words = record.agent.split_whitespace().count() as u32;
-                assert!((record.heard.min..=record.heard.max).contains(&words), "{record:?}");
-                self.records.insert(record.turn, record.agent.clone());
-            }
+            Output::Draft { turn, news } => self.check_draft(*turn, *news),
+            Output::Turn(record) => self.check_record(record),
             Output::RunTool { job, .. } => {
                 assert!(self.draft.is_none(), "no tool runs for a draft");
                 assert!(self.running.insert(*job), "each has a number of its own");
@@ -271,6 +237,47 @@ impl World {
             }
             Output::HangUp { reason } => self.ended = Some(reason.clone()),
         }
+    }
+
+    fn check_draft(&mut self, turn: TurnId, news: DraftNews) {
+        match news {
+            DraftNews::Begun | DraftNews::BegunEarly => {
+                assert_eq!(self.draft.replace(turn), None, "one draft at a time");
+                assert_eq!(self.granted, None, "nobody has the floor while a draft is made");
+                self.speeches.insert(turn, Speech::default());
+            }
+            DraftNews::Opened => {
+                assert_eq!(self.draft.take(), Some(turn));
+                assert_eq!(self.granted, Some(turn), "an open gate is the floor");
+                self.kept += 1;
+            }
+            DraftNews::ThrownAway { .. } => {
+                assert_eq!(self.draft.take(), Some(turn));
+                assert!(!self.asked.contains(&turn), "its request is cancelled");
+                assert!(self.speeches[&turn].cancelled && self.speeches[&turn].played.is_zero());
+                self.thrown_away.insert(turn);
+            }
+        }
+    }
+
+    /// What is told of a turn is what was said of it, up to the end of a word, and no more than was heard.
+    fn check_record(&mut self, record: &TurnRecord) {
+        let private = self.draft == Some(record.turn) || self.thrown_away.contains(&record.turn);
+        assert!(!private, "nothing is told of a draft: {record:?}");
+        let speech = &self.speeches.get(&record.turn);
+        let (text, played) = speech.map_or(("", Duration::ZERO), |speech| (speech.text.as_str(), speech.played));
+        assert!(text.starts_with(&record.agent), "{record:?} is no prefix of {text:?}");
+        let next = text[record.agent.len()..].chars().next();
+        assert!(
+            record.agent.is_empty() || next.is_none_or(char::is_whitespace),
+            "{record:?} ends within a word of {text:?}"
+        );
+        let arrived = speech.and_then(|speech| speech.arrived_told).map_or(played, |arrived| arrived.min(played));
+        let least = Duration::from_millis(record.agent.len() as u64 * BYTE_MS);
+        assert!(least <= arrived, "{record:?} takes {least:?}, and {arrived:?} were heard");
+        let words = record.agent.split_whitespace().count() as u32;
+        assert!((record.heard.min..=record.heard.max).contains(&words), "{record:?}");
+        self.records.insert(record.turn, record.agent.clone());
     }
 
     /// What was said before has been heard to its end.

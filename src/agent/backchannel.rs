@@ -11,7 +11,7 @@ use crate::config;
 use crate::time::Instant;
 use std::time::Duration;
 
-/// What words are that were heard while the agent speaks.
+/// What the caller's words are that are heard while the agent speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verdict {
     /// Somebody wants to say something.
@@ -36,14 +36,15 @@ impl Verdict {
 const BACKCHANNEL_WORDS_MAX: usize = 8;
 /// Sounds and surprise among the backchannels: not even an answer to a question.
 const FILLERS: &[&str] = &["hm", "m", "ah", "oh", "um", "uh", "er", "erm", "huh", "aha", "wow", "really"];
-/// Words of its own that the agent may have said in between without a recogniser having heard them in the echo.
+/// How many of the agent's own words may be missing between two that the recogniser heard in the echo.
 const SKIPPED_MAX: usize = 2;
-/// Up to so many words, all must be the agent's for an echo; of more, a recogniser gets some wrong.
+/// The longest transcript, in words, that is an echo only if every word is the agent's: in a longer one a recogniser
+/// gets some wrong.
 const EXACT_WORDS_MAX: usize = 3;
-/// The share of a longer transcript's words that must be the agent's.
+/// The share of a longer transcript's words that must be the agent's for it to be an echo.
 const OWN_SHARE: f32 = 0.7;
-/// Words in a row that are the agent's by no accident, though the detector heard a voice: it may have been the echo's, and who
-/// reads along with the agent does not want to speak either.
+/// How many of the agent's words in a row are no coincidence, even where the detector heard a voice: that voice may
+/// have been the echo, and a caller who reads along does not want the floor either.
 const READ_ALONG_WORDS: usize = 3;
 /// How long after the agent's last sound its words may still come out of the recogniser: the echo's way, 0.5 s, and a
 /// recogniser's update and end of turn.
@@ -79,9 +80,9 @@ struct Moment<'a> {
     asking: bool,
     /// Whether the detector has heard a voice that is not the agent's echo.
     voice: bool,
-    /// Whether the recogniser has not told an end: more words may follow.
+    /// Whether more words may follow: the recogniser has not ended the turn.
     open: bool,
-    /// Whether the media path is certain that the sound they came of was the agent's echo, and no other.
+    /// Whether the media path is certain that these words come from the agent's echo, and from no other sound.
     own_sound: bool,
 }
 
@@ -118,7 +119,7 @@ impl Phrases {
             }
             let len = prefix(&self.backchannels, rest).max(usize::from(is_laughter(&rest[0])));
             if len == 0 && moment.speaking && moment.open && !moment.asking && self.is_begun(rest) {
-                // Its next word tells; a caller who is heard has made the agent pause by then.
+                // Its next word will tell. Where a voice is heard, the agent has paused by then.
                 return Verdict::Backchannel;
             }
             if len == 0 || !moment.holding {
@@ -170,8 +171,8 @@ fn is_laughter(word: &str) -> bool {
         && letters.chunks(2).all(|pair| pair.len() == 1 || pair[1] == letters[1])
 }
 
-/// Whether these words are the agent's own. Without a caller's voice there is nobody else whose they could be; with one they
-/// have to be many, and said along with the agent.
+/// Whether these words are the agent's own. Where no caller's voice is heard they can be nobody else's; where one is
+/// heard, there have to be many of them, said in step with the agent.
 fn is_echo(said: &[String], moment: &Moment<'_>) -> bool {
     if moment.own.is_empty() || (moment.voice && (!moment.speaking || said.len() < READ_ALONG_WORDS)) {
         return false;
@@ -199,7 +200,7 @@ fn own_share(said: &[String], own: &[String]) -> f32 {
     most as f32 / said.len().max(1) as f32
 }
 
-/// Whether the speech of which `heard` bytes were heard is at a question, or has just asked one.
+/// Whether the agent's speech `sent`, heard up to byte `heard`, is in the middle of a question or has just asked one.
 fn is_asking(sent: &str, heard: usize) -> bool {
     let ends: Vec<usize> = sent.match_indices(['.', '?', '!', '…']).map(|(at, end)| at + end.len()).collect();
     let is_question = |end: usize| sent.get(..end).is_some_and(|text| text.ends_with('?'));

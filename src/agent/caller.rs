@@ -6,10 +6,11 @@ use super::{Agent, EarsEvent, Output, Phrase, Then, Timer, Waste};
 use crate::time::Instant;
 use std::time::Duration;
 
-/// How long after the last word of a silent caller a turn without an end is taken for ended: twice the time after which
-/// Flux ends a turn itself (`eot_timeout_ms`, 5 s by default).
+/// How long the caller's turn may stay open after its last word while no voice is heard; then it is taken for ended.
+/// Twice the time after which Flux ends a turn itself (`eot_timeout_ms`, 5 s by default).
 const TURN_QUIET_MAX: Duration = Duration::from_secs(10);
-/// The same while a voice is heard: a recogniser may tell the words of a long turn late, but noise is heard for ever.
+/// The same while a voice is heard: a recogniser may be late with the words of a long turn, but noise may be taken for
+/// a voice for ever.
 const TURN_NOISY_MAX: Duration = Duration::from_secs(30);
 /// How long another digit may take to come; people type 2 to 3 a second and look up a number in parts.
 const DIGIT_WAIT: Duration = Duration::from_millis(1500);

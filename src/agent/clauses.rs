@@ -47,7 +47,7 @@ pub struct Clauses {
     words: usize,
     /// Where in the clause the words begin that go with what is to come, such as "Dr." or "$5"; its length where none do.
     bound: usize,
-    /// How many words are in front of that.
+    /// How many words stand in front of `bound`.
     free: usize,
     /// How many clauses were given out.
     given: usize,

@@ -5,8 +5,8 @@
 //!                            └─ the reply's first packet, at any time: nothing more is said in between
 //! ```
 //!
-//! Silence is what the caller hears: it is told from the packets that were sent and received, not from what the agent believes
-//! to be doing. A voice that stops in the middle of a reply is silent like one that never began.
+//! Silence is what the caller hears: it is judged by the packets that were sent and received, not by what the agent
+//! believes it is doing. A voice that stops in the middle of a reply is as silent as one that never began.
 
 use super::reply::Then;
 use super::{Agent, EarsEvent, Output, Phrase, Stage, Timer};
@@ -15,22 +15,23 @@ use crate::ids::TurnId;
 use crate::time::Instant;
 use std::time::Duration;
 
-/// How long a reply may take from its question, even if the end of the turn came late: a quick model and voice take 400 ms, and
-/// a filler in front of their reply would only delay it.
+/// How long a reply may always take, counted from its question, even if the end of the turn came late: a quick model
+/// and voice take 400 ms, and a filler in front of their reply would only delay it.
 const GRACE: Duration = Duration::from_millis(500);
-/// The most silence that a late end of turn may make of it. What is ordered leaves within 40 ms; nobody waits for 2 s.
+/// The most silence that the caller may hear where the end of the turn came late. A filler that is ordered leaves
+/// within 40 ms, so that nobody waits for 2 s.
 const SILENCE_MAX: Duration = Duration::from_millis(1850);
 /// How long the recogniser may take to say anything about a caller whose voice has stopped. Recognisers on this machine let a
 /// sentence that seems unfinished wait for 1.2 s, and need a moment; Flux tells words four times a second.
 const EARS_MAX: Duration = Duration::from_millis(1800);
-/// How long ago a recogniser that is at work has said something of a turn that is open: twice Flux's 0.25 s.
+/// A recogniser that said something of the open turn this recently is at work on it: twice Flux's interval of 0.25 s.
 const EARS_BEAT: Duration = Duration::from_millis(500);
-/// The local detector's hang-over: it tells the end of a voice so much later.
+/// The local detector's hang-over: it reports the end of a voice this much late.
 const HANGOVER: Duration = Duration::from_millis(200);
 /// Fillers in one wait. Whoever has heard two of them is told what is wrong.
 const FILLERS_MAX: u32 = 2;
-/// How long ago a voice may have stopped of which a recogniser that turns out to be away has said nothing: it is found out within
-/// two seconds.
+/// How recently a voice may have stopped for its words to count as missed, when a recogniser that has said nothing
+/// about them turns out to be away: a lost connection is noticed within two seconds.
 const UNTOLD_MAX: Duration = Duration::from_secs(3);
 /// Times in a row that a caller is asked to say it again because nothing was recognised; then the agent gives up.
 const UNHEARD_MAX: u32 = 2;
@@ -56,9 +57,9 @@ pub(super) struct DeadAir {
     voice_stopped: bool,
     /// When the recogniser said something last.
     ears_at: Instant,
-    /// Whether it is away.
+    /// Whether the recogniser is away: it has lost its connection and is making another.
     ears_away: bool,
-    /// Whether the caller's voice was heard while it was away, and nothing was said of it since.
+    /// Whether the caller's voice was heard while the recogniser was away, and it has said nothing since.
     voice_untold: bool,
     /// The turn that is waited for, and since when.
     owed: Option<(TurnId, Instant)>,
@@ -136,7 +137,7 @@ impl DeadAir {
                 self.voice_untold |= self.caller_speaks || spoken;
             }
             EarsEvent::Connected => self.ears_away = false,
-            // What it belongs to follows.
+            // The event that it belongs to follows.
             EarsEvent::Confidence(_) => {}
             _ => {
                 self.ears_at = now;
@@ -167,9 +168,10 @@ impl DeadAir {
         let due = self.quiet_since + self.after;
         let latest = self.quiet_since + SILENCE_MAX.max(self.after);
         Some(match since + GRACE {
-            // What was ordered is as good as heard, or fails itself.
+            // A filler that was ordered is as good as heard; where it is not, that is noticed by itself.
             _ if self.said > 0 => due.max(self.acted_at + GRACE),
-            // The recogniser has waited for the caller to go on, and the caller has heard nobody fail.
+            // The turn ended so late because the recogniser waited for the caller to go on: no provider has failed so
+            // far.
             soon if since > latest => soon,
             soon => due.max(soon.min(latest)),
         })

@@ -28,7 +28,7 @@ pub struct TimedWord {
 pub struct Confidence {
     /// How sure it is.
     pub end_of_turn: f32,
-    /// From where on the turn has probably ended; `None`: it is not to say so.
+    /// The confidence from which on it says that the turn has probably ended; `None`: it is not asked to.
     pub eager: Option<f32>,
     /// From where on it has ended.
     pub eot: f32,
@@ -51,7 +51,8 @@ pub enum EarsEvent {
     EndOfTurn { transcript: String, speech: SpeechMark },
     /// The words of the turn that ends next, from a recogniser that tells their times. For records; the agent goes without.
     Words(Vec<TimedWord>),
-    /// How sure it is of the turn's end with what it says next. The agent goes by what is said: this is for captures.
+    /// How sure it is, with what it says next, that the turn has ended. For captures only: the agent goes by what is
+    /// said.
     Confidence(Confidence),
     /// It is not heard for a moment, and another connection is made: what was said meanwhile is understood later.
     Reconnecting(Failure),
@@ -73,7 +74,7 @@ impl EarsEvent {
         }
     }
 
-    /// Returns them, to be changed.
+    /// Returns the words that it tells, to be changed, where it tells any.
     pub fn transcript_mut(&mut self) -> Option<&mut String> {
         match self {
             Self::StartOfTurn { transcript }

@@ -19,8 +19,8 @@ const HANGOVER: Duration = Duration::from_millis(200);
 /// Silence after which words that the rules know nothing about are a turn. Flux ends most turns within 0.3 s and nine of ten
 /// within 1 s; with the reply's own time the caller waits for less than two.
 const PLAIN_AFTER: Duration = Duration::from_millis(1200);
-/// How much longer than by the rules' wait unfinished words stay open where the recogniser has not told an end either, in
-/// halves: it may know more.
+/// How long unfinished words stay open where the recogniser has not ended the turn either, in halves of the wait that
+/// the rules give: the recogniser may know more than they do.
 const DOUBT_HALVES: u32 = 3;
 /// How long the recogniser may take to tell the end that it is ordered to tell; more than it needs to end the turn itself.
 const FORCED_MAX: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const FORCED_MAX: Duration = Duration::from_secs(1);
 const HELD_MAX: Duration = Duration::from_secs(4);
 /// The most turns of the recogniser that are joined into one: a card's digits, one by one, and some hesitation.
 const JOINED_MAX: u32 = 24;
-/// Updates over which the words must have stood for a draft before any eager end: 0.5 s of Flux's.
+/// How many updates must repeat the words before a draft is begun on them ahead of any eager end: 0.5 s of Flux's.
 const STOOD_UPDATES: u32 = 2;
 
 /// How long the recogniser may take to tell the end of a turn that was ended here: twice the time after which Flux ends a turn
@@ -45,7 +45,7 @@ struct Ended {
     voice: bool,
 }
 
-/// What the recogniser tells, beside a turn that was ended here.
+/// What the recogniser tells, compared with a turn that was ended here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// That turn, or a part of it: it has been answered.
@@ -127,7 +127,8 @@ impl Patience {
 
     /// The turn is ended without its recogniser.
     pub(super) fn give_up(&mut self, words: &str, now: Instant) {
-        // What was held has been told to its end; what was ended before has not.
+        // The recogniser has told the end of the held words; it has not told that of an earlier turn which was ended
+        // here.
         let (all, held) = (key(words), self.held.as_ref().map_or_else(String::new, |(held, ..)| key(held)));
         let told = all.strip_prefix(&held).unwrap_or(&all).trim_start();
         let before = self.ended.take().filter(|ended| now.since(ended.at) < END_TOLD_MAX).map(|ended| ended.words);

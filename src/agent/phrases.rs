@@ -53,7 +53,7 @@ impl Agent {
         let Some(reply) = self.reply.as_mut() else { return };
         self.timers.set(Timer::Reply, now + FIRST_PACKET_MAX);
         if text.is_empty() {
-            // It is wanted to say nothing here.
+            // The settings leave this phrase empty: nothing is said.
             self.withdraw(false);
             self.after(then, false, now);
         } else if self.ready.contains(&phrase) {
@@ -138,7 +138,7 @@ impl Agent {
         let firm = reply.firm;
         let reason = format!("the voice failed: {}", failure.text);
         if kept {
-            // Not even what needs no voice comes out.
+            // Not even kept audio, which needs no voice, comes out.
             self.withdraw(false);
             self.hang_up(reason);
             return;
@@ -190,7 +190,8 @@ pub(super) fn clauses_of(text: &str) -> Vec<String> {
     std::iter::from_fn(|| clauses.last_clause()).collect()
 }
 
-/// How many failures one counts for: who is told to have refused has done so twice, and will again.
+/// How many failures this one counts as: a provider that is reported to have refused was asked twice, and will refuse
+/// again.
 fn weight(failure: &Failure) -> u32 {
     if failure.kind == FailureKind::Refused { 2 } else { 1 }
 }

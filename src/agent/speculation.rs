@@ -128,7 +128,7 @@ impl Agent {
     /// Whether an eager end of turn with `transcript`, whose words were told, would have a draft begun if the budget allows.
     #[must_use]
     pub fn would_draft(&self, transcript: &str, now: Instant) -> bool {
-        // What has not been heard yet gives way to the caller's words.
+        // A reply that has not been heard yet gives way to the caller's words.
         let free = self.reply.as_ref().is_none_or(|reply| !reply.on_air && !reply.is_final() && !reply.firm);
         let words = self.caller.patience.joined(transcript);
         let is_whole = !self.is_unfinished(&words) && self.aside(transcript, false, now).is_none();

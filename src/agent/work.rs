@@ -25,17 +25,18 @@ use std::time::Duration;
 const FILLER_AFTER: Duration = Duration::from_millis(700);
 /// The same after something was said: the caller knows, and waits.
 const FILLER_AGAIN: Duration = Duration::from_secs(4);
-/// Fillers of one round; who is told for the third time to wait is not consoled by it.
+/// The most fillers in one round: nobody is consoled by being told to wait for a third time.
 const FILLERS_MAX: u32 = 2;
 /// How long the caller's words put a filler off.
 const FILLER_PUT_OFF: Duration = Duration::from_millis(500);
-/// How much later than its own limit a tool is given up here: its limit is kept where it runs, and this is the net below.
+/// How long after its own limit a tool is given up here. Its thread keeps the limit; this catches what the thread does
+/// not.
 const SLACK: Duration = Duration::from_secs(3);
 /// How long a transfer may take: longer than SIP waits for it (`sip/transfer.rs`).
 const TRANSFER_MAX: Duration = Duration::from_secs(70);
 /// How long the most keys of one order take, each 160 ms or with packets of 60 ms 240 ms.
 const KEYS_TIME_MAX: Duration = Duration::from_secs(10);
-/// What the model may have said while its turn had not begun: the tokens of the longest reply.
+/// The most events that are kept of a reply whose turn has not begun: the tokens of the longest reply.
 const EARLY_MAX: usize = 2_000;
 
 /// What the model reads of a tool whose result is still to come.
@@ -95,31 +96,16 @@ const fn is_dtmf(order: &Order) -> bool {
 }
 
 impl Agent {
-    /// The model has called tools, not only the one that hangs up, after the words of which `left` are not spoken yet.
+    /// Takes the tools that the model has called, at least one of which does not hang up. `left`: the reply's clauses
+    /// that are not spoken yet.
     pub(super) fn use_tools(&mut self, calls: Vec<ToolUse>, mut left: Vec<String>, now: Instant) {
-        let mut read: Vec<(ToolUse, Result<Order, String>)> = Vec::new();
-        for call in calls {
-            let order = self.toolbox.read(&call).and_then(|order| {
-                let is_second = |is_meant: fn(&Order) -> bool| {
-                    is_meant(&order)
-                        && (self.work.has(is_meant) || read.iter().any(|(_, other)| other.as_ref().is_ok_and(is_meant)))
-                };
-                if is_second(is_transfer) {
-                    Err(error("a transfer is under way already"))
-                } else if is_second(is_dtmf) {
-                    Err(error("keys are being pressed already; call this again when they are"))
-                } else {
-                    Ok(order)
-                }
-            });
-            read.push((call, order));
-        }
-        // Who transfers hangs up by that.
+        let read = self.read_uses(calls);
+        // A transfer ends the call by itself, so that a wish to hang up beside it is left out.
         let transfers = read.iter().any(|(_, order)| order.as_ref().is_ok_and(is_transfer));
         if !transfers && read.iter().any(|(call, _)| call.hangs_up()) {
             for (_, order) in read {
                 if let Ok(Order::Webhook { tool, arguments }) = order {
-                    // The call ends with it, and nobody is told what came of it.
+                    // The tool is run all the same; the call ends meanwhile, and nobody is told the result.
                     let job = self.next_job();
                     self.outputs.push_back(Output::RunTool { job, tool, arguments });
                 }
@@ -145,21 +131,7 @@ impl Agent {
             reply.then = Then::UseTools;
             (self.work.rounds, self.work.fillers) = (rounds, 0);
         }
-        for (call, order) in read {
-            let number = self.next_job();
-            // Some servers name the first call of every reply alike.
-            let id = if self.conversation.has_tool(&call.id) { format!("{}-{number}", call.id) } else { call.id };
-            let told = order.as_ref().err().map_or(UNDER_WAY, String::as_str);
-            self.conversation.tool(turn, [&id, &call.name, &call.arguments], told);
-            if waits && speaks {
-                self.conversation.tool_to_end(&id);
-            }
-            if let Ok(order) = order
-                && order != Order::HangUp
-            {
-                self.work.jobs.push(Job { number, id, order, begun: false });
-            }
-        }
+        self.note_uses(turn, read, waits && speaks);
         if !waits {
             left.iter().for_each(|clause| self.speak(clause, false));
             return self.ask();
@@ -171,6 +143,49 @@ impl Agent {
             self.timers.clear(Timer::Reply);
             self.begin_jobs(|_| true, now);
             self.timers.set(Timer::Filler, now + FILLER_AFTER);
+        }
+    }
+
+    /// Returns what each call orders, or what the model is told where that cannot be: one transfer and one order of keys at a
+    /// time.
+    fn read_uses(&self, calls: Vec<ToolUse>) -> Vec<(ToolUse, Result<Order, String>)> {
+        let mut read: Vec<(ToolUse, Result<Order, String>)> = Vec::new();
+        for call in calls {
+            let order = self.toolbox.read(&call).and_then(|order| {
+                let is_second = |is_meant: fn(&Order) -> bool| {
+                    is_meant(&order)
+                        && (self.work.has(is_meant) || read.iter().any(|(_, other)| other.as_ref().is_ok_and(is_meant)))
+                };
+                if is_second(is_transfer) {
+                    Err(error("a transfer is under way already"))
+                } else if is_second(is_dtmf) {
+                    Err(error("keys are being pressed already; call this again when they are"))
+                } else {
+                    Ok(order)
+                }
+            });
+            read.push((call, order));
+        }
+        read
+    }
+
+    /// Notes the calls in the conversation, and as jobs what they order; `after_words`: behind the words of the reply, which are
+    /// still being heard.
+    fn note_uses(&mut self, turn: TurnId, read: Vec<(ToolUse, Result<Order, String>)>, after_words: bool) {
+        for (call, order) in read {
+            let number = self.next_job();
+            // Some servers name the first call of every reply alike.
+            let id = if self.conversation.has_tool(&call.id) { format!("{}-{number}", call.id) } else { call.id };
+            let told = order.as_ref().err().map_or(UNDER_WAY, String::as_str);
+            self.conversation.tool(turn, [&id, &call.name, &call.arguments], told);
+            if after_words {
+                self.conversation.tool_to_end(&id);
+            }
+            if let Ok(order) = order
+                && order != Order::HangUp
+            {
+                self.work.jobs.push(Job { number, id, order, begun: false });
+            }
         }
     }
 

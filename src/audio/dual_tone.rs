@@ -5,7 +5,8 @@ use std::f32::consts::TAU;
 
 /// Samples a second.
 const RATE: f32 = 8000.0;
-/// The amplitude of each tone: -12 dBov, which is about the -9 dBm0 that telephones send and receivers want more of than -25.
+/// The amplitude of each tone: -12 dBov, which is about the -9 dBm0 that telephones send, and well above the -25 dBm0
+/// that receivers need.
 const AMPLITUDE: f32 = 8192.0;
 
 /// The two tones of one key.

@@ -142,8 +142,8 @@ impl Capture {
         self.put(record);
     }
 
-    /// Time passes. Where nothing `is_due`, that is written once something comes of it all the same: a worker looks at each
-    /// of its calls whenever one of them has something to do.
+    /// Notes that time passes. Where nothing `is_due`, it is written only once something comes of it: a worker looks at
+    /// each of its calls whenever one of them has something to do.
     ///
     /// # Real-time
     /// As [`Self::push`].

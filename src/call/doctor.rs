@@ -41,8 +41,8 @@ const TAGS: [usize; 2] = [10, 4];
 const REPORT_GRACE: Duration = Duration::from_secs(3);
 /// How many of our packets must have been sent between two reports, for the second one to have heard of any.
 const SENT_MIN: u32 = 25;
-/// What a report weighs that says that nothing of ours has come, or, by leaving us out, only hints at it; and the weight that
-/// convinces: two of the first, four of the other.
+/// How much a report adds to the doubt that our packets arrive: one that says that nothing has come, and one that hints
+/// at it by leaving us out; and the doubt that convinces: two of the first kind, or four of the other.
 const SAYS_NOTHING: u8 = 2;
 const LEAVES_OUT: u8 = 1;
 const CONVINCING: u8 = 4;
@@ -66,7 +66,7 @@ pub enum Input {
     Report(Option<ReportBlock>),
 }
 
-/// What is to be known of it outside.
+/// What is told of a call's audio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
     /// How the audio is.

@@ -184,7 +184,7 @@ impl Egress {
         self.packet_samples = samples.clamp(10 * SAMPLES_PER_MS as usize, PACKET_SAMPLES_MAX);
     }
 
-    /// Lets it be seen how loud what is sent is.
+    /// Lets `meter` show how loud what is sent is.
     pub fn set_meter(&mut self, meter: Arc<Meter>) {
         self.meter = Some(meter);
     }

@@ -295,7 +295,7 @@ impl Ingress {
         let audio = self.agreed.encoding_received(payload_type).is_some();
         let event = self.agreed.telephone_event_received == Some(payload_type);
         if !audio && !event && !is_comfort_noise(&self.agreed, payload_type) {
-            // A stranger's is a stranger's, whatever is in it.
+            // What a stranger sends counts as a stranger's, whatever is in it.
             return Err(if self.latch.is_plausible(source.address) { Discard::PayloadType } else { Discard::Foreign });
         }
         self.latch.admit(source, &header, now)?;

@@ -197,7 +197,7 @@ pub enum CallEvent {
     Pressed,
     /// Neither RTP nor RTCP has come for the configured time, and the call is not on hold.
     Silent,
-    /// How the audio is has changed; `log`: it is to be written down.
+    /// The state of the audio has changed; `log`: it is to be written to the log.
     Audio { audio: Audio, log: bool },
 }
 

@@ -127,7 +127,7 @@ pub enum Command {
 /// The control API (`control/`).
 #[derive(Clone, Debug)]
 pub struct Control {
-    /// Where it listens. Loopback by default: it steers calls and shows transcripts.
+    /// Where it listens. Loopback by default: whoever reaches it can steer calls and read transcripts.
     pub listen: SocketAddr,
     /// `OFFHOOK_API_TOKEN`, the bearer token it demands; required where it does not listen on loopback.
     pub token: Option<Secret>,

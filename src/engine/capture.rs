@@ -25,7 +25,7 @@ const AGENT_ENTRIES_MAX: usize = 4096;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How long the media path's end is waited for once the conductor is gone; a worker lets a call go within milliseconds.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
-/// The largest log, in bytes: a call of half an hour at 90 kB/s, which is what one of packets of 10 ms both ways takes.
+/// The largest log, in bytes: half an hour at 90 kB/s, which a call with packets of 10 ms in both directions takes.
 const LOG_BYTES_MAX: u64 = 160 << 20;
 /// Captures of one folder, beyond which no more are made: what nobody clears up must not fill the disk.
 const CAPTURES_MAX: usize = 1000;
@@ -106,7 +106,7 @@ impl AgentLog {
         }
     }
 
-    /// The recogniser is so sure of the turn's end with what it says next, at `at`.
+    /// Notes how sure the recogniser is, with what it says next, that the turn has ended.
     pub fn confidence(&mut self, at: Instant, confidence: Confidence) {
         self.push(agent::Entry::Confidence { at, confidence });
     }

@@ -43,7 +43,8 @@ pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&s
     let (echo_ears, echo_mind, echo_voice) = echo::agent();
     let ears = ears(config, &mut notices);
     let voices = voices(wanted, clock, &hibari, hibari_fails.as_deref(), &mut notices);
-    // The echo agent is one thing: its voice plays what its ears kept, so where a stage has nobody all three are it.
+    // The echo agent works only as a whole, since its voice plays what its ears kept: where a stage has nobody, it
+    // takes all three.
     if ears.is_empty() || voices.is_empty() {
         if !wanted.stt.has(Stt::Echo) && !wanted.tts.has(Tts::Echo) {
             // First, since it is what callers notice; why, and the cure, stand behind it.
@@ -63,7 +64,7 @@ pub fn cast(config: &Config, clock: &Arc<dyn Clock>, progress: &mut dyn FnMut(&s
         health.extend(minds.health());
         Arc::new(minds)
     };
-    // Phrases are said by whoever is to be had first.
+    // Phrases are rendered by the first voice that is available.
     let local =
         (wanted.tts.first() != Some(Tts::Local) && hibari_fails.is_none()).then_some(hibari as Arc<dyn Speaker>);
     let substitute = voices.get(1).cloned().or(local);
@@ -121,7 +122,7 @@ pub(super) fn ears(config: &Config, notices: &mut Vec<String>) -> Vec<Arc<dyn Tr
         match stt {
             Stt::Flux => {
                 let flux = Flux::new(&wanted.deepgram, wanted.stt_format);
-                // Eager ends cost nothing themselves; what they are for does.
+                // Eager ends cost nothing themselves, but the drafts begun on them do.
                 let waste_max = config.agent.speculation_waste_max;
                 let speculates = config.agent.speculation && waste_max > 0.0;
                 line.push(Arc::new(if speculates { flux.with_eager_ends(waste_max) } else { flux }));

@@ -139,7 +139,7 @@ fn provider<R: ?Sized + Send + Sync>(
     };
     let name = name(&role);
     let mut finding = Finding { what, name: name.to_owned(), place, ..Finding::default() };
-    // A provider that this does not know is tried all the same: only the way to its server is not told.
+    // A provider whose address is not known here is tried all the same; only the way to its server is not reported.
     let url = endpoint(name, wanted).map(|endpoint| endpoint.base_url.as_str());
     finding.at = url.map(host).unwrap_or_default();
     let reach = url.map(|url| probe::reach(url, trust, &**clock));

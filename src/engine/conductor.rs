@@ -47,23 +47,23 @@ const RATE: u64 = 8000;
 
 /// Replies begun before the caller's turn had surely ended.
 const DRAFTS: Counter = Counter { name: "speculation_drafts", help: "Replies begun on an eager end of turn" };
-/// Of these, the ones that no eager end of turn was waited for.
+/// Of these, the ones begun without waiting for an eager end of turn.
 const EARLY: Counter =
     Counter { name: "speculation_early", help: "Replies begun on words that stood, before any eager end of turn" };
 /// Of these, the ones that were kept.
 const EARLY_HITS: Counter = Counter { name: "speculation_early_hits", help: "Early drafts that became the reply" };
 /// Drafts that were kept.
 const HITS: Counter = Counter { name: "speculation_hits", help: "Drafts that became the reply" };
-/// Drafts thrown away since the turn ended otherwise, or they could not be made.
+/// Drafts thrown away because the turn ended with other words, or because they could not be made.
 const MISSES: Counter = Counter { name: "speculation_misses", help: "Drafts that the turn's end did not want" };
-/// Drafts thrown away since the caller went on.
+/// Drafts thrown away because the caller went on.
 const RESUMED: Counter = Counter { name: "speculation_resumed", help: "Drafts for a turn that went on" };
 /// Connections to the recogniser that were made again.
 const EARS_RECONNECTS: Counter = Counter {
     name: "ears_reconnects",
     help: "Connections to the recogniser that broke or stalled and were made again",
 };
-/// What the model wrote for nothing.
+/// What the model wrote for drafts that were thrown away.
 const WASTED: Counter =
     Counter { name: "speculation_wasted_characters", help: "Characters of drafts that were thrown away" };
 
@@ -130,7 +130,7 @@ pub struct Seat {
     pub agent: Agent,
     /// Orders to the media path.
     pub commands: Producer<CallCommand>,
-    /// The way of kept phrases to the media path.
+    /// Hands kept phrases to the media path.
     pub kept: Kept,
     /// What happens on the media path.
     pub media: Consumer<CallEvent>,
@@ -148,7 +148,7 @@ pub struct Seat {
     pub board: Arc<Board>,
     /// Log lines.
     pub journal: Journal,
-    /// What is kept of the call.
+    /// Records the call, where that is asked for.
     pub recorder: Recorder,
     /// Where the operator's tools are asked.
     pub tools: ToolThreads,
@@ -156,7 +156,7 @@ pub struct Seat {
     pub net: NetHandle,
     /// The clock.
     pub clock: Arc<SystemClock>,
-    /// What the agent is told and wants done is captured by it.
+    /// Captures what the agent is told and what it wants done.
     pub capture: AgentLog,
 }
 
@@ -177,7 +177,7 @@ pub struct Conductor {
     waiting: VecDeque<CallCommand>,
     /// How long each turn's reply takes.
     latencies: Latencies,
-    /// When that happened which the agent is told next, where a provider has said so.
+    /// When the event happened that the agent is told of next, where its source has dated it.
     told_at: Option<Instant>,
     /// Whether the latest draft was begun before any eager end of turn.
     early: bool,
@@ -185,7 +185,7 @@ pub struct Conductor {
     digits: Digits,
     /// Phrases that the agent knows to be ready.
     announced: Vec<Phrase>,
-    /// What the voice would say of kept phrases that are played.
+    /// What the agent is still to be told of kept phrases that are played, as a voice would have told it.
     played: VecDeque<(TurnId, VoiceEvent)>,
 }
 
@@ -262,6 +262,7 @@ impl Conductor {
             Event::Say(text) => self.tell(agent::Input::Say(text), now),
             Event::Tool { job, result } => self.tell(agent::Input::Tool { job, result }, now),
             Event::Transfer(status) => self.tell(agent::Input::Transfer { status }, now),
+            // Whichever thread it was, the call cannot go on: the loss of the ears is what ends it with words.
             Event::Crashed(role) => {
                 let text = format!("the thread of the {role} panicked");
                 self.warn(&text);
@@ -332,7 +333,8 @@ impl Conductor {
                 board.count(if why == Waste::Resumed { RESUMED } else { MISSES }, 1);
                 board.count(WASTED, characters as u64);
                 self.latencies.draft_thrown_away(turn);
-                // Who could not make it has nothing to do with who asked for it, and nobody asked for an early one.
+                // A draft that could not be made says nothing about the ears whose eager end began it, and no eager end
+                // began an early one.
                 if why != Waste::Failed && !self.early {
                     self.crew.learn(false);
                 }
@@ -351,7 +353,7 @@ impl Conductor {
         }
         let verdict = self.seat.agent.verdict(&event, now);
         match &event {
-            // What is nothing to answer, or has its answer, is not what the next reply answers.
+            // A turn that is nothing to answer, or has its answer already, is not the one that the next reply answers.
             EarsEvent::EndOfTurn { speech, .. }
                 if !verdict.is_some_and(agent::Verdict::is_aside)
                     && !self.seat.agent.has_answered(&event, now)
@@ -395,7 +397,7 @@ impl Conductor {
         }
     }
 
-    /// A key that came by one way is the agent's only if it has not come by another.
+    /// Tells the agent of a key, unless the same press has come by another way already.
     fn digit(&mut self, digit: char, by: Way, at: Instant, now: Instant) {
         if self.digits.is_new(digit, by, at) {
             self.tell(agent::Input::Digit(digit), now);
@@ -492,7 +494,7 @@ impl Conductor {
         }
     }
 
-    /// Counts and logs what the caller said to no purpose.
+    /// Counts and logs words of the caller that are not to be answered.
     fn aside(&self, text: &str, verdict: agent::Verdict) {
         let (counter, what) = match verdict {
             agent::Verdict::Echo => (ECHOES, "the agent's own echo"),
@@ -502,7 +504,7 @@ impl Conductor {
         self.seat.journal.line(LogLevel::Info, Some(self.seat.call), format_args!("{what}: {text}"));
     }
 
-    /// Shows how the call's audio is, and logs what is wrong with it, and that nothing is any more.
+    /// Shows the state of the call's audio; logs what is wrong with it, and later that nothing is any more.
     fn audio(&self, audio: Audio, log: bool) {
         self.seat.board.audio(self.seat.call, audio, log);
         match audio.finding {

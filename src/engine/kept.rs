@@ -22,7 +22,7 @@ struct Playing {
     made: Instant,
 }
 
-/// The way of kept audio into one call's ring.
+/// Carries kept audio into one call's ring.
 pub struct Kept {
     frames: Producer<KeptFrame>,
     media: Bell,

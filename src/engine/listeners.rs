@@ -1,4 +1,5 @@
-//! Where SIP is served: the UDP socket that has to be had, and the TCP and TLS listeners that should be.
+//! Where SIP is served: the UDP socket, which is required, and the TCP and TLS listeners, without which the bridge runs
+//! as well.
 
 use crate::config::Tls;
 use crate::engine::certificate;
@@ -59,7 +60,8 @@ pub struct Bound {
     pub served: Vec<Served>,
 }
 
-/// Binds `listen`: UDP has to be had; TCP on the same port, and TLS where `tls` asks for it, are told of where they cannot.
+/// Binds `listen`. UDP is required. TCP on the same port, and TLS where `tls` asks for it, are not: where one cannot be
+/// bound, what is returned says why.
 ///
 /// # Errors
 /// What the system says about the UDP socket.

@@ -200,7 +200,8 @@ impl Worker {
                 }
                 Ok(WorkerOrder::Tap(id, tap)) => {
                     if let Some(at) = self.find(id) {
-                        // Where all places are taken the listener sees its ring abandoned.
+                        // Where as many listen as may, this ring is dropped, and the listener sees that it is
+                        // abandoned.
                         let _ = self.lines[at].call.listen(tap);
                     }
                 }

@@ -99,7 +99,7 @@ pub struct Pcap {
     pub outgoing: Consumer<WirePacket>,
 }
 
-/// Net's end of all pcaps. Where nothing is kept of calls, all of it is nothing.
+/// Net's end of all pcaps. Where nothing is kept of calls, its methods do nothing.
 pub struct Pcaps {
     recorder: Recorder,
     /// Whether every call has one.

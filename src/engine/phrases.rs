@@ -51,7 +51,7 @@ impl Phrases {
         }
     }
 
-    /// Whether there is nothing to wait for: the phrase is rendered, or says nothing.
+    /// Whether there is nothing to wait for: the phrase is rendered, or is empty.
     #[must_use]
     pub fn settled(&self, phrase: Phrase) -> bool {
         !self.texts.contains_key(&phrase) || self.ready.lock().contains_key(&phrase)

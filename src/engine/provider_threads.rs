@@ -16,7 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Orders that wait for a mind or a voice: a reply's clauses. More than a few mean that its thread hangs.
+/// The most orders that wait for a mind or a voice: many more than a reply has clauses. A queue that is full means that
+/// its thread hangs.
 const ORDERS_MAX: usize = 256;
 
 /// Orders that wait for the ears, which look at them every 20 ms. One that finds no room is of no use any more.

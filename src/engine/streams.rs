@@ -48,7 +48,7 @@ const READS_PER_TURN: usize = 4;
 const ACCEPTS_PER_TURN: usize = 16;
 /// TLS handshake steps in one turn: each is up to a millisecond in which no media is read.
 const HANDSHAKES_PER_TURN: usize = 1;
-/// When accepting is tried again after the system had no descriptor left.
+/// How soon accepting is tried again after the system had no descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// When a silent connection is probed by TCP, and how often then: a phone that is gone without a word is noticed after the
 /// system's number of probes, on Linux 9, which is within four minutes.
@@ -265,7 +265,8 @@ impl Streams {
         else {
             return;
         };
-        // An answer is one write: to wait for more of it would be to wait for nothing. Neither of the two is worth a refusal.
+        // An answer is one write, so that Nagle's algorithm would delay it for nothing. A connection on which either
+        // option fails is served all the same.
         let _ = stream.set_nodelay(true);
         let (after, every) = KEEPALIVE;
         let keepalive = TcpKeepalive::new().with_time(after).with_interval(every);
@@ -320,7 +321,7 @@ impl Streams {
         if connection.leave_by.is_none() {
             self.gone.push(connection.flow);
         }
-        // It was registered, and closing it takes it out just as well.
+        // Closing the socket takes it out of the poll just as well, so that a failure does not matter.
         let _ = self.registry.deregister(&mut connection.stream);
         connection.count.fetch_sub(1, Ordering::Relaxed);
         let source = connection.flow.peer.ip();

@@ -128,7 +128,7 @@ impl Board {
         self.events.tell(now, Some(call_id), What::Ringing(Box::new(view)));
     }
 
-    /// The call's loudness is told here by its media path.
+    /// The call's media path tells its loudness by `meter`.
     pub fn metered(&self, call: CallId, meter: Arc<Meter>) {
         self.change(call, |row| row.meter = Some(meter));
     }
@@ -338,7 +338,7 @@ impl Board {
         }
     }
 
-    /// How the call's audio is has changed. `first`: this is the first time that the call is found to be so.
+    /// The state of the call's audio has changed. `first`: the call is in this state for the first time.
     pub fn audio(&self, call: CallId, audio: Audio, first: bool) {
         let mut state = self.state.lock();
         let State { live, totals, .. } = &mut *state;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The version of these fields: a change that a reader has to know of is another one.
+/// The version of these fields: raised by every change that a reader has to know of.
 pub const VERSION: u32 = 1;
 
 /// What a packet's length and our jitter buffer add to what RTCP measures, one way: 20 ms until a packet is full.

@@ -1,5 +1,5 @@
-//! The agent's speech on its way to the media path, as one voice after the other may make it: the ring with what waits for room in
-//! it, and the orders with what the next voice would have to speak again.
+//! The agent's speech on its way to the media path, made by one voice or, where that breaks off, by the next: the ring
+//! with what waits for room in it, and the orders that the next voice would have to be given again.
 
 use super::VoiceCommand;
 use crate::call::VoiceFrame;

@@ -44,7 +44,7 @@ impl Bell {
 pub struct Listener {
     /// There until it is dropped.
     inner: Option<Box<Waiting>>,
-    /// Where it goes then, for who has lent it.
+    /// Where it goes when this is dropped, if it is lent.
     home: Option<Arc<Mutex<Option<Box<Waiting>>>>>,
 }
 
@@ -54,7 +54,7 @@ struct Waiting {
     bell: Bell,
 }
 
-/// What remains of a listener that is lent.
+/// What the lender keeps of a listener that is lent: the claim to it.
 pub struct Loan(Arc<Mutex<Option<Box<Waiting>>>>);
 
 impl Loan {

@@ -1,4 +1,5 @@
-//! The caller's audio on its way to the ears: a ring, and, where other ears stand behind, what the next would have to hear again.
+//! The caller's audio on its way to the ears: a ring and, where other ears stand behind the first, what they would have
+//! to hear again.
 
 use crate::call::EarFrame;
 use parking_lot::Mutex;

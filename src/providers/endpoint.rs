@@ -14,7 +14,8 @@ const fn frames(ms: u64) -> u64 {
     ms / FRAME_MS
 }
 
-/// Speech goes on after a pause with this many frames of it among the last [`ONSET_WINDOW`]: 60 ms are longer than a click.
+/// How many of the last [`ONSET_WINDOW`] frames must hold speech for it to go on after a pause: 60 ms are longer than a
+/// click.
 const ONSET_FRAMES: u32 = 3;
 const ONSET_WINDOW: u32 = 5;
 /// The pause after which the recogniser is to settle its words. Stops inside words last up to 100 ms.

@@ -53,7 +53,8 @@ pub struct Draft {
     pub begun: Instant,
     /// How sure the recogniser was then, where a message of its began it.
     pub confidence: Option<f32>,
-    /// By how much it may have begun sooner: since the message before, which was not sure enough, nothing is known.
+    /// By how much sooner it may have begun: nothing is known of the time since the message before, which was not sure
+    /// enough.
     pub sooner: Duration,
     /// Whether it would have been the reply.
     pub kept: bool,
@@ -153,7 +154,8 @@ fn end_of(turn: &Turn, eot: Option<f32>) -> (End, Instant, &str) {
         };
         return (end, first.at.min(turn.ended), first.key.as_str());
     }
-    // Less sure than it was to be, the recogniser ended it since time was up, or since it was told to.
+    // Where the recogniser was less sure than it had to be, it ended the turn because time was up, or because it was
+    // told to.
     let by_itself = |confidence: crate::agent::Confidence| confidence.end_of_turn >= confidence.eot;
     match turn.frames().last().and_then(|frame| frame.confidence) {
         Some(confidence) if by_itself(confidence) => (End::Later, turn.ended, turn.key.as_str()),

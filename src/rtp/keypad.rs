@@ -100,7 +100,8 @@ impl Keypad {
         self.keys = *keys;
         self.at = 0;
         if let Some(held) = held {
-            // The last of the new ones has no room where there is one for each place, and nobody presses so many.
+            // Where the new keys fill every place the last of them has no room beside the one that is down; nobody
+            // presses so many.
             self.keys.keys.rotate_right(1);
             self.keys.keys[0] = Some(held);
         }

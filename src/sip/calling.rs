@@ -26,13 +26,13 @@ pub(super) const RINGING_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Calling {
     pub(super) branch: String,
-    /// The call that it is for, which is itself where the transferor has left already and where it is of our own accord;
-    /// `None`: nobody waits for it.
+    /// The call that it is placed for: itself, where the transferor has left already and where the call is our own;
+    /// `None`: nobody waits for it any more.
     pub(super) of: Option<CallId>,
     pub(super) terms: Option<Terms>,
     pub(super) cancel: Cancel,
     pub(super) expires_at: Instant,
-    /// Set where it is of our own accord.
+    /// Set for a call of our own; one that follows a REFER has none.
     pub(super) authentication: Option<Authentication>,
 }
 

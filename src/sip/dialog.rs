@@ -129,7 +129,7 @@ impl Dialog {
         dialog
     }
 
-    /// Whether the Call-ID is ours: who of two that have met waits longer (RFC 3261 §14.1).
+    /// Whether the Call-ID is ours: where two requests have met, its owner waits longer (RFC 3261 §14.1).
     pub(super) const fn is_ours(&self) -> bool {
         self.is_ours
     }

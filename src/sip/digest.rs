@@ -83,7 +83,8 @@ impl Credentials {
         })
     }
 
-    /// Returns the credentials that answer a challenge with `nonce`, but for who they are of; `protection` is cnonce and nc.
+    /// Returns credentials for a challenge with `nonce`, as far as its answer depends on them; `protection` is cnonce
+    /// and nc.
     pub(super) fn for_challenge(nonce: &str, uri: &str, protection: Option<(&str, &str)>) -> Self {
         let (cnonce, nc) = protection.unzip();
         Self {

@@ -69,8 +69,8 @@ impl Flow {
         self.transport == other.transport && self.connection == other.connection && self.peer == other.peer
     }
 
-    /// Returns the value of our Contact for who comes this way; `secure`: for whoever asked for a `sips` URI, who has to be
-    /// given one (RFC 3261 §12.1.1).
+    /// Returns the value of our Contact for a peer that comes by this flow; `secure`: it asked for a `sips` URI, and
+    /// has to be given one (RFC 3261 §12.1.1).
     #[must_use]
     pub fn contact(&self, secure: bool) -> String {
         let (host, port) = (host_of(self.local.ip()), self.local.port());

@@ -13,8 +13,11 @@
 //! Connections are accepted and never made (RFC 3261 §18): an answer or a request of ours goes back through the connection
 //! of its flow. Where that is gone the answer is dropped, and our BYE ends as if 503 had come (RFC 3261 §8.1.3.1).
 //!
-//! Not served: calls that we place but for a transfer's, and in these redirection,
-//! challenges and reliable provisional responses; SUBSCRIBE, MESSAGE and PUBLISH (405 each); REFER outside of calls (403).
+//! Calls that we place are in `calling.rs`: to the target of a transfer, and for `offhook call`, for which `outbound.rs` adds
+//! REGISTER and the answers to challenges.
+//!
+//! Not served: redirection and reliable provisional responses in calls that we place, and in those to the target of a transfer
+//! challenges; SUBSCRIBE, MESSAGE and PUBLISH (405 each); REFER outside of calls (403).
 
 mod admission;
 mod body;
@@ -277,7 +280,7 @@ pub enum Timer {
     Binding,
 }
 
-/// A user agent server (RFC 3261): registrar, and callee of every call.
+/// A user agent (RFC 3261): registrar, callee of the calls that come in, and caller of those that are placed.
 ///
 /// After each `handle_*` drain [`Self::poll_output`] to `None`, then wait until [`Self::poll_timeout`] or the next input.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ pub(super) const REGISTRATION: CallId = CallId(0);
 /// Challenges that are answered for one request: the first, and one more where the server says that its nonce was stale.
 const ANSWERS_MAX: u8 = 2;
 
-/// Characters of a refusal's own explanation that are told on.
+/// The most characters of a refusal's own explanation that are passed on.
 const EXPLANATION_MAX: usize = 200;
 
 /// A call to be placed.

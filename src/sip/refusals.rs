@@ -64,7 +64,7 @@ impl UserAgent {
                 let Some(required) = unsupported(request) else { return false };
                 self.stateless(420, request.envelope(), flow).with("Unsupported", required)
             }
-            // They belong into a dialog, and this one is in none.
+            // These belong in a dialog, and this one is in none.
             Method::Bye | Method::Info | Method::Update | Method::PRack | Method::Notify => {
                 self.stateless(481, request.envelope(), flow)
             }

@@ -1,4 +1,5 @@
-//! REGISTER is answered here (RFC 3261 §10.3): any user, any password, contacts that expire.
+//! REGISTER is answered here (RFC 3261 §10.3): contacts that expire. Who may register was decided before, in
+//! `trust.rs`.
 
 use super::Event;
 use super::flow::Flow;

@@ -24,7 +24,8 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// Reads what the lexer took apart; `None` where it cannot be an answer to anything of ours, who write one Via.
+    /// Reads what the lexer took apart; `None` where it cannot be an answer to a request of ours, each of which has
+    /// exactly one Via.
     pub(super) fn read(lexed: &Lexed<'_>, status: u16) -> Option<Self> {
         let mut vias = lexed.values("Via");
         let via = vias.next().and_then(Via::parse_list)?;

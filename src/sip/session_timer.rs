@@ -14,13 +14,14 @@ use std::time::Duration;
 /// The shortest session interval that is agreed to, in seconds: below it a refresh is more load than use (RFC 4028 §4).
 pub const MIN_SE_S: u32 = 90;
 
-/// How long before the end of the interval a session without its refresh is given up: this, or a third (RFC 4028 §10).
+/// How long before the end of the interval a session that was not refreshed is given up: this, or a third of the
+/// interval where that is less (RFC 4028 §10).
 const EARLY_BYE: Duration = Duration::from_secs(32);
 
-/// When a refresh is tried again that met an open request of the peer, which lasts this long at most times.
+/// How soon a refresh is tried again that met an open request of the peer: few are open for longer.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// When a refresh is tried again that was refused for a reason of the peer's own.
+/// How soon a refresh is tried again that the peer refused for a reason of its own.
 const REFUSED: Duration = Duration::from_secs(10);
 
 /// The longest that a Retry-After is followed, in seconds: as much as we would ask for ourselves (RFC 3261 §14.2).
@@ -75,12 +76,13 @@ impl Terms {
                 let refresher = if side == Some(Side::Uas) { Refresher::Peer } else { Refresher::Us };
                 Some(Self { interval_s: interval_s.max(MIN_SE_S), refresher, peer_knows: true, ..self })
             }
-            // A peer that knows nothing of it is asked on, since its answer shows that it is there.
+            // A peer that knows nothing of session timers is sent refreshes all the same: that it answers shows that it
+            // is there.
             None => Some(self).filter(|terms| !terms.peer_knows),
         }
     }
 
-    /// What a call of ours asks for; 0: nothing.
+    /// Returns what a call of ours asks for; `own_s` is the interval in seconds, 0: nothing is asked for.
     pub(super) const fn for_call(own_s: u32) -> Option<Self> {
         if own_s == 0 {
             return None;

@@ -22,8 +22,8 @@ const ANONYMOUS_HOST: &str = "anonymous.invalid";
 const USER_CHARS_MAX: usize = 64;
 
 impl UserAgent {
-    /// Whether who comes by `flow` is served at all: everybody where there are accounts, in open mode those near by, this machine
-    /// at whatever address it has, and who is trusted.
+    /// Whether a peer that comes by `flow` is served at all: everybody where there are accounts; in open mode those
+    /// near by, this machine at whatever address it has, and trusted peers.
     pub(super) fn is_served(&self, flow: Flow) -> bool {
         let (source, local) = (flow.peer.ip().to_canonical(), flow.local.ip().to_canonical());
         let near = is_near(source) || source == local && !source.is_unspecified();
@@ -53,8 +53,8 @@ impl UserAgent {
         !known && lexed.values("User-Agent").any(is_scanner)
     }
 
-    /// Whether enough calls ring, or wait for the ACK of their 200: from this address, or from all, who may not use up the
-    /// room for calls without ever being reached.
+    /// Whether enough calls ring, or wait for the ACK of their 200: of this address, or of all together. Callers who
+    /// are never reached may not use up the room for calls.
     pub(super) fn has_enough_unacknowledged(&self, flow: Flow) -> bool {
         let (own, all) = self.sessions.unacknowledged(flow.peer.ip());
         let enough = own >= self.settings.limits.unacknowledged_max || all >= self.settings.calls_max.div_ceil(2);
@@ -75,7 +75,7 @@ impl UserAgent {
         let (source, method) = (flow.peer, method_name(request.method()));
         let user = Some(credentials.username()).filter(|user| self.digest.has(user));
         let counts = self.admission.may_check(source, user);
-        // It is checked even where it does not count, so that the time tells nothing.
+        // The answer is checked even where the check does not count, so that the time it takes tells nothing.
         match self.digest.check(&credentials, method, &targets, source.ip(), now) {
             Verdict::Authentic { user } if counts => {
                 let fits = fits_address(user, request);

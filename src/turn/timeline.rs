@@ -179,9 +179,9 @@ impl Timeline {
         Some(stages)
     }
 
-    /// Returns each stage with the marks between which it lies. A turn that lacks a mark, lacks the stages beside it,
-    /// but for two shorter ways that are no riddle: a kept phrase is decided on and played without request and token,
-    /// and a model that is given up has had its time until something else was spoken.
+    /// Returns each stage with the marks between which it lies. A turn without a mark lacks the stages on either side
+    /// of it, with two exceptions: a kept phrase is decided on and played without request and token, and a model that
+    /// is given up has had its time until something else was spoken.
     fn spans(&self) -> [(Stage, Option<Instant>, Option<Instant>); 7] {
         let clause_sent = self.at(Mark::ClauseSent);
         let request_sent = self.at(Mark::RequestSent);

@@ -1,6 +1,6 @@
 //! PJSIP with every codec, packet time and manner of pausing, and keys pressed in the audio: both sides hear each other.
 
-use crate::microsip::Script;
+use crate::microsip::{Script, say_to_the_echo};
 use crate::process::{ECHO, Offhook, models};
 use crate::softphone::Softphone;
 use crate::{one_of_two, sound};
@@ -23,9 +23,7 @@ fn echoed(settings: &[&str], meanwhile: impl FnOnce(&Offhook, &mut Softphone, &S
     let recording = folder.path().join("echo.wav");
     phone.tell(&format!("record {}", recording.display()));
     let call = phone.call("1000");
-    offhook.turn(&call, "the chime", |turn| turn["turn"] == 0 && turn["agent"] != "");
-    script.say(&mut phone, TEXT);
-    offhook.turn(&call, "the echo", |turn| turn["turn"] != 0 && turn["agent"] != "");
+    say_to_the_echo(&offhook, &mut phone, &script, &call, TEXT);
     meanwhile(&offhook, &mut phone, &script, &call);
     phone.hang_up();
     let over = offhook.until_call(&call, "the end", |call| call["state"] == "ended");

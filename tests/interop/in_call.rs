@@ -76,7 +76,7 @@ fn a_ringing_that_has_to_be_acknowledged_is() {
     let offhook = Offhook::start(&ECHO, "");
     let Some(mut phone) = phone(&offhook, &["prack=1"]) else { return };
     let call = phone.call("1000");
-    // The 200 does not wait for it, and so it may have come before.
+    // The 200 to the INVITE does not wait for the PRACK, so that the PRACK's own answer may have come before.
     phone.expect_anywhere("200 to PRACK", SOON, |event| {
         event["event"] == "transaction" && event["method"] == "PRACK" && event["code"] == 200
     });

@@ -43,7 +43,7 @@ impl Kamailio {
     }
 }
 
-/// It has children, which it takes with it only where it is asked to end.
+/// It ends its child processes only where it is asked to end, not where it is killed.
 impl Drop for Kamailio {
     fn drop(&mut self) {
         self.process.terminate();

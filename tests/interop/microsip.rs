@@ -43,6 +43,13 @@ impl<'a> Script<'a> {
     }
 }
 
+/// Says `text` to the echo agent of the call `call`, once its chime is over, and waits until it comes back.
+pub fn say_to_the_echo(offhook: &Offhook, phone: &mut Softphone, script: &Script<'_>, call: &str, text: &str) {
+    offhook.turn(call, "the chime", |turn| turn["turn"] == 0 && turn["agent"] != "");
+    script.say(phone, text);
+    offhook.turn(call, "the echo", |turn| turn["turn"] != 0 && turn["agent"] != "");
+}
+
 /// The words of a text, without case and punctuation.
 fn words(text: &Value) -> String {
     let text = text.as_str().expect("text").to_lowercase();
@@ -175,10 +182,8 @@ fn hears_its_own_words_back_from_the_echo_agent() {
     phone.tell(&format!("record {}", recording.display()));
     phone.register("register");
     let call = phone.call("1000");
-    offhook.turn(&call, "the chime", |turn| turn["turn"] == 0 && turn["agent"] != "");
     let text = "I would like to hear my own words, please.";
-    script.say(&mut phone, text);
-    offhook.turn(&call, "the echo", |turn| turn["turn"] != 0 && turn["agent"] != "");
+    say_to_the_echo(&offhook, &mut phone, &script, &call, text);
     phone.hang_up();
     let over = offhook.until_call(&call, "the end", |call| call["state"] == "ended");
     assert_eq!(over["ended"]["by"], "caller", "{over}");

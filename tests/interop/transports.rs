@@ -1,6 +1,6 @@
 //! SIP over TCP, TLS and IPv6: softphones, OpenSSL, and clients that mean no good.
 
-use crate::microsip::Script;
+use crate::microsip::{Script, say_to_the_echo};
 use crate::phone::{Phone, Weather};
 use crate::process::{ECHO, Offhook, models, there_is, wait_for};
 use crate::softphone::Softphone;
@@ -80,10 +80,8 @@ fn talks_over(transport: &str) {
     assert_eq!(phone.register("register"), 300);
     assert_eq!(connections(&offhook, transport), 1);
     let call = phone.call("1000");
-    offhook.turn(&call, "the chime", |turn| turn["turn"] == 0 && turn["agent"] != "");
     let text = "I would like to hear my own words, please.";
-    script.say(&mut phone, text);
-    offhook.turn(&call, "the echo", |turn| turn["turn"] != 0 && turn["agent"] != "");
+    say_to_the_echo(&offhook, &mut phone, &script, &call, text);
     phone.hang_up();
     let over = offhook.until_call(&call, "the end", |call| call["state"] == "ended");
     assert_eq!(over["ended"]["by"], "caller", "{over}");
@@ -210,7 +208,7 @@ fn a_thousand_idle_connections_leave_calls_alone() {
     let before = phone.heard().len();
     std::thread::sleep(Duration::from_secs(1));
     assert!(phone.heard().len() >= before + 45, "{} packets in a second", phone.heard().len() - before);
-    // Who says nothing goes, and then there is room.
+    // Clients that say nothing are closed, and then there is room.
     wait_for("room", Duration::from_secs(15), || (connections(&offhook, "tcp") == 0).then_some(()));
     let mut stream = TcpStream::connect(offhook.sip()).expect("it listens");
     stream.write_all(options("TCP", "sip:a@b", 1).as_bytes()).expect("sent");

@@ -2,30 +2,27 @@
 
 use super::standin::flux::{Fault, Plan, start};
 use super::standin::{Refusal, Server, Wall};
-use super::{PATIENCE, assert_secret, endpoint, events, eventually};
+use super::{PATIENCE, Session, assert_secret, endpoint, events, eventually};
 use crossbeam_channel::{Receiver, Sender};
 use offhook::agent::{EarsEvent, Failure, FailureKind};
 use offhook::call::{EarFrame, FRAME_8K, FRAME_16K};
 use offhook::config::SttFormat;
 use offhook::ids::CallId;
 use offhook::providers::deepgram::Flux;
-use offhook::providers::{Bell, EarsCommand, EarsIo, Listener, Stamped, Stop, Transcriber};
+use offhook::providers::{EarsCommand, EarsIo, Listener, Stamped, Stop, Transcriber};
 use offhook::time::Clock;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A session of the ears, and everything that is around it.
 pub struct Ears {
+    session: Session,
     pub plan: Arc<Plan>,
     _server: Server,
     clock: Arc<dyn Clock>,
     frames: rtrb::Producer<EarFrame>,
-    bell: Bell,
-    stop: Stop,
     commands: Sender<EarsCommand>,
     events: Receiver<Stamped<EarsEvent>>,
-    thread: Option<JoinHandle<()>>,
     pub heard: Vec<EarsEvent>,
 }
 
@@ -46,7 +43,7 @@ impl Ears {
         ears
     }
 
-    /// Ears of any kind; `plan` is not theirs.
+    /// Ears of any kind: `plan` is empty, and nothing is noted in it.
     pub fn of(server: Server, ears: Arc<dyn Transcriber>) -> Self {
         let plan = Arc::default();
         let clock: Arc<dyn Clock> = Wall::start();
@@ -66,8 +63,8 @@ impl Ears {
             events: send,
             stop: stopped,
         };
-        let thread = Some(std::thread::spawn(move || ears.run(io)));
-        Self { plan, _server: server, clock, frames, bell, stop, commands, events, thread, heard: Vec::new() }
+        let session = Session::start(bell, stop, move || ears.run(io));
+        Self { session, plan, _server: server, clock, frames, commands, events, heard: Vec::new() }
     }
 
     /// Plays `length` of speech or silence, in real time, and hears what comes meanwhile.
@@ -79,7 +76,7 @@ impl Ears {
             let frame = EarFrame { pcm: [sample; FRAME_16K], ulaw, arrived, speech, concealed: false };
             // A session that is over takes no more frames.
             let _ = self.frames.push(frame);
-            self.bell.ring();
+            self.session.wake();
             let due = arrived + Duration::from_millis(20);
             while let Ok(stamped) = self.events.recv_timeout(due.since(self.clock.now())) {
                 self.heard.push(stamped.event);
@@ -89,7 +86,7 @@ impl Ears {
 
     pub fn force_end_turn(&self) {
         self.commands.send(EarsCommand::ForceEndTurn).expect("the session is there");
-        self.bell.ring();
+        self.session.wake();
     }
 
     /// Plays silence until an event of this kind comes; returns it.
@@ -126,11 +123,6 @@ impl Ears {
 
 impl Drop for Ears {
     fn drop(&mut self) {
-        self.stop.raise();
-        self.bell.ring();
-        if let Some(thread) = self.thread.take() {
-            assert!(thread.join().is_ok() || std::thread::panicking(), "the session panicked");
-        }
         self.heard.iter().for_each(|event| assert_secret(&format!("{event:?}")));
     }
 }

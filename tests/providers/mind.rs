@@ -2,27 +2,24 @@
 
 use super::standin::groq::{Fault, Personality, Plan, start};
 use super::standin::{Refusal, Server, Wall};
-use super::{PATIENCE, assert_secret, endpoint, events, eventually};
+use super::{PATIENCE, Session, assert_secret, endpoint, events, eventually};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use offhook::agent::{Failure, FailureKind, Message, MindEvent, Tool};
 use offhook::config::Endpoint;
 use offhook::ids::{CallId, TurnId};
 use offhook::providers::groq::Chat;
-use offhook::providers::{Bell, Listener, MindCommand, MindIo, Request, Responder, Stamped, Stop};
+use offhook::providers::{Listener, MindCommand, MindIo, Request, Responder, Stamped, Stop};
 use offhook::time::Clock;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A session of the mind, and everything that is around it.
 struct Mind {
+    session: Session,
     plan: Arc<Plan>,
     _server: Server,
     commands: Option<Sender<MindCommand>>,
-    bell: Bell,
-    stop: Stop,
     events: Receiver<Stamped<(TurnId, MindEvent)>>,
-    thread: Option<JoinHandle<()>>,
     heard: Vec<(TurnId, MindEvent)>,
 }
 
@@ -51,13 +48,13 @@ impl Mind {
         let (send, events) = events(&clock);
         let stop = Stop::default();
         let io = MindIo { call: CallId(1), clock, commands: receiver, listener, events: send, stop: stop.clone() };
-        let thread = Some(std::thread::spawn(move || chat.run(io)));
-        Self { plan, _server: server, commands: Some(commands), bell, stop, events, thread, heard: Vec::new() }
+        let session = Session::start(bell, stop, move || chat.run(io));
+        Self { session, plan, _server: server, commands: Some(commands), events, heard: Vec::new() }
     }
 
     fn command(&self, command: MindCommand) {
         self.commands.as_ref().expect("open").send(command).expect("the session lives");
-        self.bell.ring();
+        self.session.wake();
     }
 
     fn ask(&self, turn: u32) {
@@ -92,11 +89,6 @@ impl Mind {
 
 impl Drop for Mind {
     fn drop(&mut self) {
-        self.stop.raise();
-        self.bell.ring();
-        if let Some(thread) = self.thread.take() {
-            assert!(thread.join().is_ok() || std::thread::panicking(), "the session panicked");
-        }
         self.heard.iter().for_each(|event| assert_secret(&format!("{event:?}")));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::standin::groq::{Fault, Plan, start};
 use super::standin::{Refusal, Server, Wall};
-use super::{PATIENCE, assert_secret, endpoint, events, eventually};
+use super::{PATIENCE, Session, assert_secret, endpoint, events, eventually};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use offhook::agent::{Failure, FailureKind, Message, MindEvent};
 use offhook::config::Endpoint;
@@ -10,10 +10,9 @@ use offhook::ids::{CallId, TurnId};
 use offhook::metrics::health::HealthView;
 use offhook::providers::groq::Chat;
 use offhook::providers::line::minds::{Mind, Minds};
-use offhook::providers::{Bell, Listener, MindCommand, MindIo, Request, Responder, Stamped, Stop, echo};
+use offhook::providers::{Listener, MindCommand, MindIo, Request, Responder, Stamped, Stop, echo};
 use offhook::time::Clock;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 const FIRST: &str = "Hello! What can I do for you?";
@@ -24,15 +23,13 @@ const FIRST_MAX: Duration = Duration::from_millis(300);
 
 /// A call whose mind is a line of two stand-ins.
 struct Line {
+    session: Session,
     plans: [Arc<Plan>; 2],
     _servers: [Server; 2],
     minds: Arc<Minds>,
     clock: Arc<dyn Clock>,
     commands: Option<Sender<MindCommand>>,
-    bell: Bell,
-    stop: Stop,
     events: Receiver<Stamped<(TurnId, MindEvent)>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 fn plan(reply: &str, faults: &[Fault]) -> Plan {
@@ -68,9 +65,9 @@ impl Line {
             stop: stop.clone(),
         };
         let runs = minds.clone();
-        let thread = Some(std::thread::spawn(move || runs.run(io)));
+        let session = Session::start(bell, stop, move || runs.run(io));
         let (plans, _servers) = ([one.1, two.1], [one.0, two.0]);
-        Self { plans, _servers, minds, clock, commands: Some(commands), bell, stop, events, thread }
+        Self { session, plans, _servers, minds, clock, commands: Some(commands), events }
     }
 
     /// Asks, and returns the reply's text and the event that ends it.
@@ -78,7 +75,7 @@ impl Line {
         let messages = vec![Message::System("Be brief.".into()), Message::Caller("Hello?".into())];
         let request = Request { turn: TurnId(turn), messages, tools: Vec::new() };
         self.commands.as_ref().expect("open").send(MindCommand::Ask(request)).expect("the session lives");
-        self.bell.ring();
+        self.session.wake();
         let mut text = String::new();
         let mut sent = 0;
         loop {
@@ -105,16 +102,6 @@ impl Line {
 
     fn asked(&self, place: usize) -> usize {
         self.plans[place].seen.lock().bodies.len()
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.stop.raise();
-        self.bell.ring();
-        if let Some(thread) = self.thread.take() {
-            assert!(thread.join().is_ok() || std::thread::panicking(), "the session panicked");
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::standin::cartesia::{Fault, Plan, start};
 use super::standin::{Refusal, Server, Wall, aura, elevenlabs};
-use super::{PATIENCE, assert_secret, endpoint, events, eventually};
+use super::{PATIENCE, Session, assert_secret, endpoint, events, eventually};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use offhook::agent::{Failure, FailureKind, VoiceEvent};
 use offhook::call::VoiceFrame;
@@ -13,19 +13,16 @@ use offhook::providers::elevenlabs::ElevenLabs;
 use offhook::providers::{Bell, Listener, Speaker, Stamped, Stop, VoiceCommand, VoiceIo};
 use offhook::time::Clock;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A session of the voice, and everything that is around it.
 struct Voice<P = Plan> {
+    session: Session,
     plan: Arc<P>,
     _server: Server,
     commands: Sender<VoiceCommand>,
-    bell: Bell,
-    stop: Stop,
     frames: rtrb::Consumer<VoiceFrame>,
     events: Receiver<Stamped<(TurnId, VoiceEvent)>>,
-    thread: Option<JoinHandle<()>>,
     heard: Vec<(TurnId, VoiceEvent)>,
     /// Samples of each frame, and whether it was the last one.
     audio: Vec<(TurnId, usize, bool)>,
@@ -107,14 +104,14 @@ impl<P> Voice<P> {
             events: send,
             stop: stopped,
         };
-        let thread = Some(std::thread::spawn(move || speaker.run(io)));
+        let session = Session::start(bell, stop, move || speaker.run(io));
         let (heard, audio) = (Vec::new(), Vec::new());
-        Self { plan, _server: server, commands, bell, stop, frames, events, thread, heard, audio }
+        Self { session, plan, _server: server, commands, frames, events, heard, audio }
     }
 
     fn command(&self, command: VoiceCommand) {
         self.commands.send(command).expect("the session lives");
-        self.bell.ring();
+        self.session.wake();
     }
 
     fn speak(&self, turn: u32, clause: u16, text: &str, last: bool) {
@@ -129,7 +126,7 @@ impl<P> Voice<P> {
             taken = true;
         }
         if taken {
-            self.bell.ring();
+            self.session.wake();
         }
     }
 
@@ -177,11 +174,6 @@ impl<P> Voice<P> {
 
 impl<P> Drop for Voice<P> {
     fn drop(&mut self) {
-        self.stop.raise();
-        self.bell.ring();
-        if let Some(thread) = self.thread.take() {
-            assert!(thread.join().is_ok() || std::thread::panicking(), "the session panicked");
-        }
         self.heard.iter().for_each(|event| assert_secret(&format!("{event:?}")));
     }
 }

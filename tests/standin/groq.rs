@@ -288,23 +288,8 @@ impl Connection<'_> {
         for (n, token) in reply.split_inclusive(' ').enumerate() {
             self.wait_until(due);
             due += self.plan.token_every;
-            match fault {
-                Some(Fault::StallAfter(tokens)) if n == tokens => return self.hold(out),
-                Some(Fault::CutAfter(tokens)) if n == tokens => return out.shutdown(std::net::Shutdown::Both),
-                Some(Fault::ErrorAfter(tokens)) if n == tokens => {
-                    out.write_all(b"15\r\nevent: error\r\ndata: {\"e\r\n")?;
-                    write_chunk(out, b"rror\":{\"message\":\"overloaded\"}}\n\n")?;
-                    return out.write_all(b"0\r\n\r\n");
-                }
-                Some(Fault::EndAfter(tokens)) if n == tokens => return out.write_all(b"0\r\n\r\n"),
-                Some(Fault::ReasonForEver) => loop {
-                    self.send(out, &json!({"choices": [choice(&json!({"reasoning": "hmm, "}), None)]}))?;
-                    self.wait_until(self.clock.now() + Duration::from_millis(20));
-                    if self.stop.load(Ordering::Acquire) {
-                        return Ok(());
-                    }
-                },
-                _ => {}
+            if self.breaks_off(out, fault.as_ref(), n)? {
+                return Ok(());
             }
             let call = token.trim().strip_prefix('[').and_then(|call| call.strip_suffix(']'));
             called = call.is_some();
@@ -322,26 +307,53 @@ impl Connection<'_> {
                 self.send(out, &json!({"choices": [choice(&delta, None)]}))?;
             }
         }
-        let usage = json!({"queue_time": 0.004, "prompt_tokens": 61, "completion_tokens": 12, "total_tokens": 73});
-        let (delta, finish) = personality.ending(called);
-        let last = json!({"choices": [choice(&delta, Some(finish))]});
-        match personality {
-            Personality::Groq => {
-                let mut last = last;
-                last["x_groq"] = json!({"id": "req_01abc", "usage": usage});
-                self.send(out, &last)?;
-                self.send(out, &json!({"choices": [], "usage": usage}))?;
-            }
-            Personality::LlamaCpp => {
-                self.send(out, &last)?;
-                self.send(out, &json!({"choices": [], "usage": usage, "timings": {"prompt_ms": 30.5}}))?;
-            }
-            _ => self.send(out, &last)?,
-        }
+        self.finish(out, called)?;
         // A reply that did not get through is given again.
         *self.replied.lock() += 1;
         write_chunk(out, b"data: [DONE]\n\n")?;
         out.write_all(b"0\r\n\r\n")
+    }
+
+    /// Does what `fault` does in front of token `n`; returns whether that is the end of the reply.
+    fn breaks_off(&self, out: &mut TcpStream, fault: Option<&Fault>, n: usize) -> std::io::Result<bool> {
+        match fault {
+            Some(Fault::StallAfter(tokens)) if n == *tokens => self.hold(out)?,
+            Some(Fault::CutAfter(tokens)) if n == *tokens => out.shutdown(std::net::Shutdown::Both)?,
+            Some(Fault::ErrorAfter(tokens)) if n == *tokens => {
+                out.write_all(b"15\r\nevent: error\r\ndata: {\"e\r\n")?;
+                write_chunk(out, b"rror\":{\"message\":\"overloaded\"}}\n\n")?;
+                out.write_all(b"0\r\n\r\n")?;
+            }
+            Some(Fault::EndAfter(tokens)) if n == *tokens => out.write_all(b"0\r\n\r\n")?,
+            Some(Fault::ReasonForEver) => loop {
+                self.send(out, &json!({"choices": [choice(&json!({"reasoning": "hmm, "}), None)]}))?;
+                self.wait_until(self.clock.now() + Duration::from_millis(20));
+                if self.stop.load(Ordering::Acquire) {
+                    break;
+                }
+            },
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Says that the reply is whole, and what it cost, as this kind of server does.
+    fn finish(&self, out: &mut TcpStream, called: bool) -> std::io::Result<()> {
+        let usage = json!({"queue_time": 0.004, "prompt_tokens": 61, "completion_tokens": 12, "total_tokens": 73});
+        let (delta, finish) = self.plan.personality.ending(called);
+        let mut last = json!({"choices": [choice(&delta, Some(finish))]});
+        match self.plan.personality {
+            Personality::Groq => {
+                last["x_groq"] = json!({"id": "req_01abc", "usage": usage});
+                self.send(out, &last)?;
+                self.send(out, &json!({"choices": [], "usage": usage}))
+            }
+            Personality::LlamaCpp => {
+                self.send(out, &last)?;
+                self.send(out, &json!({"choices": [], "usage": usage, "timings": {"prompt_ms": 30.5}}))
+            }
+            _ => self.send(out, &last),
+        }
     }
 
     /// Says nothing until the client hangs up, which counts as a reply that was not waited for.

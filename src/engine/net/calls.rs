@@ -31,7 +31,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-/// Pairs of ports tried for a call: any of the range may be another program's, which nobody is told of before it is tried.
+/// Pairs of ports tried for a call: any port of the range may belong to another program, which shows only when it is
+/// tried.
 const PORTS_TRIED_MAX: usize = 16;
 
 /// How long a call's canonical name is: 17 characters of 62 are 101 bits.
@@ -619,7 +620,7 @@ impl Net {
         let (by, reason) = call.ended_by.take().unwrap_or((by, reason.to_owned()));
         call.lifecycle.handle_input(lifecycle::Input::Ended, now);
         for socket in &mut call.sockets {
-            // It was registered, and closing it would take it out just as well.
+            // Closing the socket takes it out of the poll just as well, so that a failure does not matter.
             let _ = self.parts.listener.registry().deregister(socket);
         }
         self.ports.give_back(call.port, now);

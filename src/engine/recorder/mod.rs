@@ -72,7 +72,7 @@ enum Note {
     Ended { call: CallId, at: Instant },
 }
 
-/// How others reach the recorder. Where nothing is kept, all of it is nothing.
+/// How others reach the recorder. Where nothing is kept of calls, its methods do nothing.
 #[derive(Clone, Default)]
 pub struct Recorder {
     notes: Option<Sender<Note>>,

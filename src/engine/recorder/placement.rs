@@ -20,7 +20,7 @@ const WINDOW_FIRST: i64 = 1_000 * PER_MS;
 const WINDOW: i64 = 10_000 * PER_MS;
 /// Frames that a correction waits for silence: 5 s.
 const PATIENCE: u32 = 250;
-/// How far before real time sound that was made up may stand; what is beyond was put there by a timestamp gone wrong.
+/// How far ahead of real time made-up sound may stand; what is further ahead was put there by a timestamp gone wrong.
 const AHEAD_MAX: i64 = 500 * PER_MS;
 
 /// A piece of sound that wants a place.
@@ -52,7 +52,7 @@ pub struct Placement {
     astray_least: i64,
 }
 
-/// In which the fastest packet is looked for.
+/// A stretch of time in which the fastest packet is looked for.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     since: i64,

@@ -7,12 +7,12 @@ use std::time::Duration;
 const REPEATS_MIN: u32 = 4;
 /// The longest time between two of them: twice what the vendor names, for a slow network.
 const REPEAT_MAX: Duration = Duration::from_millis(500);
-/// Quiet of a server that keeps time after which it is stuck, with nobody waiting for it.
+/// How long a server that keeps time may be quiet while nobody waits for it: after that it is stuck.
 const STALL_MAX: Duration = Duration::from_secs(2);
-/// The same where the caller is in a turn, or has ended to speak since the server last did: then somebody waits. It is four
-/// updates, and more than a lost TCP segment takes.
+/// The same while somebody waits for it: the caller is in a turn, or has stopped speaking since the server last spoke.
+/// It is four updates, and more than a lost TCP segment takes.
 const STALL_IN_TURN_MAX: Duration = Duration::from_secs(1);
-/// How long the caller may speak without a word of a server that keeps time while nobody does.
+/// How long the caller may speak without a word from a server that speaks regularly while nobody does.
 const STALL_SPOKEN_MAX: Duration = Duration::from_secs(5);
 /// Quiet after the caller's last sound that is too long for a server that may have nothing to say before the turn ends: ten
 /// times what Flux takes to end one.

@@ -232,7 +232,7 @@ impl<'a> Connection<'a> {
     /// Leaves a connection that is lost; returns whether there is to be another one. `followed`: other ears stand behind.
     pub(super) fn lose(&mut self, failure: &Failure, followed: bool, now: Instant) -> bool {
         let worked = self.is_ready();
-        // What a server dislikes that took the connection is a message of ours.
+        // A server that was ready and refuses then dislikes a message of ours, and will again.
         let believed = failure.kind == FailureKind::Refused && (worked || std::mem::replace(&mut self.refused, true));
         let bearable = |wait: &Duration| !believed && (!followed || *wait <= FOLLOWED_WAIT_MAX);
         let wait = wait_after(self.failures, failure, worked).filter(bearable);

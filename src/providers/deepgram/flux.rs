@@ -212,7 +212,7 @@ impl<'a> Session<'a> {
                 }
             }
             Said::Configured { taken: true } => self.configuring = None,
-            // What it dislikes once it dislikes again.
+            // A change that was refused once is refused again: this connection is asked for no other.
             Said::Configured { taken: false } => (self.eager, self.configuring) = (None, None),
             Said::Other => {}
         }

@@ -71,7 +71,7 @@ pub(in crate::providers) enum Retry {
     Worthwhile,
     /// The connection had been kept open, and the server had closed it meanwhile.
     Stale,
-    /// In other words it may work: the server told which ones it does not know.
+    /// Worded otherwise it may work: the server told which parameters it does not know.
     Reworded,
     /// The model cannot handle these tools.
     WithoutTools,

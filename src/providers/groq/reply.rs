@@ -90,7 +90,7 @@ impl Reply {
     fn end(&mut self) -> Heard {
         let held = self.think.finish();
         self.speak(&held);
-        // "stop" with calls is "tool_calls": older Ollama says so.
+        // Older Ollama ends a reply with calls by "stop", where others say "tool_calls".
         for (n, call) in self.calls.drain(..).enumerate().filter(|(_, call)| !call.name.is_empty()) {
             let id = if call.id.is_empty() { format!("call_{n}") } else { call.id };
             self.pieces.push(Piece::Call { id, name: call.name, arguments: call.arguments });

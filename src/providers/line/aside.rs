@@ -1,4 +1,5 @@
-//! A mind of another kind than a server, on a thread of its own: what it says is told as a worker tells it.
+//! A mind that is no server (the receptionist, the echo), on a thread of its own: what it says is told as a worker
+//! tells it.
 
 use crate::agent::MindEvent;
 use crate::ids::TurnId;

@@ -61,7 +61,7 @@ pub(super) struct Attempt {
 }
 
 impl Asked {
-    /// Makes the account of a request that nobody was given yet; `tried`: by place, nobody.
+    /// Begins the account of a request that nobody was given yet; `tried` has a `false` for each place in the line.
     pub(super) fn new(request: Request, tried: Vec<bool>, hedge_at: Option<Instant>) -> Self {
         Self {
             request,

@@ -45,8 +45,8 @@ const fn frames(ms: u64) -> u64 {
     ms / FRAME_MS
 }
 
-/// Speech begins, and begins again after a pause, with this many frames of speech among the last [`ONSET_WINDOW`]: 60 ms are
-/// longer than a click.
+/// How many of the last [`ONSET_WINDOW`] frames must hold speech for it to begin, or to begin again after a pause: 60
+/// ms are longer than a click.
 const ONSET_FRAMES: u32 = 3;
 const ONSET_WINDOW: u32 = 5;
 
@@ -67,7 +67,8 @@ const FIRST_LOOK: u64 = frames(360);
 /// The least time from one look to the next.
 const LOOK_INTERVAL: u64 = frames(400);
 
-/// A call may look for this share of the time: one part of three, since the interval is at least so many times what the last look took.
+/// The least time from one look to the next, as a multiple of what the last look took: a call may look for one third of
+/// the time.
 const LOOK_COST: u64 = 3;
 
 /// Speech shorter than this is shown after its first words only where two looks agree.

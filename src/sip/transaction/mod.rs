@@ -81,7 +81,7 @@ impl ServerKey {
     }
 }
 
-/// What a request that came on two ways has in common with itself (RFC 3261 §8.2.2.2).
+/// What the copies of a request that came on two ways have in common (RFC 3261 §8.2.2.2).
 type MergeKey = (String, String, u32, &'static str);
 
 fn merge_key(request: &Request) -> Option<MergeKey> {
@@ -261,8 +261,9 @@ impl Transactions {
         Some(id)
     }
 
-    /// Takes note that the request came again by `to`: who has made a further connection has lost the one before, and its
-    /// answers go where they arrive. From another host it is nobody's repetition, and changes nothing.
+    /// Takes note that the request came again by `to`: a peer that has made a further connection has lost the one
+    /// before, and its answers go where the repetition came from. What comes from another host is nobody's repetition,
+    /// and changes nothing.
     pub(super) fn follow(&mut self, id: TransactionId, to: Flow) {
         if let Some(server) = self.servers.get_mut(&id)
             && to.transport.is_reliable()

@@ -1,4 +1,4 @@
-//! The non-INVITE client transaction (RFC 3261 §17.1.2, Figure 6): our BYE.
+//! The non-INVITE client transaction (RFC 3261 §17.1.2, Figure 6): every request of ours but INVITE and ACK.
 
 use super::timers::{Letter, Timers};
 use crate::time::Instant;

@@ -74,8 +74,8 @@ impl Timers {
         }
     }
 
-    /// Returns when a message sent at `now` is sent again, if `interval` is over by then: timers A, E and G. Over a reliable
-    /// transport it never is, which is to say no sooner than the transaction gives up.
+    /// Returns when a message sent at `now` is sent again, after `interval`: timers A, E and G. Over a reliable
+    /// transport never, so that this is `give_up_at`, the transaction's end.
     #[must_use]
     pub fn resend_at(&self, now: Instant, interval: Duration, give_up_at: Instant) -> Instant {
         if self.is_reliable { give_up_at } else { now + interval }

@@ -378,7 +378,7 @@ impl World {
             }
             sip::Event::Digit { call, digit, .. } => self.digit(call, digit, Way::Info, self.now),
             sip::Event::Ended { call, by, reason } => self.ended(call, by, reason),
-            // Transfers and refreshes by re-INVITE are for telephones of flesh and blood: tests/interop.
+            // Transfers and refreshes by re-INVITE are tried with real telephones: tests/interop.
             _ => {}
         }
     }
@@ -663,7 +663,7 @@ impl World {
                 agent::Output::SendDtmf { digits } => {
                     line.waiting.push_back(CallCommand::Press(Presses::parse(&digits).expect("keys")));
                 }
-                // There is no operator and no second telephone here: tests/interop.
+                // There is no operator and no second telephone here; both are in tests/interop.
                 agent::Output::RunTool { .. } | agent::Output::Transfer { .. } => {}
                 agent::Output::HangUp { reason } => self.hang_up(id, EndedBy::Agent, reason),
             }

@@ -111,7 +111,7 @@ impl Desk {
     fn about_sentence(&self, sentence: &str) -> Option<About> {
         let bare = without_lead_in(sentence);
         let whole = self.topics.surely_about(sentence).filter(|about| about.score >= 1.0);
-        // Who gives a name or a number talks about nothing else, however near it may seem.
+        // A caller who gives a name or a number talks about nothing else, however near another topic may seem.
         let named = || name(sentence, false).is_some() || Details::of(sentence).number.is_some();
         whole.or_else(|| if named() { self.topics.surely_about(bare) } else { self.topics.about(bare) })
     }
