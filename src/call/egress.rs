@@ -18,7 +18,10 @@ use std::time::Duration;
 const SPACING_MIN: Duration = Duration::from_millis(2);
 /// How far talkspurts may have moved the grid forward in all: one packet, which every jitter buffer takes in its stride.
 const DEBT_MAX: Duration = Duration::from_millis(20);
-/// How much of that a silent slot gives back: 5 %, within the wander of a softphone's own clock.
+/// How far a stall of the worker's may have moved the grid back within speech: what is late by that much a jitter buffer of common
+/// depth still plays without a hole, and a slot that is skipped is a hole in a word for every receiver.
+const BEHIND_MAX: Duration = Duration::from_millis(60);
+/// How much of either a silent slot gives back: 5 %, within the wander of a softphone's own clock.
 const REPAYMENT: Duration = Duration::from_millis(1);
 /// Changes of our SSRC in a call: one that meets ours by chance will hardly be met by another. A peer whose SSRC is ours each time
 /// sends our own packets back, and means no harm.
@@ -83,8 +86,9 @@ pub struct Counts {
 /// The sending side of one call.
 ///
 /// The grid stands at absolute times, so that a late wake-up delays one packet and no other; slots that passed are skipped,
-/// timestamps too, and never made up for by a burst. Only the first packet of a talkspurt may leave before its slot: it takes the
-/// grid along, and silent slots give the time back.
+/// timestamps too, and never made up for by a burst. Within speech that would be a hole: a short stall takes the grid along there,
+/// and the timestamps go on. Only the first packet of a talkspurt may leave before its slot: it takes the grid along, too. Silent
+/// slots give the time back.
 pub struct Egress {
     sender: Sender,
     encoder: Encoder,
@@ -99,6 +103,8 @@ pub struct Egress {
     talking: bool,
     /// How far the grid stands before the media clock.
     debt: Duration,
+    /// How far it stands behind it; one of the two is zero.
+    behind: Duration,
     schedule: Schedule,
     ntp_at_zero: u64,
     cname: [u8; rtcp::CNAME_LEN_MAX],
@@ -141,6 +147,7 @@ impl Egress {
             last_sent: None,
             talking: false,
             debt: Duration::ZERO,
+            behind: Duration::ZERO,
             schedule: Schedule::new(start.at, rng),
             ntp_at_zero: start.ntp_at_zero,
             cname,
@@ -239,12 +246,13 @@ impl Egress {
             self.next_slot = self.next_slot.max(now);
         }
         if now < self.next_slot {
-            self.debt += self.next_slot.since(now);
-            self.next_slot = now;
+            self.pull_forward(self.next_slot.since(now));
             self.counts.pulled_forward += 1;
         }
         let late = now.since(self.next_slot);
-        self.skip_slots(late.as_nanos() / slot.as_nanos());
+        if !self.miss_slots(late.as_nanos() / slot.as_nanos()) || !self.sending || self.keypad.is_pressing() {
+            playout.interrupt();
+        }
         if !self.sending {
             self.skip_slots(1);
             return None;
@@ -350,6 +358,30 @@ impl Egress {
         spaced.min(self.next_slot)
     }
 
+    /// Moves the grid forward.
+    fn pull_forward(&mut self, by: Duration) {
+        self.next_slot = self.next_slot - by;
+        let made_good = self.behind.min(by);
+        self.behind -= made_good;
+        self.debt += by - made_good;
+    }
+
+    /// Slots have passed unserved: within speech the grid moves back by them, as far as it may, else they are skipped. Returns
+    /// whether the stream has no hole.
+    fn miss_slots(&mut self, slots: u128) -> bool {
+        let by = self.slot().saturating_mul(u32::try_from(slots).unwrap_or(u32::MAX));
+        let behind = self.behind + by.saturating_sub(self.debt);
+        if !self.talking || !self.sending || behind > BEHIND_MAX {
+            self.skip_slots(slots);
+            return slots == 0;
+        }
+        self.debt = self.debt.saturating_sub(by);
+        self.behind = behind;
+        self.next_slot += by;
+        self.counts.slots_missed += slots as u64;
+        true
+    }
+
     /// Lets slots pass without a packet.
     fn skip_slots(&mut self, slots: u128) {
         let slots = u32::try_from(slots).unwrap_or(u32::MAX);
@@ -413,9 +445,10 @@ impl Egress {
             let repaid = self.debt.min(REPAYMENT);
             self.debt -= repaid;
             self.next_slot += repaid;
+            self.pull_forward(self.behind.min(REPAYMENT));
         }
         if self.next_slot < now + SPACING_MIN {
-            self.skip_slots(1);
+            let _ = self.miss_slots(1);
         }
     }
 
@@ -436,9 +469,9 @@ impl Egress {
         Report { ssrc: self.sender.ssrc(), sender: sent.then_some(info), block, cname, bye }.write(out)
     }
 
-    /// The timestamp of the media clock at `now`. The next packet's belongs to its slot, less what the grid stands before.
+    /// The timestamp of the media clock at `now`. The next packet's belongs to its slot, less what the grid stands off.
     fn timestamp_at(&self, now: Instant) -> RtpTimestamp {
-        let slot = self.next_slot + self.debt;
+        let slot = self.next_slot + self.debt - self.behind;
         let samples = |time: Duration| (time.as_micros() * u128::from(SAMPLES_PER_MS) / 1000) as u32;
         let next = self.sender.timestamp().0;
         RtpTimestamp(next.wrapping_sub(samples(slot.since(now))).wrapping_add(samples(now.since(slot))))
@@ -616,6 +649,87 @@ mod tests {
         assert!(after.marker);
         assert_eq!(world.egress.counts().slots_missed, 5);
         assert_eq!(world.run(2121, Duration::ZERO)[0].at_us, 2_120_000);
+    }
+
+    #[test]
+    fn a_short_stall_within_speech_makes_no_hole_and_silence_gives_the_time_back() {
+        for late_us in [19_500, 27_000, 45_000, 75_000] {
+            let mut world = World::new(AGREED);
+            world.speak(1, 30);
+            let before = world.run(1300, Duration::ZERO);
+            world.now = world.egress.due(&world.playout) + Duration::from_micros(late_us);
+            let missed = Duration::from_millis(if late_us < 20_000 { 20 } else { late_us / 20_000 * 20 });
+            let mut packets = vec![*before.last().expect("there are some")];
+            packets.extend(world.poll());
+            assert!(world.poll().is_none(), "one");
+            assert_eq!(world.egress.behind, missed);
+            assert_eq!(u128::from(world.egress.counts().slots_missed), missed.as_millis() / 20);
+            packets.extend(world.run(4000, Duration::ZERO));
+            let steps = packets.windows(2).map(|two| two[1].timestamp.wrapping_sub(two[0].timestamp));
+            assert!(steps.into_iter().all(|step| step == 160), "{late_us}: timestamps go on");
+            assert!(packets[1..].iter().all(|packet| !packet.marker), "it is the same talkspurt");
+            let speech: Vec<_> = packets[2..].iter().copied().filter(|packet| packet.talk).collect();
+            assert!(gaps_us(&speech).iter().all(|gap| *gap == 20_000), "and nothing comes in a burst");
+            assert!(gaps_us(&packets[2..]).iter().all(|gap| [19_000, 20_000].contains(gap)));
+            assert_eq!(world.egress.behind, Duration::ZERO);
+            assert_eq!(packets.last().expect("there are some").at_us % 20_000, 0, "the old grid");
+            let (first, last) = (before[0], packets.last().expect("there are some"));
+            let media = u64::from(last.timestamp.wrapping_sub(first.timestamp)) / 8;
+            assert_eq!(media, (last.at_us - first.at_us) / 1000, "the media clock's");
+        }
+    }
+
+    #[test]
+    fn a_long_stall_is_a_hole_also_within_speech() {
+        let mut world = World::new(AGREED);
+        world.speak(1, 30);
+        let before = world.run(1300, Duration::ZERO);
+        world.now = world.egress.due(&world.playout) + Duration::from_millis(81);
+        let after = world.poll().expect("a packet is due");
+        let last = before.last().expect("there are some");
+        assert_eq!(after.timestamp.wrapping_sub(last.timestamp), 5 * 160);
+        assert!(after.marker);
+        assert_eq!((world.egress.behind, world.egress.counts().slots_missed), (Duration::ZERO, 4));
+    }
+
+    #[test]
+    fn speech_goes_on_softly_where_nothing_was_sent_meanwhile() {
+        let stall = |world: &mut World| world.now = world.egress.due(&world.playout) + Duration::from_millis(500);
+        let hold = |world: &mut World| {
+            world.egress.set_agreed(&Agreed { direction: Direction::RecvOnly, held: true, ..AGREED });
+            world.run(1500, Duration::ZERO);
+            world.egress.set_agreed(&AGREED);
+        };
+        let keys = |world: &mut World| {
+            world.egress.set_agreed(&WITH_EVENTS);
+            world.egress.press(&Presses::parse("1").expect("keys"));
+            while !packets(world, world.now.as_nanos() / 1_000_000 + 20).iter().any(|(.., keys)| keys.done) {}
+        };
+        for (n, interrupt) in [&stall as &dyn Fn(&mut World), &hold, &keys].into_iter().enumerate() {
+            let mut world = World::new(AGREED);
+            world.speak(1, 30);
+            world.run(1300, Duration::ZERO);
+            let before = world.playout.heard(TurnId(1));
+            interrupt(&mut world);
+            while world.playout.heard(TurnId(1)) == before {
+                world.now = world.egress.due(&world.playout).max(world.now);
+                let _ = world.poll();
+            }
+            let pcm = world.egress.pcm();
+            assert!(pcm[0] < 900 / 20 && pcm[40..] == [900; 120], "way {n}: {:?}", &pcm[..45]);
+            assert_eq!((world.playout.heard(TurnId(1)), world.playout.underruns()), (before + 160, 0));
+        }
+    }
+
+    #[test]
+    fn reports_tell_the_media_clock_also_while_the_grid_is_behind_it() {
+        let mut world = World::new(AGREED);
+        world.speak(1, 30);
+        let before = world.run(1300, Duration::ZERO);
+        world.now = world.egress.due(&world.playout) + Duration::from_millis(41);
+        world.poll().expect("a packet is due");
+        let media = world.egress.timestamp_at(world.now).0.wrapping_sub(before[0].timestamp) / 8;
+        assert_eq!(u64::from(media), world.now.since(Instant::from_millis(1000)).as_millis() as u64);
     }
 
     #[test]

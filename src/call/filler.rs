@@ -15,8 +15,8 @@ pub struct Filler {
     len: usize,
     /// Samples of the first queued frame that are played.
     offset: usize,
-    /// Whether some of it was played and more is to come.
-    under_way: bool,
+    /// When the one was made of which some was played and more is to come.
+    under_way: Option<Instant>,
     /// When the last queued frame was made.
     made: Option<Instant>,
     /// Frames made up to then are not wanted any more.
@@ -34,7 +34,7 @@ impl Filler {
     #[must_use]
     pub const fn new() -> Self {
         let empty = VoiceFrame { turn: TurnId::GREETING, pcm: [0; FRAME_8K], len: 0, last: false, made: Instant::ZERO };
-        Self { queue: [empty; QUEUE_FRAMES], head: 0, len: 0, offset: 0, under_way: false, made: None, refused: None }
+        Self { queue: [empty; QUEUE_FRAMES], head: 0, len: 0, offset: 0, under_way: None, made: None, refused: None }
     }
 
     /// Queues `frame`; the rest of a filler that was dropped is dropped, too. Returns whether it was queued or rightly dropped:
@@ -58,10 +58,16 @@ impl Filler {
     /// Whether some of it was played and more is to come.
     #[must_use]
     pub const fn under_way(&self) -> bool {
-        self.under_way
+        self.under_way.is_some()
     }
 
-    /// Whether it may be played in `granted`'s wait.
+    /// Whether `frame` belongs to the one that is being played.
+    #[must_use]
+    pub fn goes_on_with(&self, frame: &VoiceFrame) -> bool {
+        self.under_way == Some(frame.made)
+    }
+
+    /// Whether it may be played in `granted`'s wait; one that has begun is played to its end.
     ///
     /// # Real-time
     /// Constant time.
@@ -77,7 +83,7 @@ impl Filler {
     pub fn take(&mut self, granted: Option<TurnId>, out: &mut [i16]) -> usize {
         let mut at = 0;
         while at < out.len() {
-            let Some(&VoiceFrame { ref pcm, len, last, .. }) = self.front(granted) else { break };
+            let Some(&VoiceFrame { ref pcm, len, last, made, .. }) = self.front(granted) else { break };
             let len = usize::from(len).min(FRAME_8K);
             let rest = pcm.get(self.offset..len).unwrap_or_default();
             let to = out.get_mut(at..).unwrap_or_default();
@@ -87,13 +93,13 @@ impl Filler {
             }
             at += copied;
             self.offset += copied;
-            self.under_way = true;
+            self.under_way = Some(made);
             if self.offset >= len {
                 self.head = (self.head + 1) % QUEUE_FRAMES;
                 self.len -= 1;
                 self.offset = 0;
                 if last {
-                    self.under_way = false;
+                    self.under_way = None;
                     break;
                 }
             }
@@ -109,12 +115,24 @@ impl Filler {
         self.refused = self.made.max(self.refused);
         self.len = 0;
         self.offset = 0;
-        self.under_way = false;
+        self.under_way = None;
+    }
+
+    /// Drops all but the one that is being played.
+    ///
+    /// # Real-time
+    /// Bounded by the queue's length.
+    pub fn drop_waiting(&mut self) {
+        if self.under_way.is_none() {
+            return self.drop_all();
+        }
+        let queued = (0..self.len).map(|n| &self.queue[(self.head + n) % QUEUE_FRAMES]);
+        self.len = queued.take_while(|frame| self.goes_on_with(frame)).count();
     }
 
     fn front(&self, granted: Option<TurnId>) -> Option<&VoiceFrame> {
         let front = &self.queue[self.head];
-        (self.len > 0 && Some(front.turn) == granted).then_some(front)
+        (self.len > 0 && (self.goes_on_with(front) || Some(front.turn) == granted)).then_some(front)
     }
 }
 

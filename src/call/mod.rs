@@ -745,7 +745,7 @@ impl Call {
             }
             CallCommand::Withdraw(turn) => {
                 self.drop_speech(|under_way| under_way == turn, now);
-                self.playout.cut(turn);
+                self.playout.withdraw(turn);
                 turn::Input::Withdrawn { turn }
             }
             CallCommand::Press(keys) => return self.egress.press(&keys),
@@ -758,13 +758,13 @@ impl Call {
     /// Drops the speech under way where `is_dropped` says so of its turn, and says how much of it was heard.
     fn drop_speech(&mut self, is_dropped: impl Fn(TurnId) -> bool, now: Instant) {
         if let Some(turn) = self.playout.under_way().filter(|turn| is_dropped(*turn)) {
-            self.cut(turn, now);
+            let samples = self.playout.withdraw(turn);
+            self.was_cut(turn, samples, now);
         }
     }
 
-    /// Cuts the speech of `turn`, and says how much of it was heard.
-    fn cut(&mut self, turn: TurnId, now: Instant) {
-        let samples = self.playout.cut(turn);
+    /// Says that the speech of `turn` was cut after `samples`.
+    fn was_cut(&mut self, turn: TurnId, samples: u32, now: Instant) {
         self.links.event(CallEvent::Cut { turn, samples: u64::from(samples), at: now });
         self.over(turn, samples);
     }
@@ -794,7 +794,8 @@ impl Call {
                 }
                 turn::Output::CutPlayout { turn } => {
                     self.pauses.cut();
-                    self.cut(turn, now);
+                    let samples = self.playout.cut(turn);
+                    self.was_cut(turn, samples, now);
                 }
             }
         }

@@ -63,9 +63,11 @@ pub struct Playout {
     pause: Pause,
     /// Samples of the fade-in that are still to come.
     fade_in: usize,
-    /// What is left to be said of a turn that was cut, fading.
+    /// What is left to be said of what stops in the middle, fading.
     tail: [i16; FADE_SAMPLES],
     tail_len: usize,
+    /// What was played last; silence, once it has faded.
+    last: [i16; FADE_SAMPLES],
     heard: [Option<(TurnId, u32)>; TURNS_REMEMBERED],
     heard_next: usize,
     underruns: u64,
@@ -108,6 +110,7 @@ impl Playout {
             fade_in: 0,
             tail: [0; FADE_SAMPLES],
             tail_len: 0,
+            last: [0; FADE_SAMPLES],
             heard: [None; TURNS_REMEMBERED],
             heard_next: 0,
             underruns: 0,
@@ -143,13 +146,14 @@ impl Playout {
         true
     }
 
-    /// Queues `frame` of a filler for the wait of its turn; it is not counted as heard, and dropped where the turn is over or its own
-    /// speech is there. Returns whether it was queued or rightly dropped: `false` means that there was no room.
+    /// Queues `frame` of a filler for the wait of its turn; it is not counted as heard, and dropped where the turn is over, unless it
+    /// is being played, or its own speech is there. Returns whether it was queued or rightly dropped: `false` means that there
+    /// was no room.
     ///
     /// # Real-time
     /// Constant time; copies one frame.
     pub fn fill(&mut self, frame: &VoiceFrame) -> bool {
-        self.is_over(frame.turn) || self.filler.push(frame)
+        (self.is_over(frame.turn) && !self.filler.goes_on_with(frame)) || self.filler.push(frame)
     }
 
     /// Whether a filler is being played.
@@ -158,7 +162,8 @@ impl Playout {
         self.filler.under_way()
     }
 
-    /// Gives the floor to `turn`: earlier turns are dropped, a pause ends, and its frames are played from the next frame on.
+    /// Gives the floor to `turn`: earlier turns are dropped, a pause ends, and its frames are played from the next frame on, or
+    /// from the end of a filler that is being played.
     ///
     /// # Real-time
     /// Bounded by the queue's length.
@@ -172,12 +177,22 @@ impl Playout {
         self.drop_what_is_over();
     }
 
-    /// Drops `turn`, queued or still to come, after a fade of 5 ms, and, unless it is a draft that was never granted, everything
-    /// before it. Returns how many of its samples were played; the fade that follows is not counted.
+    /// Drops `turn` and the fillers at once, since the caller speaks. Returns as [`Self::withdraw`].
     ///
     /// # Real-time
     /// Bounded by the queue's length.
     pub fn cut(&mut self, turn: TurnId) -> u32 {
+        self.stop_filler();
+        self.withdraw(turn)
+    }
+
+    /// Drops `turn`, queued or still to come, after a fade of 5 ms, and, unless it is a draft that was never granted, everything
+    /// before it; a filler that is being played ends with its last word. Returns how many of the turn's samples were played; the
+    /// fade that follows is not counted.
+    ///
+    /// # Real-time
+    /// Bounded by the queue's length.
+    pub fn withdraw(&mut self, turn: TurnId) -> u32 {
         let heard = self.heard(turn);
         if self.granted.is_some_and(|granted| turn <= granted) {
             self.stop(|under_way| under_way <= turn);
@@ -211,6 +226,17 @@ impl Playout {
             self.fade_in = FADE_SAMPLES;
         }
         self.pause = Pause::No;
+    }
+
+    /// Nothing is sent for a while: what is under way goes on softly from the sample where it stopped.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn interrupt(&mut self) {
+        if self.under_way.is_some() {
+            self.fade_in = FADE_SAMPLES;
+        }
+        (self.tail_len, self.last) = (0, [0; FADE_SAMPLES]);
     }
 
     /// Whether the agent is silent though it may have something to say.
@@ -298,6 +324,11 @@ impl Playout {
         if let Some(samples) = self.take_filler(out.get_mut(at..limit).unwrap_or_default()) {
             return Taken { samples, ..taken };
         }
+        if self.filler.under_way() {
+            // The rest of it does not come.
+            self.stop_filler();
+            at += self.take_tail(out.get_mut(at..).unwrap_or_default());
+        }
         if self.under_way.is_none() && !self.fills(limit.saturating_sub(at)) {
             return taken;
         }
@@ -316,6 +347,7 @@ impl Playout {
             taken.samples += copied as u16;
             taken.first |= copied > 0 && self.under_way.is_none();
             if copied > 0 {
+                self.remember(out.get(at - copied..at).unwrap_or_default());
                 self.filler.drop_all();
                 self.under_way = Some(turn);
                 self.dry = false;
@@ -329,13 +361,20 @@ impl Playout {
             }
         }
         if self.pause == Pause::Fading {
+            if self.under_way.is_some() {
+                self.mirror(out.get_mut(at..limit).unwrap_or_default());
+                at = limit;
+            }
             fade_out(out.get_mut(start..at).unwrap_or_default());
+            self.last = [0; FADE_SAMPLES];
             self.pause = Pause::Silent;
         } else if at < out.len() && self.under_way.is_some() {
             taken.underrun = true;
             if !self.dry {
                 self.underruns += 1;
                 self.refill.ran_dry();
+                self.leave_tail([0; FADE_SAMPLES], 0, false);
+                self.take_tail(out.get_mut(at..).unwrap_or_default());
             }
             self.dry = true;
             self.fade_in = FADE_SAMPLES;
@@ -348,8 +387,9 @@ impl Playout {
         if !self.filler.under_way() && self.speech_ready(out.len()) {
             self.filler.drop_all();
         }
-        let samples = self.filler.take(self.granted, out) as u16;
-        (samples > 0).then_some(samples)
+        let samples = self.filler.take(self.granted, out);
+        self.remember(out.get(..samples).unwrap_or_default());
+        (samples > 0).then_some(samples as u16)
     }
 
     /// Drops the filler; what was to come next of one that is played becomes the tail.
@@ -357,10 +397,38 @@ impl Playout {
         if self.filler.under_way() {
             let mut tail = [0; FADE_SAMPLES];
             let len = self.filler.take(self.granted, &mut tail);
-            fade_out(tail.get_mut(..len).unwrap_or_default());
-            (self.tail, self.tail_len) = (tail, len);
+            self.leave_tail(tail, len, !self.filler.under_way());
         }
         self.filler.drop_all();
+    }
+
+    /// Makes the tail of what stops: the first `len` samples of `tail`, and after them, unless it `ended` there, its last ones
+    /// backwards: they begin where it stopped, and nothing else is there to fade.
+    fn leave_tail(&mut self, mut tail: [i16; FADE_SAMPLES], len: usize, ended: bool) {
+        self.remember(tail.get(..len).unwrap_or_default());
+        if !ended {
+            self.mirror(tail.get_mut(len..).unwrap_or_default());
+        }
+        self.tail_len = if ended { len } else { FADE_SAMPLES };
+        fade_out(tail.get_mut(..self.tail_len).unwrap_or_default());
+        (self.tail, self.last) = (tail, [0; FADE_SAMPLES]);
+    }
+
+    /// Keeps the last samples of what is played.
+    fn remember(&mut self, played: &[i16]) {
+        let kept = played.len().min(FADE_SAMPLES);
+        self.last.copy_within(kept.., 0);
+        let newest = played.get(played.len() - kept..).unwrap_or_default();
+        for (to, from) in self.last.iter_mut().skip(FADE_SAMPLES - kept).zip(newest) {
+            *to = *from;
+        }
+    }
+
+    /// Fills `out` with the last samples, backwards.
+    fn mirror(&self, out: &mut [i16]) {
+        for (to, from) in out.iter_mut().zip(self.last.iter().rev()) {
+            *to = *from;
+        }
     }
 
     /// Returns how often a turn's speech ran dry before its end.
@@ -399,26 +467,26 @@ impl Playout {
         for (to, from) in out.iter_mut().zip(self.tail.iter().take(len)) {
             *to = *from;
         }
-        self.tail_len = 0;
+        self.tail.copy_within(len.., 0);
+        self.tail_len -= len;
         len
     }
 
     /// Ends what is under way where it `is_over`: the next samples of it become the tail.
     fn stop(&mut self, is_over: impl Fn(TurnId) -> bool) {
-        self.stop_filler();
+        self.filler.drop_waiting();
         let audible = self.pause != Pause::Silent && !self.dry;
         if self.under_way.is_some_and(is_over) {
             if audible {
-                let mut tail = [0; FADE_SAMPLES];
-                let mut len = 0;
+                let (mut tail, mut len, mut whole) = ([0; FADE_SAMPLES], 0, false);
                 while let Some((.., copied, ended)) = self.take_some(tail.get_mut(len..).unwrap_or_default()) {
                     len += copied;
+                    whole = ended;
                     if ended || copied == 0 {
                         break;
                     }
                 }
-                fade_out(&mut tail[..len]);
-                (self.tail, self.tail_len) = (tail, len);
+                self.leave_tail(tail, len, whole);
             }
             self.under_way = None;
         }
@@ -815,23 +883,108 @@ mod tests {
     }
 
     #[test]
-    fn a_filler_ends_with_the_turn_it_was_for() {
-        for end in [Playout::cut as fn(&mut Playout, TurnId) -> u32, |playout, turn| {
-            playout.grant(turn.next());
-            0
-        }] {
+    fn a_voice_of_the_caller_ends_a_filler_with_its_turn() {
+        let mut playout = granted(0);
+        let kept = VoiceFrame { made: Instant::from_millis(9), ..frame(1, 500) };
+        playout.fill(&kept);
+        playout.fill(&kept);
+        let mut out = [0; 160];
+        playout.take(&mut out);
+        assert!(playout.filling());
+        playout.cut(TurnId(1));
+        assert!(!playout.filling());
+        assert!(playout.fill(&kept), "what comes late is dropped");
+        assert_eq!(playout.take(&mut out).samples, 0);
+        assert!(out[0] > 400 && out[FADE_SAMPLES] == 0, "it fades");
+    }
+
+    #[test]
+    fn a_filler_is_not_cut_short_by_what_the_agent_says_in_place_of_the_reply() {
+        for withdrawn in [false, true] {
             let mut playout = granted(0);
-            let kept = VoiceFrame { made: Instant::from_millis(9), ..frame(1, 500) };
-            playout.fill(&kept);
-            playout.fill(&kept);
-            let mut out = [0; 160];
-            playout.take(&mut out);
-            assert!(playout.filling());
-            end(&mut playout, TurnId(1));
-            assert!(!playout.filling());
-            assert!(playout.fill(&kept), "what comes late is dropped");
-            assert_eq!(playout.take(&mut out).samples, 0);
-            assert!(out[0] > 400 && out[FADE_SAMPLES] == 0, "it fades");
+            let kept = |last: bool| VoiceFrame { made: Instant::from_millis(9), last, ..frame(1, 500) };
+            let another = VoiceFrame { made: Instant::from_millis(11), ..frame(1, 700) };
+            assert!(playout.fill(&kept(false)) && playout.fill(&kept(false)));
+            let (pcm, _) = take(&mut playout);
+            assert_eq!(pcm, [500; FRAME_8K]);
+            assert!(playout.fill(&another));
+            if withdrawn {
+                playout.withdraw(TurnId(1));
+            }
+            playout.grant(TurnId(2));
+            assert!(playout.push(&frame(2, LEVEL)));
+            assert_eq!(take(&mut playout).0, [500; FRAME_8K], "what was queued of it");
+            assert!(playout.fill(&kept(true)) && playout.fill(&another));
+            assert_eq!(take(&mut playout).0, [500; FRAME_8K], "and what was still to come");
+            let (pcm, taken) = take(&mut playout);
+            assert_eq!((taken.turn, pcm), (Some(TurnId(2)), [LEVEL; FRAME_8K]), "and nothing that had not begun");
         }
+    }
+
+    #[test]
+    fn a_filler_whose_rest_does_not_come_dies_away() {
+        let mut playout = granted(0);
+        playout.fill(&VoiceFrame { made: Instant::from_millis(9), ..frame(1, LEVEL) });
+        take(&mut playout);
+        playout.push(&frame(1, 10));
+        let (pcm, taken) = take(&mut playout);
+        assert!(pcm[0] > LEVEL / 10 * 9 && step(&pcm) < LEVEL / 10);
+        assert_eq!((taken.turn, taken.first, pcm[FADE_SAMPLES]), (Some(TurnId(1)), true, 10));
+    }
+
+    /// What is heard from the packet on that holds the last samples: `before`, and three more.
+    fn dying(before: [i16; FRAME_8K], playout: &mut Playout) -> Vec<i16> {
+        (0..3).fold(before.to_vec(), |mut heard, _| {
+            heard.extend(take(playout).0);
+            heard
+        })
+    }
+
+    #[test]
+    fn running_dry_dies_away_wherever_in_a_packet_it_happens() {
+        for len in [160, 100, 150, 30] {
+            let mut playout = granted(1);
+            playout.push(&VoiceFrame { len, ..frame(1, LEVEL) });
+            take(&mut playout);
+            let (before, taken) = take(&mut playout);
+            assert_eq!(taken.samples, len);
+            let heard = dying(before, &mut playout);
+            assert!(step(&heard) < LEVEL / 10, "{len}: a step of {}", step(&heard));
+            let last = heard.iter().rposition(|sample| *sample != 0).expect("something is heard");
+            assert_eq!(last + 1, usize::from(len) + FADE_SAMPLES, "5 ms of it");
+            assert_eq!((playout.heard(TurnId(1)), playout.underruns()), (160 + u32::from(len), 1), "it is not counted");
+        }
+    }
+
+    #[test]
+    fn what_stops_where_nothing_more_is_queued_dies_away_once() {
+        let ways: [fn(&mut Playout); 3] = [
+            Playout::pause,
+            |playout| {
+                playout.cut(TurnId(1));
+            },
+            |playout| playout.grant(TurnId(2)),
+        ];
+        for (n, stop) in ways.into_iter().enumerate() {
+            let mut playout = granted(1);
+            let (before, _) = take(&mut playout);
+            stop(&mut playout);
+            let heard = dying(before, &mut playout);
+            assert!(step(&heard) < LEVEL / 10, "way {n}: a step of {}", step(&heard));
+            assert_eq!(heard.iter().rposition(|sample| *sample != 0), Some(FRAME_8K + FADE_SAMPLES - 1));
+            playout.resume();
+            assert_eq!(take(&mut playout).0, [0; FRAME_8K], "way {n}: not again, after silence");
+            assert_eq!(playout.heard(TurnId(1)), 160);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_turn_is_left_as_the_voice_made_it() {
+        let mut playout = granted(1);
+        playout.push(&last(1, 20));
+        take(&mut playout);
+        playout.cut(TurnId(1));
+        let (pcm, _) = take(&mut playout);
+        assert!(pcm[..20].iter().all(|sample| *sample > 0) && pcm[20..] == [0; 140], "no more than there is");
     }
 }
