@@ -63,6 +63,12 @@ impl Captures {
     #[must_use]
     pub fn new(settings: &Arc<config::Config>, clock: &Arc<SystemClock>, journal: &Journal) -> Option<Self> {
         let folder = settings.capture.folder.clone()?;
+        // At the start, since the first call may be the one that nobody can make again.
+        if let Err(error) = private().recursive(true).create(&folder) {
+            let text =
+                format_args!("no call can be captured: {} cannot be made: {error}; see --capture", folder.display());
+            journal.line(LogLevel::Warn, None, text);
+        }
         Some(Self { folder, settings: settings.clone(), clock: clock.clone(), journal: journal.clone() })
     }
 
@@ -243,17 +249,44 @@ impl Log {
 
 /// Makes the folder of one capture, which only its owner can read.
 fn make_folder(folder: &Path, about: &About) -> io::Result<PathBuf> {
-    let mut private = DirBuilder::new();
-    private.mode(0o700).recursive(true).create(folder)?;
+    private().recursive(true).create(folder)?;
     if std::fs::read_dir(folder)?.take(CAPTURES_MAX).count() == CAPTURES_MAX {
         let text = format!("{} holds {CAPTURES_MAX} captures already; clear it up", folder.display());
         return Err(io::Error::other(text));
     }
     let path = folder.join(format!("{}-call-{}", about.began_unix_ms, about.call.0));
-    private.recursive(false).create(&path)?;
+    private().create(&path)?;
     Ok(path)
+}
+
+/// Makes folders that only their owner can read.
+fn private() -> DirBuilder {
+    let mut private = DirBuilder::new();
+    private.mode(0o700);
+    private
 }
 
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told_before_the_first_call() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("a file for the test");
+        let clock = Arc::new(SystemClock::start());
+        let (journal, entries) = Journal::new(clock.clone(), LogLevel::Warn);
+        for (name, told) in [("captures", 0), ("file", 1)] {
+            let mut settings = config::Config::default();
+            settings.capture.folder = Some(folder.path().join(name));
+            assert!(Captures::new(&Arc::new(settings), &clock, &journal).is_some());
+            assert_eq!(entries.try_iter().count(), told, "{name}");
+        }
+        assert!(folder.path().join("captures").is_dir());
+    }
 }

@@ -169,8 +169,12 @@ pub fn start(
     let Some(folder) = &settings.folder else {
         return Ok((Recorder::default(), RecorderThread { thread: None, stop }));
     };
-    let shelf = Shelf::open(folder)
-        .map_err(|error| io::Error::new(error.kind(), format!("records.folder {}: {error}", folder.display())))?;
+    let shelf = Shelf::open(folder).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("records.folder: {} cannot be written ({error}); it may be a folder of yours", folder.display()),
+        )
+    })?;
     let (sender, notes) = crossbeam_channel::bounded(NOTES_MAX);
     let stopped = stop.clone();
     let mut desk = Desk {

