@@ -752,6 +752,10 @@ impl Call {
             CallCommand::Ears(heard) => heard.input(),
         };
         self.floor.handle_input(input, now);
+        // Who has gone on before the turn was found ended is not talked over.
+        if matches!(input, turn::Input::Granted { .. }) && self.onset.goes_on(now) {
+            self.floor.handle_input(turn::Input::CallerSpeech { speaking: true }, now);
+        }
         self.obey_floor(now);
     }
 

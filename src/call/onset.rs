@@ -14,6 +14,12 @@ const LOUD_SHARE: f32 = 0.03;
 /// detector waits itself and a little more.
 const GONE_FRAMES: u32 = 15;
 
+/// Frames without a sound of the caller's up to which a voice is heard at this moment: 60 ms, the gaps within words.
+const SOUNDING_FRAMES: u32 = 3;
+/// How long ago a voice that is heard at this moment may have begun to be another than the one which is answered: a turn takes at
+/// most about that long to be found ended.
+const FRESH_MAX: Duration = Duration::from_secs(1);
+
 /// What of the caller's voice has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -83,6 +89,16 @@ impl Onset {
         self.speaking
     }
 
+    /// Whether the caller goes on at this moment, with a voice that began a short while ago. One that lasts (a television) is not
+    /// waited for, nor is the detector's hold time after a word.
+    ///
+    /// # Real-time
+    /// Constant time.
+    pub fn goes_on(&self, now: Instant) -> bool {
+        let is_fresh = self.since.is_some_and(|since| now.since(since) <= FRESH_MAX);
+        self.speaking && is_fresh && self.gone <= SOUNDING_FRAMES
+    }
+
     /// The agent is silent from `now` on; returns how long the caller has been speaking, once per onset.
     ///
     /// # Real-time
@@ -142,6 +158,26 @@ mod tests {
         assert_eq!(onset.detected(false), Change::Speaking(false));
         onset.frame(&frame(true, 900, 900), false);
         assert_eq!(onset.silenced(Instant::from_millis(980)), Some(Duration::from_millis(80)));
+    }
+
+    #[test]
+    fn a_caller_goes_on_while_the_voice_is_heard_and_no_longer_than_it_is_another() {
+        let mut onset = Onset::default();
+        for at in 0..8 {
+            onset.frame(&frame(true, 900, at * 20), false);
+        }
+        assert!(!onset.goes_on(Instant::from_millis(160)), "not detected");
+        onset.detected(true);
+        assert!(onset.goes_on(Instant::from_millis(160)));
+        for at in 8..11 {
+            onset.frame(&frame(false, 0, at * 20), false);
+            assert!(onset.goes_on(Instant::from_millis(at * 20)), "within a word");
+        }
+        onset.frame(&frame(false, 0, 220), false);
+        assert!(!onset.goes_on(Instant::from_millis(220)), "the last word has ended");
+        onset.frame(&frame(true, 900, 240), false);
+        assert!(onset.goes_on(Instant::from_millis(1_000)));
+        assert!(!onset.goes_on(Instant::from_millis(1_001)), "it lasts");
     }
 
     #[test]

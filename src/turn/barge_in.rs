@@ -47,8 +47,8 @@ struct Reply {
     firm: bool,
 }
 
-/// What the local detector has heard since the floor was granted. A voice that was already there then is the end of
-/// the turn which the agent answers, and says nothing.
+/// What the local detector has heard since the floor was granted. A voice that was already there then is mostly the end of
+/// the turn which the agent answers; where it is not, it is told after the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Voice {
     /// Nothing.

@@ -174,6 +174,27 @@ fn a_caller_who_goes_on_is_answered_and_the_cut_reply_is_not_heard_again() {
     }
 }
 
+#[test]
+fn who_goes_on_before_a_late_end_of_turn_is_not_talked_over() {
+    for seed in seeds(10) {
+        let mut world = greeting(seed, None);
+        world.ears(EarsEvent::StartOfTurn { transcript: "Stop".into() });
+        world.run_for(ms(300));
+        // Half a sentence, a pause that sounds like its end, and the other half has begun when that end is told.
+        world.caller().say(&caller_voice(800));
+        world.run_for(ms(1400));
+        let begun = world.now;
+        world.caller().say(&caller_voice(1500));
+        world.run_for(ms(250));
+        world
+            .ears(EarsEvent::EndOfTurn { transcript: "Stop. What are your hours?".into(), speech: Default::default() });
+        world.run_for(Duration::from_secs(8));
+        let replied =
+            world.caller().loud().into_iter().find(|at| *at > begun).expect("nothing followed: it is answered");
+        assert!(replied.since(begun) > ms(1500), "{seed}: after {:?}", replied.since(begun));
+    }
+}
+
 /// The caller says `words`, which the recogniser tells one after another, 250 ms after the voice has begun.
 fn hear(world: &mut World, words: &[&str]) {
     world.caller().say(&caller_voice(400));
