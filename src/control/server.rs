@@ -319,13 +319,18 @@ impl Shared {
                 .max_message_size(Some(INCOMING_MAX))
                 .max_frame_size(Some(INCOMING_MAX))
                 .write_buffer_size(0);
-            let mut listener = Listener { socket: WebSocket::from_raw_socket(stream, Role::Server, Some(config)) };
+            let mut listener =
+                Listener { socket: WebSocket::from_raw_socket(stream, Role::Server, Some(config)), heard: false };
             let frames = match &place {
                 Some(_) => shared.bridge.listen(&call_id),
                 None => Err(ListenError::TooMany),
             };
             let (code, reason) = match frames {
                 Ok(frames) => match listener.play(&frames, stereo, &shared.stopping) {
+                    // The media path takes some listeners of a call, and lets go of any further one.
+                    Ok((1000, _)) if !listener.heard && shared.bridge.board().find_live(&call_id).is_some() => {
+                        routes::close_code(ListenError::TooMany)
+                    }
                     Ok(last_words) => last_words,
                     Err(_) => return,
                 },
@@ -359,6 +364,8 @@ impl<W: io::Write> io::Write for Chunks<W> {
 /// A WebSocket over which a call is heard.
 struct Listener<S> {
     socket: WebSocket<S>,
+    /// Whether there was anything to be heard.
+    heard: bool,
 }
 
 impl<S: io::Read + io::Write> Listener<S> {
@@ -376,6 +383,7 @@ impl<S: io::Read + io::Write> Listener<S> {
         loop {
             match frames.recv_timeout(FRAME_WAIT) {
                 Ok(frame) => {
+                    self.heard = true;
                     self.send(Message::Binary(pcm(&frame, stereo).into()))?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -626,6 +634,18 @@ mod tests {
                 Err(_) => return (binary, close),
             }
         }
+    }
+
+    #[test]
+    fn who_finds_no_place_at_a_call_is_not_told_that_it_has_ended() {
+        let bridge = Pretend::started();
+        bridge.invite(1, "abc@host");
+        let (server, bridge) = serve_pretend(bridge, None);
+        let mut socket = hear(&server, "abc%40host");
+        drop(take_sender(&bridge));
+        let (heard, close) = read_all(&mut socket);
+        let (code, reason) = routes::close_code(ListenError::TooMany);
+        assert_eq!((heard.len(), close), (0, Some((code, reason.to_owned()))));
     }
 
     #[test]
