@@ -1,8 +1,8 @@
 //! The one home of tiny_http: connections, threads, and the WebSocket that lets a call be heard.
 //!
 //! tiny_http reads requests in a pool of threads, one per open connection; [`WORKERS`] threads take them from its queue and
-//! answer. Two of its traits shape what is here. Its pool lets a connection wait behind others that stay open, so that every
-//! answer asks the client to close. And it limits neither the time nor the length of a request's head, so that whoever may
+//! answer. Two of its traits shape what is here. Of connections that come at the same moment its pool may let one wait behind
+//! another that stays open, so that every answer asks the client to close, and every stream makes way. And it limits neither the time nor the length of a request's head, so that whoever may
 //! connect may hold threads and memory: beyond loopback the place for those limits is a proxy in front.
 
 use super::download;
@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, ErrorKind, Read as _, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,6 +49,8 @@ const WRITES_IN_VAIN_MAX: u32 = 5;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Time between two attempts to accept connections again after the system refused, such as for want of descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+/// How long a stream waits for the connection by which it makes way: loopback answers in µs.
+const WAY_WAIT: Duration = Duration::from_millis(200);
 /// How long a listener's thread waits for a frame before it looks whether the server stops.
 const FRAME_WAIT: Duration = Duration::from_millis(200);
 /// Frames between two pings: one a second. The pong is the only thing that is waited for from a listener, and what comes in
@@ -266,6 +268,18 @@ impl Shared {
         }
     }
 
+    /// Lets in whoever tiny_http keeps waiting behind a stream that has just begun. Its pool counts a thread that is about to wake up as
+    /// free, and gives it a second connection that came at the same moment; whatever connection comes later has a thread of
+    /// its own, which looks after the first one as soon as its own is closed.
+    fn make_way(&self) {
+        let Ok(mut to) = self.listener.local_addr() else { return };
+        if to.ip().is_unspecified() {
+            to.set_ip(if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        // Where even that cannot be had, one who waits goes on waiting.
+        drop(TcpStream::connect_timeout(&to, WAY_WAIT));
+    }
+
     /// Turns the answer to the request into a stream of events, with a thread of its own.
     fn follow(self: &Arc<Self>, request: Request, call_id: Option<String>, after: Option<u64>) {
         let Some(place) = Place::take(self, |shared| &shared.followers, FOLLOWERS_MAX) else {
@@ -273,6 +287,7 @@ impl Shared {
         };
         let shared = self.clone();
         let run = move || {
+            shared.make_way();
             let mut out = request.into_writer();
             // A reader that is gone, or takes nothing, comes back and says what it had last.
             let _ = out.write_all(EVENTS_HEAD).and_then(|()| {
@@ -310,6 +325,7 @@ impl Shared {
         let place = Place::take(self, |shared| &shared.listeners, LISTENERS_MAX);
         let shared = self.clone();
         let run = move || {
+            shared.make_way();
             let mut response = Response::empty(101).with_header(ascii_header("Sec-WebSocket-Accept", &accept));
             if protocol_token(&request).is_some() {
                 response.add_header(ascii_header("Sec-WebSocket-Protocol", PROTOCOL));
@@ -498,7 +514,6 @@ mod tests {
     use super::*;
     use crate::control::pretend::Pretend;
     use std::io::{BufRead, BufReader};
-    use std::net::TcpStream;
     use tungstenite::client::IntoClientRequest;
 
     /// No answer takes this long; a test that waits longer fails rather than hangs.
@@ -753,6 +768,29 @@ mod tests {
         server.stop();
         // The last chunk: the stream ends with the server.
         while line_with(&mut again, "0\r\n") != "0\r\n" {}
+    }
+
+    #[test]
+    fn streams_that_begin_at_the_same_moment_all_begin() {
+        let (server, bridge) = serve_pretend(Pretend::started(), None);
+        for round in 0..20 {
+            // The requests are there before the connections are accepted, or about then.
+            let streams: Vec<_> = (0..6).map(|_| connect(&server)).collect();
+            for mut stream in &streams {
+                stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+            }
+            for stream in &streams {
+                let mut head = String::new();
+                BufReader::new(stream).read_line(&mut head).expect("a line");
+                assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+            }
+            drop(streams);
+            // Whoever has something to tell them finds out that they are gone.
+            for call in (100 * round..).take_while(|_| server.shared.followers.load(Ordering::Acquire) > 0) {
+                bridge.invite(call, &format!("call-{call}"));
+                thread::park_timeout(Duration::from_millis(5));
+            }
+        }
     }
 
     #[test]
