@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release --example capacity -- [CALLS...] [--seconds N]`: an engine in this process talks to stand-ins of the three
 //! providers at 200 + 300 + 90 ms; so many telephones at a time call it over real sockets and take turns with it. The
-//! kernel's account of each thread tells what the engine's own take; telephones and stand-ins are threads too, and left out. The
-//! connections to the stand-ins are not encrypted, as those to providers are.
+//! kernel's account of each thread tells what the engine's own take, and what telephones and stand-ins do, who have the same
+//! cores: where all three fill them, the calls are not served well for want of a second machine. The connections to the
+//! stand-ins are not encrypted, as those to providers are.
 #![expect(clippy::disallowed_methods, reason = "a measurement lives in real time")]
 
 #[path = "../tests/support/engine.rs"]
@@ -19,6 +20,7 @@ use clap::Parser;
 use offhook::audio::g711::Codec;
 use offhook::control::Bridge;
 use offhook::metrics::Kind;
+use offhook::turn::timeline::Stage;
 use phone::{Phone, Weather};
 use standin::{cartesia, flux, groq};
 use std::collections::BTreeMap;
@@ -34,6 +36,8 @@ const QUIET: Duration = Duration::from_millis(400);
 const SETTLE: Duration = Duration::from_secs(5);
 /// A clock tick of the kernel's accounts: `USER_HZ` is 100 on every Linux.
 const TICK: Duration = Duration::from_millis(10);
+/// The role of telephones and stand-ins, whose threads are this program's own or have names of theirs.
+const OTHERS: &str = "standin";
 /// Bars: of a packet's distance from its slot at p99, and of the own path.
 const PACING_MS: f64 = 5.0;
 const OWN_PATH_P99_MS: f64 = 20.0;
@@ -42,7 +46,7 @@ const OWN_PATH_P99_MS: f64 = 20.0;
 #[derive(Parser)]
 struct Options {
     /// Calls at a time, each in a run of its own.
-    #[arg(default_values_t = [1, 25, 50, 100])]
+    #[arg(default_values_t = [1, 25, 50, 75])]
     calls: Vec<usize>,
     /// How long each run is measured.
     #[arg(long, default_value_t = 20)]
@@ -96,28 +100,30 @@ fn measure(calls: usize, time: Duration) -> bool {
     let lost = callers.into_iter().map(std::thread::JoinHandle::join).filter(Result::is_err).count();
     let (pacing, own_path) =
         (engine.board().distribution(Kind::PacingError), engine.board().distribution(Kind::OwnPath));
+    let own_stages = [Stage::Ingress, Stage::Decision, Stage::Clause, Stage::Egress];
+    let own_stages =
+        own_stages.map(|stage| (stage.name(), engine.board().distribution(Kind::Stage(stage)).quantile(0.99)));
     let underruns = engine.board().totals().quality.underruns;
     engine.stop();
 
-    let mut total = 0.0;
-    let costs: Vec<String> = after
-        .iter()
-        .map(|(role, ticks)| {
-            let ticks = ticks.saturating_sub(before.get(role).copied().unwrap_or(0));
-            let share = TICK.as_secs_f64() * ticks as f64 / lasted.as_secs_f64() / calls as f64;
-            total += share;
-            format!("{role} {:.2}", share * 1e3)
-        })
-        .collect();
+    let share = |role: &str| {
+        let ticks = |accounts: &BTreeMap<String, u64>| accounts.get(role).copied().unwrap_or(0);
+        TICK.as_secs_f64() * ticks(&after).saturating_sub(ticks(&before)) as f64 / lasted.as_secs_f64() / calls as f64
+    };
+    let roles = || after.keys().filter(|role| *role != OTHERS);
+    let total: f64 = roles().map(|role| share(role)).sum();
+    let costs: Vec<String> = roles().map(|role| format!("{role} {:.2}", share(role) * 1e3)).collect();
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let (pace, own) = (ms(pacing.quantile(0.99)), ms(own_path.quantile(0.99)));
+    let own_stages = own_stages.map(|(name, time)| format!("{name} {:.1}", ms(time))).join(", ");
     let is_met = pace <= PACING_MS && own <= OWN_PATH_P99_MS && lost == 0;
     println!(
-        "{calls} calls, {turns} turns in {:.0} s: a call costs {:.2} ({}), so a core carries {:.0}; pacing error p99 {pace:.3} ms, \
-         own path p50 {:.1} p99 {own:.1} ms, {underruns} underruns, {lost} calls lost{}",
+        "{calls} calls, {turns} turns in {:.0} s: a call costs {:.2} ({}), telephones and stand-ins {:.2}; so a core carries {:.0}; \
+         pacing error p99 {pace:.3} ms, own path p50 {:.1} p99 {own:.1} ms ({own_stages}), {underruns} underruns, {lost} calls lost{}",
         lasted.as_secs_f64(),
         total * 1e3,
         costs.join(", "),
+        share(OTHERS) * 1e3,
         1.0 / total,
         ms(own_path.quantile(0.5)),
         if is_met { "" } else { ": NOT MET" }
@@ -145,7 +151,7 @@ fn converse(sip: SocketAddr, seed: u64, stop: &AtomicBool, turns: &AtomicUsize) 
     phone.hang_up();
 }
 
-/// What the engine's threads have had of the processors since each began, in ticks, by role: the name without its number.
+/// What the threads have had of the processors since each began, in ticks, by role: the name without its number.
 fn accounts() -> BTreeMap<String, u64> {
     let own = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
     let mut accounts = BTreeMap::new();
@@ -154,10 +160,8 @@ fn accounts() -> BTreeMap<String, u64> {
         // A thread may be gone since the folder was read.
         let Ok(name) = std::fs::read_to_string(task.path().join("comm")) else { continue };
         let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
-        if name == own {
-            continue;
-        }
-        let role = name.trim().trim_end_matches(|last: char| last.is_ascii_digit() || last == '-');
+        let numbered = |last: char| last.is_ascii_digit() || last == '-';
+        let role = if name == own { OTHERS } else { name.trim().trim_end_matches(numbered) };
         // The name may hold spaces and ends with the last parenthesis; user and system time are fields 14 and 15 of all (proc(5)).
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
