@@ -3,7 +3,7 @@
 use crate::microsip::{Script, say_to_the_echo};
 use crate::process::{ECHO, Offhook, models};
 use crate::softphone::Softphone;
-use crate::{one_of_two, sound};
+use crate::{judged, one_of_two, sound};
 use serde_json::Value;
 use std::f32::consts::TAU;
 use std::path::Path;
@@ -13,7 +13,14 @@ const TEXT: &str = "I would like to hear my own words, please.";
 
 /// Calls the echo agent with a softphone of these settings, says a sentence, and hears it back. `meanwhile` has the call before
 /// it is hung up. Returns the call as it was shown when it was over.
-fn echoed(settings: &[&str], meanwhile: impl FnOnce(&Offhook, &mut Softphone, &Script<'_>, &str)) -> Option<Value> {
+fn echoed(settings: &[&str], mut meanwhile: impl FnMut(&Offhook, &mut Softphone, &Script<'_>, &str)) -> Option<Value> {
+    judged(|| echoed_once(settings, &mut meanwhile))
+}
+
+fn echoed_once(
+    settings: &[&str],
+    meanwhile: &mut dyn FnMut(&Offhook, &mut Softphone, &Script<'_>, &str),
+) -> Option<Value> {
     let models = models()?;
     let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, "");

@@ -2,7 +2,7 @@
 
 use crate::process::{ECHO, Offhook, models};
 use crate::softphone::Softphone;
-use crate::{alone, one_of_two, sound};
+use crate::{alone, judged, one_of_two, sound};
 use offhook::providers::Speaker;
 use offhook::providers::local::voice::HibariVoice;
 use serde_json::Value;
@@ -172,6 +172,10 @@ pub fn hold_and_unhold(offhook: &Offhook, phone: &mut Softphone, call: &str) {
 
 #[test]
 fn hears_its_own_words_back_from_the_echo_agent() {
+    judged(hears_itself);
+}
+
+fn hears_itself() {
     let Some(models) = models() else { return };
     let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, "");

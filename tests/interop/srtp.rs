@@ -4,7 +4,7 @@
 use crate::microsip::hold_and_unhold;
 use crate::process::{ECHO, Offhook};
 use crate::softphone::Softphone;
-use crate::{one_of_two, sound};
+use crate::{judged, one_of_two, sound};
 use std::f32::consts::TAU;
 use std::path::Path;
 
@@ -32,6 +32,10 @@ fn say(phone: &mut Softphone, folder: &Path) {
 
 /// A call in which the caller hears itself, is on hold, and hears itself again; the engine says `suite` of it.
 fn talks(settings: &[&str], toml: &str, suite: &str) {
+    judged(|| talks_once(settings, toml, suite));
+}
+
+fn talks_once(settings: &[&str], toml: &str, suite: &str) {
     let _cores = one_of_two();
     let offhook = Offhook::start(&ECHO, toml);
     let Some(mut phone) = Softphone::open_with(offhook.sip(), settings) else { return };
