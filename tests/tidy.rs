@@ -60,6 +60,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls", &["src/providers", "src/engine"]),
     ("rcgen", &["src/engine/certificate.rs", "src/providers"]),
     ("webpki_roots", &["src/providers"]),
+    ("strsim", &["src/config/mistake.rs"]),
     ("clap", &["src/config/cli.rs", "src/config/call.rs", "src/config/capture.rs"]),
 ];
 

@@ -1,6 +1,7 @@
 //! What is wrong in `offhook.toml`, said for people: which key, where, and what it may be; no value of a secret.
 
 use super::environment::VARIABLES;
+use strsim::levenshtein;
 
 /// Names under which people would look for a place for their secrets.
 const SECRETS: [&str; 5] = ["key", "api_key", "token", "secret", "password"];
@@ -45,30 +46,14 @@ pub fn said(text: &str, shown: &str, error: &toml::de::Error, takes: fn(&str) ->
     format!("{named} in {shown}, line {number}{column}: {what}")
 }
 
-/// Returns the one of `known` that whoever wrote `name` probably meant.
+/// Returns the one of `known` that whoever wrote `name` probably meant, whatever its case.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mistakes_max = (name.chars().count() / 4).clamp(1, 3);
     known
-        .map(|known| (distance(name, known), known))
+        .map(|known| (levenshtein(&name.to_ascii_lowercase(), &known.to_ascii_lowercase()), known))
         .filter(|(far, _)| *far <= mistakes_max)
         .min()
         .map(|(_, near)| near)
-}
-
-/// Returns how many characters are to be put in, left out or replaced to make `b` of `a`, whatever their case (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in b.chars().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 fn is_secret_variable(key: &str) -> bool {
@@ -147,6 +132,5 @@ mod tests {
         ] {
             assert_eq!(nearest(wrong, known.into_iter()), meant, "{wrong}");
         }
-        assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
     }
 }
