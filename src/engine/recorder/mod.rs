@@ -177,16 +177,7 @@ pub fn start(
     })?;
     let (sender, notes) = crossbeam_channel::bounded(NOTES_MAX);
     let stopped = stop.clone();
-    let mut desk = Desk {
-        settings: settings.clone(),
-        shelf,
-        clock,
-        board,
-        journal,
-        calls: BTreeMap::new(),
-        pcaps: BTreeMap::new(),
-        tidy_due: Instant::ZERO,
-    };
+    let mut desk = Desk::new(settings.clone(), shelf, clock, board, journal);
     let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || desk.run(&notes, &stopped))?;
     Ok((Recorder { notes: Some(sender), audio: settings.audio }, RecorderThread { thread: Some(thread), stop }))
 }
@@ -243,6 +234,11 @@ struct Sheet {
 }
 
 impl Desk {
+    fn new(settings: Records, shelf: Shelf, clock: Arc<SystemClock>, board: Arc<Board>, journal: Journal) -> Self {
+        let (calls, pcaps) = (BTreeMap::new(), BTreeMap::new());
+        Self { settings, shelf, clock, board, journal, calls, pcaps, tidy_due: Instant::ZERO }
+    }
+
     fn run(&mut self, notes: &Receiver<Note>, stop: &Stop) {
         match self.shelf.recover() {
             Ok(0) => {}
@@ -576,16 +572,8 @@ mod tests {
             rtp_port: 10_000,
             providers: ProviderNames::default(),
         });
-        let mut desk = Desk {
-            settings: Records::default(),
-            shelf: Shelf::open(folder.path()).expect("a folder"),
-            clock,
-            board,
-            journal,
-            calls: BTreeMap::new(),
-            pcaps: BTreeMap::new(),
-            tidy_due: Instant::ZERO,
-        };
+        let shelf = Shelf::open(folder.path()).expect("a folder");
+        let mut desk = Desk::new(Records::default(), shelf, clock, board, journal);
         desk.take(Note::Invited { call: CallId(1), at: Instant::ZERO });
         let mut sheet = desk.calls.remove(&CallId(1)).expect("the call is known");
         let mut write = |now, over| {
