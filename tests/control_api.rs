@@ -448,13 +448,27 @@ type WrongSetting = (&'static [&'static str], &'static [(&'static str, &'static 
 #[test]
 fn a_wrong_setting_is_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let cases: [WrongSetting; 6] = [
+    std::fs::write(folder.path().join("file"), "no folder, and no WAV").expect("a file");
+    std::fs::create_dir(folder.path().join("capture")).expect("a folder");
+    std::fs::write(folder.path().join("capture/capture.json"), "{}").expect("a file");
+    let cases: [WrongSetting; 16] = [
         (&["--sip", "here"], &[], "--sip"),
         (&["--rtp-ports", "9-3"], &[], "--rtp-ports"),
         (&["--api", "0.0.0.0:0"], &[], "OFFHOOK_API_TOKEN"),
         (&["--colour"], &[], "--colour"),
         (&[], &[("OFFHOOK_STT", "parrot")], "OFFHOOK_STT"),
         (&[], &[("OFFHOOK_LLM", "groq")], "GROQ_API_KEY"),
+        // What is wrong with these shows when they are used.
+        (&["--start", "--sip", "203.0.113.1:0"], &[("OFFHOOK_LOG", "error")], "--sip"),
+        (&["--api", "203.0.113.1:0"], &[("OFFHOOK_API_TOKEN", "t")], "--api"),
+        (&["--capture", "file"], &[], "--capture: "),
+        (&["check"], &[("OFFHOOK_RECORDS", "file")], "OFFHOOK_RECORDS: "),
+        (&["call", "--wav", "missing.wav"], &[], "--wav: "),
+        (&["demo", "--wav", "file"], &[], "--wav: "),
+        (&["call", "--record", "missing/call.wav"], &[], "--record: "),
+        (&["call", "sips:1000@127.0.0.1"], &[], "call SIP-URI: "),
+        (&["replay", "file"], &[], "replay DIR: "),
+        (&["replay", "capture"], &[], "replay DIR: "),
     ];
     for (args, env, named) in cases {
         let output = command(folder.path()).args(args).envs(env.iter().copied()).output().expect("the binary runs");

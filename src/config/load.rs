@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::file::{self, File};
 use super::given::{Given, Scheme};
-use super::{Command, Config, Endpoint, Error, LogFormat, LogLevel, SttFormat, accounts, cli, stages};
+use super::{Capture, Command, Config, Endpoint, Error, LogFormat, LogLevel, SttFormat, accounts, cli, stages};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -34,8 +34,13 @@ impl Config {
         }
         config.webhooks = file.webhooks(&env)?;
         config.read_addresses(&cli, &env, &file)?;
-        let folder = cli.capture.clone().or(file.capture_folder().map(|folder| folder.value.into()));
-        config.capture.folder = folder.map(|folder| cwd.join(folder));
+        let named = match (&cli.capture, file.capture_folder()) {
+            (Some(folder), _) => Some((folder.clone(), "--capture".to_owned())),
+            (None, folder) => folder.map(|folder| (folder.value.into(), folder.name)),
+        };
+        if let Some((folder, named)) = named {
+            config.capture = Capture { folder: Some(cwd.join(folder)), named };
+        }
         file.apply_tools(&env, &mut config.agent)?;
         if let Some(greeting) = env.get_even_empty("OFFHOOK_GREETING") {
             config.agent.greeting = greeting.text(file::PHRASE_MAX)?;

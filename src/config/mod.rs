@@ -138,6 +138,8 @@ pub struct Control {
 pub struct Capture {
     /// `capture.folder`, or `--capture`: where each call is kept from here on; `None`: nowhere. All that is said is in it.
     pub folder: Option<PathBuf>,
+    /// Which of the two settings named it.
+    pub named: String,
 }
 
 /// Signalling (`sip/`).

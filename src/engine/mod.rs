@@ -23,6 +23,7 @@ pub mod check;
 pub mod clock;
 pub mod conductor;
 pub mod datagrams;
+pub mod folders;
 pub mod kept;
 pub mod latencies;
 pub mod listeners;
