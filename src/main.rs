@@ -19,19 +19,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let cwd = std::env::current_dir().unwrap_or_default();
-    match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
-        Ok((config, Command::Run)) => run(config),
-        Ok((config, Command::Check { json })) => run_check(&config, json),
-        Ok((config, Command::Models)) => obtain_models(&config),
-        Ok((_, Command::Ha1 { user, realm })) => print_ha1(&user, &realm),
-        Ok((config, Command::Call(wanted))) => call(&config, &wanted, None),
-        Ok((config, Command::Demo(wanted))) => demo(config, &wanted),
-        Ok((_, Command::Replay(wanted))) => replay_call(&wanted),
-        Ok((_, Command::Print(text))) => {
+    let (mut config, command) = match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    config.warnings.extend(config::misspelt(names));
+    // A server tells them by its log, which may be for programs.
+    for line in config.warnings.iter().filter(|_| command != Command::Run) {
+        complain(&format!("offhook: {line}\n"));
+    }
+    match command {
+        Command::Run => run(config),
+        Command::Check { json } => run_check(&config, json),
+        Command::Models => obtain_models(&config),
+        Command::Ha1 { user, realm } => print_ha1(&user, &realm),
+        Command::Call(wanted) => call(&config, &wanted, None),
+        Command::Demo(wanted) => demo(config, &wanted),
+        Command::Replay(wanted) => replay_call(&wanted),
+        Command::Print(text) => {
             print(&text);
             ExitCode::SUCCESS
         }
-        Err(error) => refuse(&error.to_string()),
     }
 }
 
@@ -49,6 +58,9 @@ fn run(config: Config) -> ExitCode {
         Ok(started) => started,
         Err(error) => return fail(&format!("cannot start a thread: {error}")),
     };
+    for line in &config.warnings {
+        journal.line(LogLevel::Warn, None, line);
+    }
     let engine = Arc::new(Engine::new(config.clone(), clock, journal.clone()));
     let mut server = match Server::start(&config.control, engine.clone()) {
         Ok(server) => server,
