@@ -47,7 +47,8 @@ pub(super) fn date(unix: Duration) -> String {
 
 /// Returns the days of a year of the Gregorian calendar.
 const fn length_of(year: u64) -> u64 {
-    if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) { 366 } else { 365 }
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    if is_leap { 366 } else { 365 }
 }
 
 #[cfg(test)]
