@@ -442,6 +442,29 @@ fn a_signal_ends_a_start_that_is_still_loading() {
     assert_eq!(process.wait("the end", SOON).code(), Some(0));
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn as_many_calls_as_may_come_at_once_have_descriptors() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // What a shell or a service has by default is room for 84 calls.
+    for limit in ["ulimit -Sn 256", "ulimit -n 512"] {
+        let mut shell = std::process::Command::new("sh");
+        let run = format!("{limit} && exec {} --api 127.0.0.1:0", env!("CARGO_BIN_EXE_offhook"));
+        shell.args(["-c", &run]).current_dir(folder.path()).env_clear().stderr(Stdio::piped());
+        let mut process = Kept(shell.spawn().expect("a shell"));
+        let log = Lines::of(process.0.stderr.take().expect("it is piped"));
+        let has = |what: &str| log.all().iter().any(|line| line.contains(what));
+        wait_for("the control API", SOON, || has("control API on").then_some(()));
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.0.id())).expect("limits");
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [soft, hard] = numbers[..] else { panic!("{line}") };
+        assert_eq!((soft, has("LimitNOFILE=")), (hard.min(5024), hard < 5024), "{line}");
+        process.terminate();
+        process.wait("the end", SOON);
+    }
+}
+
 /// Arguments, environment, and what the error names.
 type WrongSetting = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
 

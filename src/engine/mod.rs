@@ -23,6 +23,7 @@ pub mod check;
 pub mod clock;
 pub mod conductor;
 pub mod datagrams;
+pub mod descriptors;
 pub mod folders;
 pub mod kept;
 pub mod latencies;
@@ -105,6 +106,9 @@ impl Engine {
     /// Makes an engine whose bridge is stopped.
     #[must_use]
     pub fn new(config: Config, clock: Arc<SystemClock>, journal: Journal) -> Self {
+        if let Some(lack) = descriptors::make_room(config.sip.calls_max) {
+            journal.line(LogLevel::Warn, None, lack);
+        }
         Self {
             board: Arc::new(Board::with_clock(clock.clone()).with_slo(config.slo)),
             config: Arc::new(config),
