@@ -408,6 +408,24 @@ fn events_and_an_order_to_speak_are_to_be_had_by_curl() {
 }
 
 #[test]
+fn whoever_comes_while_the_bridge_stops_waits_until_it_has() {
+    let offhook = Offhook::start(&ECHO, "");
+    let (api, sip) = (offhook.api, offhook.sip());
+    let has_told = |offhook: &Offhook, what: &str| offhook.log.all().iter().any(|line| line.ends_with(what));
+    // A phone that is gone keeps a stop waiting for the answer to its BYE.
+    drop(call(sip));
+    let stop = std::thread::spawn(move || ask("POST", api, STOP).body);
+    wait_for("a stop under way", SOON, || (offhook.ask("GET", STATUS).1["status"] == "stopped").then_some(()));
+    assert!(!has_told(&offhook, "the bridge is stopped"), "the phone has not answered");
+    // The port is free, and the start is not taken for stopped by whoever stopped before it.
+    let (status, started) = offhook.ask("POST", &format!("{START}?host=127.0.0.1&port={}", sip.port()));
+    assert_eq!((status, &started["status"]), (200, &json!("started")), "{started}");
+    assert!(has_told(&offhook, "the bridge is stopped"));
+    assert!(stop.join().expect("an answer").contains(r#""stopped""#));
+    assert!(ask("GET", api, "/metrics").body.contains("offhook_bridge_running 1"));
+}
+
+#[test]
 fn a_signal_hangs_up_and_ends_the_process_in_time() {
     let mut offhook = Offhook::start(&ECHO, "");
     let phones = [call(offhook.sip()), call(offhook.sip())];

@@ -81,6 +81,9 @@ pub struct Engine {
     journal: Journal,
     casting: OnceLock<Casting>,
     realtime: Mutex<Realtime>,
+    /// Held while the bridge starts or stops: a stop says goodbye to every call, and whoever asks for another stop or a start
+    /// meanwhile is answered when that is done. The status is not kept waiting.
+    changing: Mutex<()>,
     bridge: Mutex<Option<Started>>,
 }
 
@@ -116,6 +119,7 @@ impl Engine {
             journal,
             casting: OnceLock::new(),
             realtime: Mutex::new(Realtime::default()),
+            changing: Mutex::new(()),
             bridge: Mutex::new(None),
         }
     }
@@ -338,9 +342,15 @@ impl Bridge for Engine {
             return Err(StartError::AlreadyRunning { port: running.listen.port() });
         }
         // An address that cannot be had is told at once, and not behind the minutes that the first start takes for models.
-        drop(listeners::bind(listen, self.config.sip.tls.as_ref()).map_err(StartError::Bind)?);
-        // Before the lock: models may take a while, and the status is answered meanwhile.
+        {
+            let _after_a_stop = self.changing.lock();
+            if self.running().is_none() {
+                drop(listeners::bind(listen, self.config.sip.tls.as_ref()).map_err(StartError::Bind)?);
+            }
+        }
+        // Before the locks: models may take a while, and the status is answered meanwhile, and a stop obeyed.
         self.prepare(&mut |line| self.journal.line(LogLevel::Info, None, line));
+        let _changing = self.changing.lock();
         let mut bridge = self.bridge.lock();
         if let Some(started) = &*bridge {
             return Err(StartError::AlreadyRunning { port: started.listen.port() });
@@ -352,6 +362,7 @@ impl Bridge for Engine {
     }
 
     fn stop(&self) -> bool {
+        let _changing = self.changing.lock();
         let started = self.bridge.lock().take();
         let running = started.is_some();
         if let Some(started) = started {
