@@ -51,6 +51,8 @@ pub(super) struct Turns {
     last: Option<(u64, String)>,
     /// The last `turn_index` that has ended on this connection.
     ended: Option<u64>,
+    /// The `turn_index` that this connection spoke of last.
+    index: Option<u64>,
     /// How much of this connection's audio is transcribed.
     window_end: Duration,
     /// Where the turn's last word ended, in this connection's audio.
@@ -98,7 +100,7 @@ impl Turns {
         self.transcript.clear();
         self.told.clear();
         self.last = None;
-        self.ended = None;
+        (self.ended, self.index) = (None, None);
         self.window_end = Duration::ZERO;
         self.last_word_end = None;
         self.cadence.reconnected();
@@ -165,6 +167,17 @@ impl Turns {
         }
         if index.is_some() && index <= self.ended {
             return None;
+        }
+        let before = self.index;
+        self.index = index.or(before);
+        if before < self.index && before.is_some() && before > self.ended {
+            // The turn before is over, though its end was not told.
+            self.ended = before;
+            let open = self.open;
+            let whole = self.take();
+            if open {
+                return Some(Turned::Ended(whole));
+            }
         }
         if let Some(end) = message.get("audio_window_end").and_then(seconds) {
             self.window_end = end;
@@ -367,6 +380,19 @@ mod tests {
         let start = r#"{"type":"TurnInfo","sequence_id":5,"event":"StartOfTurn","turn_index":0,"transcript":"a"}"#;
         assert_eq!(turns.handle_message(start, at(0)), Said::Turn(Some(Turned::Started("a".into()))));
         assert_eq!(turns.handle_message(start, at(0)), Said::Other);
+    }
+
+    #[test]
+    fn a_turn_whose_end_is_not_told_is_over_when_the_next_one_is_spoken_of() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 0, "when do you");
+        assert_eq!(told(&mut turns, "Update", 1, ""), Some(Turned::Ended("when do you".into())));
+        assert_eq!(told(&mut turns, "EndOfTurn", 0, "when do you"), None, "it comes late");
+        assert_eq!(told(&mut turns, "StartOfTurn", 1, "I"), Some(Turned::Started("I".into())));
+        turns.end_here();
+        assert_eq!(told(&mut turns, "Update", 2, ""), None);
+        assert_eq!(told(&mut turns, "StartOfTurn", 2, "What"), Some(Turned::Started("What".into())));
+        assert_eq!(told(&mut turns, "EndOfTurn", 2, "What else?"), Some(Turned::Ended("What else?".into())));
     }
 
     #[test]
