@@ -1,7 +1,8 @@
 //! One context of a turn's speech: what was sent in it, how much of that its audio holds, and which words may be told as spoken; pure.
 
 use crate::agent::spoken::aloud::aloud;
-use crate::time::Instant;
+use crate::call::VOICE_RATE;
+use crate::time::{self, Instant};
 use mio::Token;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,8 +12,6 @@ use std::time::Duration;
 const SKIPPED_MAX: usize = 3;
 /// How much later than its audio a word may be told to end: times are rounded, to 10 ms by some.
 const ROUNDING: Duration = Duration::from_millis(20);
-/// Samples in a second of audio.
-const SAMPLES_PER_SECOND: u64 = 8000;
 
 /// A word as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,5 +149,5 @@ fn bare(word: &str) -> &str {
 
 /// Returns the time that `samples` last.
 pub(super) fn duration(samples: u64) -> Duration {
-    Duration::from_nanos(samples.saturating_mul(1_000_000_000 / SAMPLES_PER_SECOND))
+    time::samples::duration(samples, VOICE_RATE)
 }
