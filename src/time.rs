@@ -1,5 +1,7 @@
 //! When things happen: nanoseconds since the engine started, told to the machines and never asked for by them.
 
+pub mod samples;
+
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 

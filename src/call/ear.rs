@@ -15,8 +15,9 @@ use crate::audio::resample::{Down2, Up2};
 use crate::audio::tone;
 use crate::jitter::conceal::Concealer;
 use crate::jitter::{Incoming, Stats};
+use crate::rtp::CLOCK_RATE;
 use crate::sdp::Encoding;
-use crate::time::Instant;
+use crate::time::{Instant, samples};
 use std::time::Duration;
 
 /// One frame.
@@ -322,12 +323,12 @@ impl Ear {
 
 /// Ticks in `time`.
 fn ticks_of(time: Duration) -> u32 {
-    u32::try_from(time.as_micros() * 8 / 1000).unwrap_or(u32::MAX)
+    u32::try_from(samples::count(time, CLOCK_RATE)).unwrap_or(u32::MAX)
 }
 
 /// The time of `ticks`.
 const fn duration_of(ticks: u32) -> Duration {
-    Duration::from_micros(ticks as u64 * 125)
+    samples::duration(ticks as u64, CLOCK_RATE)
 }
 
 /// What conceals at the codec's rate.

@@ -5,9 +5,10 @@ use super::meter::Meter;
 use super::playout::{Playout, Taken};
 use crate::audio::dual_tone::DualTone;
 use crate::rtp::keypad::{EVENT_LEN, Keypad, Presses, Step};
+use crate::rtp::packet::{self, Header};
 use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
 use crate::rtp::sender::Sender;
-use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, SequenceNumber, Ssrc, packet};
+use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use crate::sdp::Agreed;
 use crate::time::Instant;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct Sent {
     pub len: usize,
     /// Its sequence number.
     pub sequence: SequenceNumber,
+    /// Its timestamp.
+    pub timestamp: RtpTimestamp,
     /// What it holds.
     pub taken: Taken,
     /// How late its slot was served: the pacing error against our own grid.
@@ -68,6 +71,14 @@ pub struct Pressing {
     pub done: bool,
 }
 
+impl Sent {
+    /// Whether it is audio, and not an event of a key.
+    #[must_use]
+    pub const fn is_audio(&self) -> bool {
+        self.keys.samples == 0
+    }
+}
+
 /// Counts of a call's egress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -83,6 +94,19 @@ pub struct Counts {
     pub pulled_forward: u64,
 }
 
+/// A packet as it stands in the caller's buffer.
+struct Written {
+    len: usize,
+    sequence: SequenceNumber,
+    timestamp: RtpTimestamp,
+}
+
+impl Written {
+    const fn new(packet: &[u8], header: &Header) -> Self {
+        Self { len: packet.len(), sequence: header.sequence, timestamp: header.timestamp }
+    }
+}
+
 /// The sending side of one call.
 ///
 /// The grid stands at absolute times, so that a late wake-up delays one packet and no other; slots that passed are skipped,
@@ -95,7 +119,7 @@ pub struct Egress {
     payload_type: PayloadType,
     sending: bool,
     packet_samples: usize,
-    /// What the last packet holds.
+    /// What the last packet holds; silence where it is no audio.
     pcm: [i16; PACKET_SAMPLES_MAX],
     pcm_len: usize,
     next_slot: Instant,
@@ -120,9 +144,6 @@ pub struct Egress {
     /// The timestamp of the key that is down.
     key_began: RtpTimestamp,
     tone: DualTone,
-    /// The sound of the last packet with audio.
-    sound: [i16; PACKET_SAMPLES_MAX],
-    sound_len: usize,
     counts: Counts,
     meter: Option<Arc<Meter>>,
     rng: fastrand::Rng,
@@ -161,8 +182,6 @@ impl Egress {
             event_type: None,
             key_began: RtpTimestamp(0),
             tone: DualTone::new(),
-            sound: [0; PACKET_SAMPLES_MAX],
-            sound_len: 0,
             counts: Counts::default(),
             meter: None,
             rng: rng.fork(),
@@ -260,24 +279,24 @@ impl Egress {
         let mut frame = [0; PACKET_SAMPLES_MAX];
         let samples = self.packet_samples.min(frame.len());
         let pcm = frame.get_mut(..samples)?;
-        let (len, sequence, taken, keys) = if let Some(step) = self.keypad.step(self.packet_samples as u16) {
-            let (len, sequence, pressed) = self.write_key(step, pcm, out)?;
-            (len, sequence, Taken::default(), Pressing { samples: pressed, done: !self.keypad.is_pressing() })
+        let (written, taken, keys) = if let Some(step) = self.keypad.step(self.packet_samples as u16) {
+            let (written, pressed) = self.write_key(step, pcm, out)?;
+            (written, Taken::default(), Pressing { samples: pressed, done: !self.keypad.is_pressing() })
         } else {
             let taken = playout.take(pcm);
             if let Some(meter) = &self.meter {
                 meter.agent(pcm);
             }
-            let (len, sequence) = self.write(pcm, taken.samples > 0, out)?;
-            (len, sequence, taken, Pressing::default())
+            (self.write(pcm, taken.samples > 0, out)?, taken, Pressing::default())
         };
         (self.pcm, self.pcm_len) = (frame, samples);
         self.counts.slots_late += u64::from(late > slot / 2);
         self.advance(now, slot);
-        Some(Sent { len, sequence, taken, late, keys })
+        let Written { len, sequence, timestamp } = written;
+        Some(Sent { len, sequence, timestamp, taken, late, keys })
     }
 
-    /// Returns what the last packet holds: mono PCM at 8 kHz.
+    /// Returns what the last packet holds, as it was before it was encoded: mono PCM at 8 kHz.
     #[must_use]
     pub fn pcm(&self) -> &[i16] {
         self.pcm.get(..self.pcm_len).unwrap_or_default()
@@ -330,12 +349,6 @@ impl Egress {
     #[must_use]
     pub const fn remote(&self) -> Option<RemoteInbound> {
         self.remote
-    }
-
-    /// Returns the sound of the last packet with audio: mono PCM at 8 kHz, as it was before it was encoded.
-    #[must_use]
-    pub fn sound(&self) -> &[i16] {
-        self.sound.get(..self.sound_len).unwrap_or_default()
     }
 
     /// Returns the counts.
@@ -392,24 +405,22 @@ impl Egress {
         }
     }
 
-    fn write(&mut self, pcm: &[i16], talk: bool, out: &mut [u8]) -> Option<(usize, SequenceNumber)> {
-        let len = packet::HEADER_LEN + pcm.len();
-        let packet = out.get_mut(..len)?;
+    /// Writes a packet of audio.
+    fn write(&mut self, pcm: &[i16], talk: bool, out: &mut [u8]) -> Option<Written> {
+        let packet = out.get_mut(..packet::HEADER_LEN + pcm.len())?;
         let header = self.sender.next(self.payload_type, pcm.len() as u16, talk);
         header.write(packet);
         let payload = packet.get_mut(packet::HEADER_LEN..)?;
         self.encoder.encode(pcm, payload);
-        self.sound_len = pcm.len().min(PACKET_SAMPLES_MAX);
-        self.sound.iter_mut().zip(pcm).for_each(|(to, from)| *to = *from);
         self.talking = talk;
         self.counts.packets_sent += 1;
         self.counts.bytes_sent += payload.len() as u64;
-        Some((len, header.sequence))
+        Some(Written::new(packet, &header))
     }
 
-    /// Writes what is to be told of a key: as an event, or as the tones that are its sound. Returns the packet's length and
-    /// number, and the samples of audio whose place an event takes.
-    fn write_key(&mut self, step: Step, pcm: &mut [i16], out: &mut [u8]) -> Option<(usize, SequenceNumber, u16)> {
+    /// Writes what is to be told of a key: as an event, or as the tones that are its sound. Returns the packet, and the samples of
+    /// audio whose place an event takes.
+    fn write_key(&mut self, step: Step, pcm: &mut [i16], out: &mut [u8]) -> Option<(Written, u16)> {
         let samples = pcm.len() as u16;
         let first = matches!(step, Step::Down { first: true, .. });
         if first {
@@ -424,16 +435,16 @@ impl Egress {
                 self.talking = false;
                 self.counts.packets_sent += 1;
                 self.counts.bytes_sent += EVENT_LEN as u64;
-                Some((packet.len(), header.sequence, samples))
+                Some((Written::new(packet, &header), samples))
             }
             (None, Some(_)) if matches!(step, Step::Down { .. }) => {
                 if let Step::Down { key, first: true, .. } = step {
                     self.tone.begin(key.as_char());
                 }
                 self.tone.fill(pcm);
-                self.write(pcm, true, out).map(|(len, sequence)| (len, sequence, 0))
+                self.write(pcm, true, out).map(|written| (written, 0))
             }
-            _ => self.write(pcm, false, out).map(|(len, sequence)| (len, sequence, 0)),
+            _ => self.write(pcm, false, out).map(|written| (written, 0)),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Both sides of a call as they are to be recorded: each with its RTP time, so that whoever writes them needs no clock.
 
 use super::{FRAME_8K, FRAME_16K};
-use crate::time::Instant;
+use crate::rtp::sequence::TimestampExtender;
+use crate::rtp::{CLOCK_RATE, RtpTimestamp};
+use crate::time::{Instant, samples};
 use rtrb::Producer;
-use std::time::Duration;
 
 /// Whose sound it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,19 +60,30 @@ pub struct Sound<'a> {
 pub struct Recording {
     frames: Option<Producer<RecordFrame>>,
     number: u64,
+    /// RTP time of the agent's packets.
+    agent_ticks: Option<TimestampExtender>,
 }
 
 impl Recording {
     /// Begins one, whose frames go into this ring.
     #[must_use]
     pub const fn new(frames: Producer<RecordFrame>) -> Self {
-        Self { frames: Some(frames), number: 0 }
+        Self { frames: Some(frames), number: 0, agent_ticks: None }
     }
 
-    /// Whether anything is recorded.
-    #[must_use]
-    pub const fn is_on(&self) -> bool {
-        self.frames.is_some()
+    /// Takes a packet of the agent's, which goes at `at`, and its `pcm`, mono at 8 kHz; `None`: it is an event, which has no sound.
+    ///
+    /// # Real-time
+    /// As [`Self::take`].
+    pub fn agent(&mut self, timestamp: RtpTimestamp, pcm: Option<&[i16]>, at: Instant) {
+        if self.frames.is_none() {
+            return;
+        }
+        let extender = self.agent_ticks.get_or_insert_with(|| TimestampExtender::new(timestamp));
+        if let Some(pcm) = pcm {
+            let ticks = extender.extend(timestamp);
+            self.take(Side::Agent, &Sound { ticks, at, wide: false, made_up: false, restart: false, pcm });
+        }
     }
 
     /// Takes sound of one side. A frame that finds the ring full is dropped; the next one's number tells of it, and silence of
@@ -88,7 +100,7 @@ impl Recording {
                 number: self.number,
                 side,
                 ticks,
-                at: sound.at + Duration::from_micros(125) * (ticks - sound.ticks) as u32,
+                at: sound.at + samples::duration(ticks - sound.ticks, CLOCK_RATE),
                 wide: sound.wide,
                 made_up: sound.made_up,
                 restart,

@@ -6,7 +6,7 @@
 use crate::agent::{self, Agent, DraftNews, EarsEvent, MindEvent, Phrase, VoiceEvent, Waste};
 use crate::call::digits::{Digits, Way};
 use crate::call::finding::Audio;
-use crate::call::{CallCommand, CallEvent, Heard};
+use crate::call::{CallCommand, CallEvent, Heard, VOICE_RATE};
 use crate::config::LogLevel;
 use crate::engine::capture::AgentLog;
 use crate::engine::clock::SystemClock;
@@ -22,7 +22,7 @@ use crate::metrics::{Board, Counter, Journal};
 use crate::providers::{Bell, EarsCommand, Listener, MindCommand, Request, Stamped, Stop, VoiceCommand};
 use crate::rtp::keypad::Presses;
 use crate::sip::EndedBy;
-use crate::time::{Clock, Instant};
+use crate::time::{self, Clock, Instant};
 use crate::turn::timeline::Mark;
 use crossbeam_channel::{Receiver, Sender};
 use rtrb::{Consumer, Producer};
@@ -41,9 +41,6 @@ const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// How often the media path's last words are looked for.
 const LAST_WORDS_EVERY: Duration = Duration::from_millis(10);
-
-/// Samples a second of agent speech.
-const RATE: u64 = 8000;
 
 /// Replies begun before the caller's turn had surely ended.
 const DRAFTS: Counter = Counter { name: "speculation_drafts", help: "Replies begun on an eager end of turn" };
@@ -583,5 +580,5 @@ pub fn input_of(event: CallEvent) -> Option<agent::Input> {
 
 /// Returns how long `samples` of agent speech last.
 fn duration(samples: u64) -> Duration {
-    Duration::from_nanos(samples * (1_000_000_000 / RATE))
+    time::samples::duration(samples, VOICE_RATE)
 }

@@ -11,9 +11,9 @@ use crate::engine::rings::Datagram;
 use crate::ids::CallId;
 use crate::metrics::{Kind, Quality, Sample};
 use crate::providers::Bell;
-use crate::rtp::Discard;
+use crate::rtp::{CLOCK_RATE, Discard};
 use crate::sdp::{Agreed, Keys};
-use crate::time::{Clock, Instant};
+use crate::time::{Clock, Instant, samples};
 use rtrb::{Consumer, Producer};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -262,7 +262,7 @@ fn quality(call: &Call) -> Quality {
         duplicate: stats.packets_duplicated,
         foreign: discards.of(Discard::Foreign) + discards.of(Discard::Unconfirmed),
         discarded: discards.total() - discards.of(Discard::Late) - discards.of(Discard::Duplicate),
-        concealed: Duration::from_micros(stats.concealed_samples * 125),
+        concealed: samples::duration(stats.concealed_samples, CLOCK_RATE),
         filler: call.filler(),
         packets_sent: sent.packets_sent,
         underruns: call.underruns(),

@@ -1,10 +1,11 @@
 //! Sounds for when not even a kept phrase is there: silence would say that the line is dead.
 
+use crate::call::VOICE_RATE;
+use crate::time::samples;
 use std::f32::consts::TAU;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Samples a second.
-const RATE: f32 = 8000.0;
 /// How loud: about -20 dBm0, in the middle of what ITU-T E.180 allows for tones that are heard while nobody speaks.
 const LEVEL: f32 = 3300.0;
 /// Rise and fall of a tone, 5 ms: without a click.
@@ -24,13 +25,13 @@ pub fn end() -> Arc<[i16]> {
 }
 
 /// Returns tones one after the other: Hz, 0 for a pause, and milliseconds.
-fn tones(tones: &[(f32, usize)]) -> Arc<[i16]> {
-    let tone = |&(hz, millis): &(f32, usize)| {
-        let len = millis * 8;
+fn tones(tones: &[(f32, u64)]) -> Arc<[i16]> {
+    let tone = |&(hz, millis): &(f32, u64)| {
+        let len = samples::count(Duration::from_millis(millis), VOICE_RATE) as usize;
         (0..len).map(move |n| {
             let edge = n.min(len - 1 - n).min(EDGE_SAMPLES) as f32 / EDGE_SAMPLES as f32;
             let level = if hz > 0.0 { LEVEL * edge } else { 0.0 };
-            (level * (TAU * hz * n as f32 / RATE).sin()) as i16
+            (level * (TAU * hz * n as f32 / VOICE_RATE as f32).sin()) as i16
         })
     };
     tones.iter().flat_map(tone).collect()

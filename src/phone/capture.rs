@@ -1,6 +1,6 @@
 //! What went over the wire, raw: packets and their times, from which every figure can be made anew.
 
-use super::{FRAME, RATE};
+use super::{FRAME, length, nanos};
 use crate::audio::g711::Codec;
 use crate::rtp::packet::Packet;
 use crate::rtp::sequence::TimestampExtender;
@@ -47,7 +47,7 @@ impl Capture {
         let packet = self.sent.partition_point(|sent| sent.first_sample <= sample).checked_sub(1)?;
         let sent = self.sent.get(packet)?;
         let offset = sample - sent.first_sample;
-        (offset < FRAME as u64).then(|| sent.at + super::length(offset))
+        (offset < FRAME as u64).then(|| sent.at + length(offset))
     }
 
     /// Returns how far the worst packet of those sent between two times was from its slot.
@@ -155,7 +155,7 @@ impl Stream {
     /// Returns when the sample came: the time of its packet, and its place in it.
     #[must_use]
     pub fn arrived_at(&self, sample: u64) -> Option<Instant> {
-        self.packet_of(sample).map(|(first, placed)| placed.at + super::length(sample - first))
+        self.packet_of(sample).map(|(first, placed)| placed.at + length(sample - first))
     }
 
     /// Returns the first sample of the earliest packet that came at `at` or later.
@@ -169,9 +169,7 @@ impl Stream {
     #[must_use]
     pub fn anchor_ns(&self, window: Duration) -> Option<i128> {
         let begin = self.packets.values().map(|placed| placed.at).min()?;
-        let transit = |(first, placed): (&u64, &Placed)| {
-            i128::from(placed.at.as_nanos()) - i128::from(*first) * i128::from(1_000_000_000 / RATE)
-        };
+        let transit = |(first, placed): (&u64, &Placed)| i128::from(placed.at.as_nanos()) - nanos(length(*first));
         self.packets.iter().filter(|(_, placed)| placed.at <= begin + window).map(transit).min()
     }
 }

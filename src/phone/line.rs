@@ -12,7 +12,7 @@ use crate::engine::arrival::{self, Arrivals};
 use crate::engine::clock::SystemClock;
 use crate::rtp::packet::{HEADER_LEN, Header, Packet};
 use crate::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
-use crate::time::{Clock, Instant};
+use crate::time::{self, Clock, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::BTreeMap;
 use std::io;
@@ -273,5 +273,5 @@ impl ReceivingSide {
 /// Returns how many samples `duration` holds.
 #[must_use]
 pub const fn samples(duration: Duration) -> usize {
-    (duration.as_nanos() as u64 / (1_000_000_000 / RATE)) as usize
+    time::samples::count(duration, RATE) as usize
 }

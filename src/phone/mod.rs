@@ -29,13 +29,21 @@ pub mod talk;
 pub mod wav;
 pub mod weather;
 
+use crate::time::samples;
+use std::time::Duration;
+
 /// Samples a second of the telephone's audio.
-pub const RATE: u64 = 8000;
+pub const RATE: u32 = 8000;
 /// Samples of a 20 ms packet.
 pub const FRAME: usize = 160;
 
 /// Returns how long `samples` last.
 #[must_use]
-pub const fn length(samples: u64) -> std::time::Duration {
-    std::time::Duration::from_nanos(samples * (1_000_000_000 / RATE))
+pub const fn length(samples: u64) -> Duration {
+    samples::duration(samples, RATE)
+}
+
+/// Returns `time` in nanoseconds that may be counted backwards.
+const fn nanos(time: Duration) -> i128 {
+    time.as_nanos().cast_signed()
 }

@@ -1,8 +1,8 @@
 //! One exchange measured: from the caller's last sample of speech to the reply's first (draft-nygate-ippm-mrl §3, §9).
 
 use super::capture::{Capture, Stream};
-use super::length;
 use super::onset::{HEADLINE, VARIANTS, continuity, noise_floor};
+use super::{length, nanos};
 use crate::time::Instant;
 use std::time::Duration;
 
@@ -162,8 +162,4 @@ pub fn measure(capture: &Capture, stream: &Stream, exchange: &Exchange) -> Resul
             discontiguous: continuity.contiguous != onset,
         },
     })
-}
-
-fn nanos(duration: Duration) -> i128 {
-    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }

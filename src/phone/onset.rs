@@ -3,6 +3,8 @@
 use super::capture::Stream;
 use super::level::{FLOOR_DBOV, Sliding, dbov};
 use super::{FRAME, RATE};
+use crate::time;
+use std::time::Duration;
 
 /// One definition of a beginning.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +34,7 @@ pub const CONTINUITY_WINDOW_MS: u64 = 2000;
 pub const GAP_THRESHOLD_MS: u64 = 150;
 
 const fn samples(ms: u64) -> usize {
-    (ms * RATE / 1000) as usize
+    time::samples::count(Duration::from_millis(ms), RATE) as usize
 }
 
 /// Returns the level of what is heard between `from` and `to` where nobody speaks: that of its quieter frames, in dBov.

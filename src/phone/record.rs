@@ -30,12 +30,8 @@ pub fn write(path: &Path, capture: &Capture, stream: &Stream, said: &[Said<'_>])
             place[1] = *sample;
         }
     }
-    let spec = hound::WavSpec {
-        channels: 2,
-        sample_rate: RATE as u32,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
+    let spec =
+        hound::WavSpec { channels: 2, sample_rate: RATE, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
     let failed = |error: hound::Error| match error {
         hound::Error::IoError(error) => error,
         other => io::Error::other(other.to_string()),

@@ -4,7 +4,7 @@
 //! multiple of 20 ms is kept as exactly as one that is. The end of what it hears it takes from the timestamps, anchored on the fastest
 //! packet, so that jitter on the way to it does not move its reply.
 
-use super::{FRAME, length};
+use super::{FRAME, length, nanos};
 use crate::audio::g711::Codec;
 use crate::rtp::packet::{HEADER_LEN, Header, Packet};
 use crate::rtp::sequence::TimestampExtender;
@@ -123,10 +123,6 @@ impl Responder {
         // A cosine: the first sample is as loud as any.
         (AMPLITUDE * (TAU * 440.0 * t).cos()) as i16
     }
-}
-
-fn nanos(duration: Duration) -> i128 {
-    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }
 
 #[cfg(test)]

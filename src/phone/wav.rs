@@ -38,7 +38,7 @@ pub fn read(path: &Path) -> Result<Vec<i16>, String> {
         ((sum / channels as i64) >> 16) as i16
     };
     let mono: Vec<i16> = samples.chunks_exact(channels).map(mix).collect();
-    let mut converter = Converter::new(spec.sample_rate, RATE as u32)
+    let mut converter = Converter::new(spec.sample_rate, RATE)
         .map_err(|_| format!("has {} samples a second; 8000, 16000 or 48000 are usual", spec.sample_rate))?;
     let mut pcm = Vec::new();
     converter.process(&mono, &mut pcm);

@@ -4,9 +4,9 @@ use super::feeder::Feeder;
 use super::{EarsCommand, EarsIo, MindCommand, MindIo, Responder, Speaker, Transcriber, VoiceCommand, VoiceIo};
 use crate::agent::{EarsEvent, Failure, Message, MindEvent, SpeechMark, VoiceEvent};
 use crate::audio::g711::linear_of_ulaw;
-use crate::call::EarFrame;
+use crate::call::{EarFrame, VOICE_RATE};
 use crate::ids::{CallId, TurnId};
-use crate::time::Instant;
+use crate::time::{Instant, samples};
 use crossbeam_channel::TryRecvError;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -228,7 +228,7 @@ impl Speaker for EchoVoice {
                         feeder.begin(turn);
                         feeder.push(&pcm, now);
                         feeder.finish(now);
-                        let length = Duration::from_micros(pcm.len() as u64 * 125);
+                        let length = samples::duration(pcm.len() as u64, VOICE_RATE);
                         if !pcm.is_empty() {
                             io.events.send_at(now, (turn, VoiceEvent::FirstAudio));
                         }

@@ -15,6 +15,7 @@ use super::tls::Trust;
 use super::{MindIo, Responder};
 use crate::agent::{Failure, FailureKind};
 use crate::config::Endpoint;
+use connection::Connections;
 use request::Dialect;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub struct Chat {
 pub(super) struct Server {
     pub(super) name: &'static str,
     pub(super) endpoint: Endpoint,
-    pub(super) agent: ureq::Agent,
+    pub(super) connections: Arc<Connections>,
     pub(super) dialect: Dialect,
     pub(super) patience: Patience,
     /// Whether it has capacity to spare, so that a request may be asked twice before it is known how quick it is.
@@ -71,9 +72,9 @@ impl Chat {
     pub fn with_patience(self, first: Duration, next: Duration) -> Self {
         let server = &self.server;
         let dialect = Dialect::new(server.elastic);
-        let (endpoint, agent) = (server.endpoint.clone(), server.agent.clone());
+        let (endpoint, connections) = (server.endpoint.clone(), server.connections.clone());
         let patience = Patience { first, next };
-        let server = Server { name: server.name, endpoint, agent, dialect, patience, elastic: server.elastic };
+        let server = Server { name: server.name, endpoint, connections, dialect, patience, elastic: server.elastic };
         Self { server: Arc::new(server) }
     }
 
@@ -82,10 +83,10 @@ impl Chat {
     }
 
     fn new(name: &'static str, endpoint: &Endpoint, trust: &Trust, patience: Patience) -> Self {
-        let agent = connection::agent(endpoint, trust);
+        let connections = Arc::new(Connections::new(endpoint, trust));
         let groq = name == "groq";
         let dialect = Dialect::new(groq);
-        let server = Server { name, endpoint: endpoint.clone(), agent, dialect, patience, elastic: groq };
+        let server = Server { name, endpoint: endpoint.clone(), connections, dialect, patience, elastic: groq };
         Self { server: Arc::new(server) }
     }
 

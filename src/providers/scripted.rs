@@ -4,8 +4,9 @@ use super::echo::{ActivityTurns, Silence};
 use super::feeder::Feeder;
 use super::{EarsCommand, EarsIo, MindCommand, MindIo, Responder, Speaker, Transcriber, VoiceCommand, VoiceIo};
 use crate::agent::{EarsEvent, Failure, MindEvent, VoiceEvent};
+use crate::call::VOICE_RATE;
 use crate::ids::TurnId;
-use crate::time::Instant;
+use crate::time::{Instant, samples};
 use crossbeam_channel::TryRecvError;
 use std::collections::VecDeque;
 use std::f32::consts::TAU;
@@ -211,10 +212,10 @@ impl ScriptedVoice {
             clause.left -= len;
         }
         if clause.left > 0 {
-            clause.due += Duration::from_micros(PIECE as u64 * 125) / self.speed.max(1);
+            clause.due += samples::duration(PIECE as u64, VOICE_RATE) / self.speed.max(1);
             return false;
         }
-        let length = Duration::from_micros(feeder.pushed() * 125);
+        let length = samples::duration(feeder.pushed(), VOICE_RATE);
         if !clause.text.is_empty() {
             events.send_at(now, (turn, VoiceEvent::Spoken { text: std::mem::take(&mut clause.text), end: length }));
         }

@@ -14,6 +14,8 @@ use crate::capture::{FORMAT_CONFIDENCE, media};
 use crate::config::{self, WhatIf};
 use crate::ids::CallId;
 use crate::jitter::Stats;
+use crate::rtp::CLOCK_RATE;
+use crate::time::samples;
 use std::time::Duration;
 
 /// What one run of the media path shows.
@@ -179,7 +181,7 @@ fn compared(was: &Run, is: &Run) -> Vec<String> {
         row("caller's speech kept back, longest", &|run| ms(at(&run.holds, 1.0))),
         row("gaps waited for, in all", &|run| ms(run.stats.gap_wait)),
         row("packets too late for their gap", &|run| run.stats.packets_discarded.to_string()),
-        row("speech made up for lost packets", &|run| ms(Duration::from_micros(run.stats.concealed_samples * 125))),
+        row("speech made up for lost packets", &|run| ms(samples::duration(run.stats.concealed_samples, CLOCK_RATE))),
         row("times the agent paused for a voice", &|run| run.pauses.begun.to_string()),
         row("of them false: it went on", &|run| run.pauses.resumed.to_string()),
         row("silence in these", &|run| ms(run.pauses.silence)),

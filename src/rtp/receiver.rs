@@ -4,7 +4,7 @@ use super::packet::Header;
 use super::rtcp::ReportBlock;
 use super::sequence::{SequenceExtender, TimestampExtender};
 use super::{CLOCK_RATE, Discard, SequenceNumber, Ssrc};
-use crate::time::Instant;
+use crate::time::{Instant, samples};
 use std::time::Duration;
 
 /// A sequence number this far ahead is not loss but another stream: 60 s at 20 ms (RFC 3550 A.1, `MAX_DROPOUT`).
@@ -115,7 +115,7 @@ impl Receiver {
     #[must_use]
     pub fn jitter(&self) -> Duration {
         let units = self.stream.as_ref().map_or(0, |stream| stream.jitter_16 >> 4);
-        Duration::from_micros(units.saturating_mul(1_000_000 / u64::from(CLOCK_RATE)))
+        samples::duration(units, CLOCK_RATE)
     }
 
     /// Returns the report block about the stream and begins its next interval (RFC 3550 A.3). What concerns the peer's
@@ -160,8 +160,7 @@ impl Stream {
     }
 
     fn measure(&mut self, timestamp: u64, arrived: Instant, talkspurt: bool) {
-        // 8 timestamp units a millisecond: nanoseconds / 125,000.
-        let arrived = (arrived.as_nanos() / (1_000_000_000 / u64::from(CLOCK_RATE))).cast_signed();
+        let arrived = samples::count(arrived - Instant::ZERO, CLOCK_RATE).cast_signed();
         let transit = arrived.wrapping_sub(timestamp.cast_signed());
         if let Some(before) = self.transit.replace(transit) {
             let difference = transit.wrapping_sub(before).unsigned_abs();

@@ -2,7 +2,7 @@
 
 use super::packet::DATAGRAM_LEN_MAX;
 use super::{CLOCK_RATE, Discard, RtpTimestamp, Ssrc};
-use crate::time::Instant;
+use crate::time::{Instant, samples};
 use std::time::Duration;
 
 /// Largest compound packet that we send: SR with one block (52), SDES with a name of 32 bytes (44), BYE (8).
@@ -329,7 +329,7 @@ impl RemoteInbound {
     /// a peer's fault, and counts as a minute.
     #[must_use]
     pub fn new(block: &ReportBlock) -> Self {
-        let jitter = Duration::from_micros(u64::from(block.jitter) * (1_000_000 / u64::from(CLOCK_RATE)));
+        let jitter = samples::duration(block.jitter.into(), CLOCK_RATE);
         Self {
             fraction_lost: block.fraction_lost,
             packets_lost: block.cumulative_lost,

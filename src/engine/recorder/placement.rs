@@ -4,7 +4,9 @@
 //! are late by the network's whim. So the distance between the two is kept while it is a delay, corrected in silence where it
 //! has drifted, and found anew where the stream has jumped.
 
-use crate::time::Instant;
+use crate::rtp::CLOCK_RATE;
+use crate::time::{Instant, samples};
+use std::time::Duration;
 
 /// Ticks of 125 µs in a millisecond.
 const PER_MS: i64 = 8;
@@ -62,8 +64,10 @@ struct Window {
 
 /// Returns `at` in ticks since `zero`.
 #[must_use]
-pub const fn ticks_since(zero: Instant, at: Instant) -> i64 {
-    (at.as_nanos() as i64 - zero.as_nanos() as i64) / 125_000
+pub fn ticks_since(zero: Instant, at: Instant) -> i64 {
+    let ticks = |time: Duration| samples::count(time, CLOCK_RATE).cast_signed();
+    // One of the two is nothing.
+    ticks(at.since(zero)) - ticks(zero.since(at))
 }
 
 impl Placement {

@@ -1,11 +1,11 @@
 //! What was said in a call, by whom and when, on the timeline of its recording.
 
 use crate::agent::{EarsEvent, TimedWord, VoiceEvent};
-use crate::call::CallEvent;
+use crate::call::{CallEvent, VOICE_RATE};
 use crate::engine::conductor::Event;
 use crate::ids::TurnId;
 use crate::metrics::TurnView;
-use crate::time::Instant;
+use crate::time::{Instant, samples};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Moment {
     /// Reads what happens on the media path.
     #[must_use]
     pub fn of_media(event: &CallEvent, now: Instant) -> Option<(Instant, Self)> {
-        let length = |samples: u64| Duration::from_micros(samples.saturating_mul(125));
+        let length = |samples: u64| samples::duration(samples, VOICE_RATE);
         match *event {
             CallEvent::CallerSpeech { speaking: true, at } => Some((at, Self::CallerBegan)),
             CallEvent::FirstPacket { turn, at } => Some((at, Self::Replied(turn))),

@@ -4,6 +4,7 @@
 //! made up for it.
 
 use crate::call::recording::Side;
+use crate::time::samples;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -171,7 +172,7 @@ pub fn repair(path: &Path) -> io::Result<Duration> {
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&whole)?;
     }
-    Ok(Duration::from_micros(blocks * 1_000_000 / u64::from(rate)))
+    Ok(samples::duration(blocks, rate))
 }
 
 #[cfg(test)]

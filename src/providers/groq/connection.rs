@@ -9,6 +9,7 @@ use crate::time::{Clock, Instant};
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -27,8 +28,49 @@ const IDLE_AGE_MAX: Duration = Duration::from_secs(55);
 const READ_MAX: Duration = Duration::from_secs(40);
 const WRITE_MAX: Duration = Duration::from_secs(5);
 
-/// Makes the agent that all calls share.
-pub(super) fn agent(endpoint: &Endpoint, trust: &Trust) -> ureq::Agent {
+/// The connections to one server, which all calls share.
+pub(in crate::providers) struct Connections {
+    pub(super) agent: ureq::Agent,
+    open: Arc<AtomicUsize>,
+    used: Arc<AtomicUsize>,
+}
+
+impl Connections {
+    pub(super) fn new(endpoint: &Endpoint, trust: &Trust) -> Self {
+        let open = Arc::default();
+        let agent =
+            agent(endpoint, trust, TappedConnector { connector: DefaultConnector::default(), open: Arc::clone(&open) });
+        Self { agent, open, used: Arc::default() }
+    }
+
+    /// Has an exchange count as one that needs a connection, until what is returned is dropped.
+    pub(in crate::providers) fn using(&self) -> Counted {
+        Counted::new(&self.used)
+    }
+
+    /// Whether an exchange that begins finds a connection open, as far as known: a server may have closed it meanwhile.
+    pub(in crate::providers) fn has_spare(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// One of those that are counted, for as long as it lives.
+pub(in crate::providers) struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn agent(endpoint: &Endpoint, trust: &Trust, connector: TappedConnector) -> ureq::Agent {
     let roots = match trust.own_roots() {
         None => RootCerts::WebPki,
         Some(roots) => roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect::<Vec<_>>().into(),
@@ -49,7 +91,6 @@ pub(super) fn agent(endpoint: &Endpoint, trust: &Trust) -> ureq::Agent {
     if endpoint.base_url.starts_with("http:") {
         config = config.proxy(None);
     }
-    let connector = TappedConnector(DefaultConnector::default());
     ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default())
 }
 
@@ -135,7 +176,11 @@ fn with_tap(act: impl FnOnce(&Tap)) {
     });
 }
 
-struct TappedConnector(DefaultConnector);
+struct TappedConnector {
+    connector: DefaultConnector,
+    /// Connections that are open.
+    open: Arc<AtomicUsize>,
+}
 
 impl fmt::Debug for TappedConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,15 +211,17 @@ impl Connector for TappedConnector {
                 register(connection)
             }),
         };
-        let transport = self.0.connect(&tapped, chained)?;
+        let transport = self.connector.connect(&tapped, chained)?;
         let handle = handle.lock().take();
-        Ok(transport.map(|transport| TappedTransport { transport, handle }))
+        let counted = Counted::new(&self.open);
+        Ok(transport.map(|transport| TappedTransport { transport, handle, _counted: counted }))
     }
 }
 
 struct TappedTransport {
     transport: Box<dyn Transport>,
     handle: Option<Weak<dyn ShutdownHandle>>,
+    _counted: Counted,
 }
 
 impl fmt::Debug for TappedTransport {

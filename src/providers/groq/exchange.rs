@@ -1,7 +1,7 @@
 //! One request and its streamed answer, on a thread that may block.
 
 use super::Server;
-use super::connection::{Tap, tapped};
+use super::connection::{Counted, Tap, tapped};
 use super::reply::{Heard, Piece, Reply};
 use super::sse::Lines;
 use crate::agent::{Failure, FailureKind};
@@ -32,6 +32,8 @@ pub(in crate::providers) struct Job {
     pub(in crate::providers) server: Arc<Server>,
     pub(in crate::providers) tap: Arc<Tap>,
     pub(in crate::providers) task: Task,
+    /// Its share in the server's connections, while it waits for a worker and while that one works.
+    pub(in crate::providers) using: Counted,
 }
 
 pub(in crate::providers) enum Task {
@@ -96,6 +98,7 @@ impl Worker {
                 // Where it does not work, the request itself will tell.
                 Task::Warm => drop(job.server.models()),
             });
+            drop(job.using);
             self.tell(job.id, News::Free);
         }
     }
@@ -215,7 +218,7 @@ impl Server {
 
     fn post(&self, body: &str) -> Result<Response<Body>, ureq::Error> {
         let url = self.url("chat/completions");
-        let mut request = self.agent.post(url).header("Content-Type", "application/json");
+        let mut request = self.connections.agent.post(url).header("Content-Type", "application/json");
         request = request.header("Accept", "text/event-stream");
         if !self.endpoint.key.is_empty() {
             request = request.header("Authorization", format!("Bearer {}", self.endpoint.key.expose()));
@@ -229,7 +232,7 @@ impl Server {
     /// The server cannot be reached, or refuses.
     pub(in crate::providers) fn models(&self) -> Result<String, Failure> {
         let url = self.url("models");
-        let mut request = self.agent.get(url);
+        let mut request = self.connections.agent.get(url);
         if !self.endpoint.key.is_empty() {
             request = request.header("Authorization", format!("Bearer {}", self.endpoint.key.expose()));
         }

@@ -245,7 +245,7 @@ impl<'a> Session<'a> {
             self.drop_asked();
             // The cut connection is lost, and the next turn should not have to wait for another.
             if let Some(place) = place {
-                self.warm(place);
+                self.warm_spare(place);
             }
         }
     }
@@ -343,6 +343,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Has a connection opened where all are in use: a draft that is thrown away is cut together with its connection, and the
+    /// request that takes its place, or a hedge, should not have to wait for a handshake.
+    fn warm_spare(&mut self, place: usize) {
+        if self.minds.server(place).is_some_and(|server| !server.connections.has_spare()) {
+            self.warm(place);
+        }
+    }
+
     /// Gives a job to a worker, and starts one if none is free.
     fn give(&mut self, server: Arc<Server>, task: Task) -> Option<(u64, Arc<Tap>)> {
         if self.busy >= self.workers && self.workers < WORKERS_MAX {
@@ -367,7 +375,8 @@ impl<'a> Session<'a> {
                 bell.ring();
             }
         });
-        self.jobs.try_send(Job { id: job, server, tap: tap.clone(), task }).ok()?;
+        let using = server.connections.using();
+        self.jobs.try_send(Job { id: job, server, tap: tap.clone(), task, using }).ok()?;
         self.busy += 1;
         Some((job, tap))
     }
@@ -394,11 +403,7 @@ impl<'a> Session<'a> {
         let Some(index) = asked.attempts.iter().position(|attempt| attempt.job == told.job) else { return };
         let turn = asked.request.turn;
         let event = match told.news {
-            News::Sent if asked.sent => return,
-            News::Sent => {
-                asked.sent = true;
-                MindEvent::Sent
-            }
+            News::Sent => return self.handle_sent(index, told.at),
             News::Allowance(left) => {
                 let place = asked.attempts[index].place;
                 *self.minds.line[place].provider.left.lock() = left;
@@ -426,6 +431,21 @@ impl<'a> Session<'a> {
             News::Free => return,
         };
         self.io.events.send_at(told.at, (turn, event));
+    }
+
+    /// The request is written.
+    fn handle_sent(&mut self, index: usize, at: Instant) {
+        let Some(asked) = &mut self.asked else { return };
+        let Some(attempt) = asked.attempts.get(index) else { return };
+        let place = attempt.place;
+        // A server that keeps no connection is not to be asked for one with every request.
+        let keeps = attempt.tap.as_ref().is_some_and(|tap| tap.reused());
+        if !std::mem::replace(&mut asked.sent, true) {
+            self.io.events.send_at(at, (asked.request.turn, MindEvent::Sent));
+        }
+        if keeps {
+            self.warm_spare(place);
+        }
     }
 
     /// Something of use came of an attempt: from here on it is the only one.

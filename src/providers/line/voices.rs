@@ -7,17 +7,15 @@
 
 use super::{Line, Place, Seat};
 use crate::agent::{Failure, FailureKind, VoiceEvent};
+use crate::call::VOICE_RATE;
 use crate::ids::{CallId, TurnId};
 use crate::metrics::health::{Health, ProviderStage};
 use crate::providers::agent_audio::Script;
 use crate::providers::{Bell, Events, Speaker, Stamped, Stop, VoiceIo};
-use crate::time::Instant;
+use crate::time::{self, Instant};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Samples a second of agent speech.
-const RATE: u64 = 8000;
 
 /// The line of voices; shared by all calls.
 pub struct VoiceLine(Line<Arc<dyn Speaker>>);
@@ -78,12 +76,14 @@ impl Spoken {
     }
 }
 
-fn samples(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos() * u128::from(RATE) / 1_000_000_000).unwrap_or(u64::MAX)
+/// Returns how many samples come before `end`.
+fn samples(end: Duration) -> u64 {
+    time::samples::count(end, VOICE_RATE)
 }
 
+/// Returns how long `samples` last.
 fn duration(samples: u64) -> Duration {
-    Duration::from_nanos(samples.saturating_mul(1_000_000_000 / RATE))
+    time::samples::duration(samples, VOICE_RATE)
 }
 
 impl Speaker for VoiceLine {

@@ -3,12 +3,12 @@
 use super::g2p::Spoken;
 use super::hibari::{Hibari, Session};
 use super::speech::{pause_after, pieces};
-use super::vocoder::RATE;
 use crate::agent::{Failure, FailureKind, VoiceEvent};
+use crate::call::VOICE_RATE;
 use crate::ids::TurnId;
 use crate::providers::feeder::Feeder;
 use crate::providers::{Events, Speaker, VoiceCommand, VoiceIo};
-use crate::time::Clock;
+use crate::time::{Clock, samples};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -283,7 +283,7 @@ impl Speaking {
 
 /// How long `samples` at 8 kHz last.
 fn length(samples: u64) -> Duration {
-    Duration::from_micros(samples * 1_000_000 / RATE as u64)
+    samples::duration(samples, VOICE_RATE)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! One context of a turn's speech: what was sent in it, how much of that its audio holds, and which words may be told as spoken; pure.
 
 use crate::agent::spoken::aloud::aloud;
-use crate::time::Instant;
+use crate::call::VOICE_RATE;
+use crate::time::{self, Instant};
 use mio::Token;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,8 +12,6 @@ use std::time::Duration;
 const SKIPPED_MAX: usize = 3;
 /// How much later than its audio a word may be told to end: times are rounded, to 10 ms by some.
 const ROUNDING: Duration = Duration::from_millis(20);
-/// Samples in a second of audio.
-const SAMPLES_PER_SECOND: u64 = 8000;
 
 /// A word as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +33,9 @@ pub(super) struct Context {
     /// What was sent in it, and where each text of it ends.
     pub(super) words: Vec<Word>,
     pub(super) texts: Vec<usize>,
+    /// How many texts the provider has told to be spoken, and how much audio there was by then.
     pub(super) flushed: usize,
+    pub(super) flushed_samples: u64,
     /// How many words are made when so much of the audio is: neither ever falls.
     pub(super) marks: Vec<(usize, Duration)>,
     /// How many words the agent was told of.
@@ -43,6 +44,9 @@ pub(super) struct Context {
     pub(super) timed: bool,
     /// No more text will be sent in it.
     pub(super) finished: bool,
+    /// How often the provider has said that it is done, and when it did with texts left of which nothing had come.
+    pub(super) dones: usize,
+    pub(super) done_at: Option<Instant>,
 }
 
 impl Context {
@@ -56,16 +60,25 @@ impl Context {
             words: Vec::new(),
             texts: Vec::new(),
             flushed: 0,
+            flushed_samples: 0,
             marks: Vec::new(),
             told: 0,
             timed: false,
             finished: false,
+            dones: 0,
+            done_at: None,
         }
     }
 
     /// Whether all that was sent is spoken, as far as the server tells.
     pub(super) fn is_voiced(&self) -> bool {
         self.flushed >= self.texts.len() || (self.samples > 0 && self.rest().is_empty())
+    }
+
+    /// Whether the provider has said of every text that it is spoken, if it says that it is done for each one.
+    pub(super) fn is_done(&self) -> bool {
+        let unflushed = usize::from(self.samples > self.flushed_samples);
+        self.is_voiced() || self.dones.max(self.flushed + unflushed) >= self.texts.len()
     }
 
     /// Whether it is known which of its words the audio holds.
@@ -136,5 +149,5 @@ fn bare(word: &str) -> &str {
 
 /// Returns the time that `samples` last.
 pub(super) fn duration(samples: u64) -> Duration {
-    Duration::from_nanos(samples.saturating_mul(1_000_000_000 / SAMPLES_PER_SECOND))
+    time::samples::duration(samples, VOICE_RATE)
 }
