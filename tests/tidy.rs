@@ -45,7 +45,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("socket2", &["src/control/server.rs", "src/engine"]),
     ("mio", &["src/engine", "src/providers"]),
     ("libc", &["src/engine"]),
-    ("nix", &["src/engine/arrival.rs", "src/engine/datagrams.rs"]),
+    ("nix", &["src/engine/arrival.rs", "src/engine/datagrams.rs", "src/engine/descriptors.rs"]),
     ("signal_hook", &["src/engine", "src/main.rs"]),
     ("hound", &["src/engine", "src/phone", "src/providers/local"]),
     ("rten", &["src/providers/local"]),

@@ -1,5 +1,7 @@
 //! How many descriptors this process may hold: as many as the calls of its settings take, where the system lets it.
-#![expect(unsafe_code, reason = "resource limits have no safe interface; both calls pass a plain value only")]
+
+#[cfg(target_os = "linux")]
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Descriptors of one call: its two UDP sockets, what wakes its threads and what they wait for, its providers' connections, and
 /// the files that it is kept in.
@@ -29,29 +31,23 @@ pub fn make_room(calls_max: usize) -> Option<String> {
 }
 
 /// Returns the soft and the hard limit.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn limits() -> Option<(u64, u64)> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the limit is a plain out-parameter that outlives the call.
-    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
-    known.then_some((limit.rlim_cur, limit.rlim_max))
+    getrlimit(Resource::RLIMIT_NOFILE).ok()
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn set(soft: u64, hard: u64) {
-    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-    // SAFETY: the limit is read only, and outlives the call.
-    unsafe {
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-    }
+    // Where the system does not grant it, the limit stays, and is told.
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
 }
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 fn limits() -> Option<(u64, u64)> {
     None
 }
 
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 fn set(_soft: u64, _hard: u64) {}
 
 #[cfg(test)]
