@@ -179,6 +179,28 @@ fn a_request_that_is_cancelled_before_any_answer_frees_the_session() {
 }
 
 #[test]
+fn a_reply_that_comes_in_one_piece_is_heard_however_its_type_is_written() {
+    let body =
+        r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"All at once."},"finish_reason":"stop"}]}"#;
+    for kind in ["application/json", "Application/JSON; charset=utf-8"] {
+        let whole = Refusal::new(200, body).with_header("content-type", kind);
+        let mut mind = Mind::open(&[Fault::Refuse(whole)]);
+        mind.ask(1);
+        assert_eq!(mind.reply(1), ("All at once.".into(), MindEvent::Done), "{kind}");
+    }
+}
+
+#[test]
+fn bodies_that_never_end_hold_no_thread() {
+    let mut mind = Mind::open(&[const { Fault::NeverEnd }; 8]);
+    for turn in 1..9 {
+        mind.ask(turn);
+        assert_eq!(mind.reply(turn).1, MindEvent::Done);
+        eventually("the cut", || mind.plan.seen.lock().cut == turn as usize);
+    }
+}
+
+#[test]
 fn a_wrong_key_is_told_and_not_shown() {
     let wrong = |endpoint: &Endpoint| {
         let key = offhook::config::Secret::new("wrong-key-987654");

@@ -33,6 +33,8 @@ pub enum Fault {
     Late(Duration),
     /// The body ends after this many tokens, without a reason and without `[DONE]`.
     EndAfter(usize),
+    /// All of the reply and `[DONE]` come, and the body never ends.
+    NeverEnd,
 }
 
 /// Whose habits it has among the servers that speak OpenAI's chat completions.
@@ -311,6 +313,9 @@ impl Connection<'_> {
         // A reply that did not get through is given again.
         *self.replied.lock() += 1;
         write_chunk(out, b"data: [DONE]\n\n")?;
+        if matches!(fault, Some(Fault::NeverEnd)) {
+            return self.hold(out);
+        }
         out.write_all(b"0\r\n\r\n")
     }
 

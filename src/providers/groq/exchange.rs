@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::http::HeaderMap;
+use ureq::http::{HeaderMap, HeaderValue};
 use ureq::{Body, http::Response};
 
 /// Bytes read of the body of a refusal.
@@ -23,6 +23,8 @@ const WHOLE_MAX: u64 = 1 << 20;
 const MODELS_MAX: u64 = 4 << 20;
 /// How long the server may take to list its models.
 const MODELS_WAIT: Duration = Duration::from_secs(5);
+/// The media type of a reply that comes in one piece (RFC 8259 §11), in whatever case.
+const JSON: &str = "application/json";
 /// Reads after the reply's end, for the end of the body: a connection with unread bytes cannot serve again.
 const DRAIN_READS_MAX: usize = 8;
 
@@ -138,8 +140,8 @@ impl Worker {
 
     /// Reads the reply; where the session is gone or has cut it, the connection is dropped with the reader.
     fn stream(&self, job: &Job, response: Response<Body>) -> Result<(), Failure> {
-        let whole =
-            response.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let kind = response.headers().get("content-type").map(HeaderValue::as_bytes).unwrap_or_default();
+        let whole = kind.get(..JSON.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(JSON.as_bytes()));
         let mut reader = response.into_body().into_reader();
         if whole {
             return self.read_whole(job, reader);
@@ -157,8 +159,7 @@ impl Worker {
             while let Some(data) = lines.next().or_else(|| ended.then(|| lines.finish()).flatten()) {
                 let heard = reply.handle_data(&data);
                 if !self.pass_on(job, &mut reply, heard)? {
-                    job.tap.release();
-                    // The chunk that ends the body is a read away.
+                    // The chunk that ends the body is a read away; the session cuts a server that keeps it to itself.
                     for _ in 0..DRAIN_READS_MAX {
                         if !reader.read(&mut chunk).is_ok_and(|len| len > 0) {
                             break;

@@ -23,6 +23,7 @@ use crate::providers::{MindCommand, MindIo, Request, Responder};
 use crate::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ const PATIENCE_OTHER: Patience = Patience { first: Duration::from_secs(3), next:
 const WARM_EVERY: Duration = Duration::from_secs(40);
 /// Servers at the head of the line to which a connection is kept open; who stands further back is seldom asked.
 const WARM_PLACES: usize = 2;
+/// How long a server may take, after all of a reply, to end its body; a thread and a connection wait for it.
+const DRAIN_MAX: Duration = Duration::from_millis(200);
 /// Threads of one session: two that answer, two that warm a connection, and the drafts of a turn that are still being cut.
 const WORKERS_MAX: usize = 6;
 /// What workers may have told and the session not yet read.
@@ -188,6 +191,8 @@ struct Session<'a> {
     /// By place; minds of other kinds that were asked already.
     asides: Vec<Option<Aside>>,
     asked: Option<Asked>,
+    /// Replies that were told whole and whose bodies have not ended, oldest first: the job, and when it is cut.
+    draining: VecDeque<(u64, Arc<Tap>, Instant)>,
 }
 
 impl<'a> Session<'a> {
@@ -196,7 +201,21 @@ impl<'a> Session<'a> {
         let (told_to, told) = bounded(TOLD_MAX);
         let warm_at = io.clock.now();
         let asides = (0..minds.line.len()).map(|_| None).collect();
-        Self { minds, io, jobs, queue, told_to, told, workers: 0, busy: 0, last_job: 0, warm_at, asides, asked: None }
+        Self {
+            minds,
+            io,
+            jobs,
+            queue,
+            told_to,
+            told,
+            workers: 0,
+            busy: 0,
+            last_job: 0,
+            warm_at,
+            asides,
+            asked: None,
+            draining: VecDeque::new(),
+        }
     }
 
     fn run(mut self) {
@@ -222,6 +241,7 @@ impl<'a> Session<'a> {
 
     fn end(mut self) {
         self.drop_asked();
+        self.draining.iter().for_each(|(_, tap, _)| tap.cut());
         let Self { asides, told, .. } = self;
         // A mind that waits for room to tell something is not to wait for ever.
         drop(told);
@@ -397,6 +417,7 @@ impl<'a> Session<'a> {
         if let News::Free = told.news {
             self.warm_at = told.at + WARM_EVERY;
             self.busy = self.busy.saturating_sub(1);
+            self.draining.retain(|(job, ..)| *job != told.job);
             return;
         }
         let Some(asked) = &mut self.asked else { return };
@@ -418,6 +439,8 @@ impl<'a> Session<'a> {
             News::Done => {
                 self.useful(index, told.at);
                 let Some(mut asked) = self.asked.take() else { return };
+                let taps = asked.attempts.drain(..).filter_map(|attempt| attempt.tap.map(|tap| (attempt.job, tap)));
+                self.draining.extend(taps.map(|(job, tap)| (job, tap, told.at + DRAIN_MAX)));
                 let held = asked.rest.as_mut().map(Rest::finish).unwrap_or_default();
                 if !held.is_empty() {
                     self.io.events.send_at(told.at, (turn, MindEvent::Token(held)));
@@ -471,6 +494,9 @@ impl<'a> Session<'a> {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, tap, _)) = self.draining.pop_front_if(|(.., due)| now >= *due) {
+            tap.cut();
+        }
         let Some(asked) = &mut self.asked else {
             if now >= self.warm_at {
                 self.warm_all();
@@ -505,10 +531,11 @@ impl<'a> Session<'a> {
     }
 
     fn poll_timeout(&self) -> Instant {
-        let Some(asked) = &self.asked else { return self.warm_at };
+        let drained = self.draining.front().map(|(.., due)| *due);
+        let Some(asked) = &self.asked else { return drained.map_or(self.warm_at, |due| due.min(self.warm_at)) };
         let dues = asked.attempts.iter().map(|attempt| attempt.due);
         let again = asked.again.map(|(_, at)| at);
-        dues.chain(asked.hedge_at).chain(again).min().unwrap_or(self.warm_at)
+        dues.chain(asked.hedge_at).chain(again).chain(drained).min().unwrap_or(self.warm_at)
     }
 
     /// An attempt has failed, and is not one of the request's any more.
