@@ -321,7 +321,9 @@ impl Playout {
             Pause::Fading => (at + FADE_SAMPLES).min(out.len()),
             Pause::Silent => return taken,
         };
-        if let Some(samples) = self.take_filler(out.get_mut(at..limit).unwrap_or_default()) {
+        if self.pause == Pause::No
+            && let Some(samples) = self.take_filler(out.get_mut(at..limit).unwrap_or_default())
+        {
             return Taken { samples, ..taken };
         }
         if self.filler.under_way() {
@@ -860,6 +862,19 @@ mod tests {
         let taken = playout.take(&mut out);
         assert_eq!((taken.turn, taken.first, out), (Some(TurnId(1)), true, [LEVEL; 160]));
         assert_eq!(playout.heard(TurnId(1)), 160);
+    }
+
+    #[test]
+    fn a_filler_that_comes_with_a_pause_waits_for_its_end() {
+        let mut playout = granted(1);
+        take(&mut playout);
+        playout.pause();
+        playout.fill(&VoiceFrame { made: Instant::from_millis(9), ..frame(1, 500) });
+        let (fading, _) = take(&mut playout);
+        assert!(step(&fading) < LEVEL / 10 && fading[FADE_SAMPLES..] == [0; FRAME_8K - FADE_SAMPLES], "{fading:?}");
+        assert_eq!(take(&mut playout).0, [0; FRAME_8K], "the caller has the floor");
+        playout.resume();
+        assert_eq!(take(&mut playout).0, [500; FRAME_8K]);
     }
 
     #[test]
