@@ -15,6 +15,7 @@ pub mod doctor;
 mod ear;
 pub mod echo;
 pub mod egress;
+mod fade;
 pub mod filler;
 pub mod finding;
 mod frames;
