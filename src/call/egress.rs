@@ -283,7 +283,7 @@ impl Egress {
         now >= self.reporter.poll_timeout()
     }
 
-    /// Writes the RTCP compound packet that is due into `out` (at least [`rtcp::SENT_LEN_MAX`] bytes), if one is: SR or RR with
+    /// Writes the RTCP compound packet that is due into `out` (at least [`SENT_LEN_MAX`](crate::rtp::rtcp::SENT_LEN_MAX) bytes), if one is: SR or RR with
     /// `report` about the peer, and SDES. Returns its length.
     ///
     /// # Real-time
