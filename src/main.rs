@@ -2,8 +2,8 @@
 
 use offhook::config::{self, Account, Command, Config, DigestAlgorithm, LogLevel, Secret};
 use offhook::control::{Bridge, StartError, server::Server, webhooks::Webhooks};
-use offhook::engine::{Engine, certificate, check, clock::SystemClock, log};
-use offhook::phone::{command, demo};
+use offhook::engine::{Engine, certificate, check, clock::SystemClock, folders, log};
+use offhook::phone::{Error, command, demo};
 use offhook::providers::local::models;
 use offhook::replay;
 use offhook::time::Clock;
@@ -19,29 +19,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let cwd = std::env::current_dir().unwrap_or_default();
-    match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
-        Ok((config, Command::Run)) => run(config),
-        Ok((config, Command::Check { json })) => run_check(&config, json),
-        Ok((config, Command::Models)) => obtain_models(&config),
-        Ok((_, Command::Ha1 { user, realm })) => print_ha1(&user, &realm),
-        Ok((config, Command::Call(wanted))) => call(&config, &wanted, None),
-        Ok((config, Command::Demo(wanted))) => demo(config, &wanted),
-        Ok((_, Command::Replay(wanted))) => replay_call(&wanted),
-        Ok((_, Command::Print(text))) => {
+    let (mut config, command) = match Config::load(&args, &|name| std::env::var(name).ok(), &cwd) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    config.warnings.extend(config::misspelt(names));
+    // A server tells them by its log, which may be for programs.
+    for line in config.warnings.iter().filter(|_| command != Command::Run) {
+        complain(&format!("offhook: {line}\n"));
+    }
+    match command {
+        Command::Run => run(config),
+        Command::Check { json } => run_check(&config, json),
+        Command::Models => obtain_models(&config),
+        Command::Ha1 { user, realm } => print_ha1(&user, &realm),
+        Command::Call(wanted) => call(&config, &wanted, None),
+        Command::Demo(wanted) => demo(config, &wanted),
+        Command::Replay(wanted) => replay_call(&wanted),
+        Command::Print(text) => {
             print(&text);
             ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(&format!("offhook: {error}\n"));
-            ExitCode::from(2)
         }
     }
 }
 
 fn run(config: Config) -> ExitCode {
-    if let Some(Err(error)) = config.sip.tls.as_ref().map(certificate::load) {
-        complain(&format!("offhook: {error}\n"));
-        return ExitCode::from(2);
+    if let Err(line) = usable(&config) {
+        return refuse(&line);
     }
     let clock = Arc::new(SystemClock::start());
     // Before any thread: each inherits that these signals are taken by the one below.
@@ -53,14 +58,16 @@ fn run(config: Config) -> ExitCode {
         Ok(started) => started,
         Err(error) => return fail(&format!("cannot start a thread: {error}")),
     };
+    for line in &config.warnings {
+        journal.line(LogLevel::Warn, None, line);
+    }
     let engine = Arc::new(Engine::new(config.clone(), clock, journal.clone()));
     let mut server = match Server::start(&config.control, engine.clone()) {
         Ok(server) => server,
         Err(error) => {
-            return fail(&format!(
-                "the control API cannot listen on {} ({error}); try --api 127.0.0.1:8001",
-                config.control.listen
-            ));
+            let listen = config.control.listen;
+            let line = format!("the control API cannot listen on {listen} ({error}); try --api 127.0.0.1:8001");
+            return if error.kind() == ErrorKind::AddrNotAvailable { refuse(&line) } else { fail(&line) };
         }
     };
     journal.line(LogLevel::Info, None, format_args!("control API on http://{}", server.local_addr()));
@@ -79,7 +86,10 @@ fn run(config: Config) -> ExitCode {
     if config.start
         && let Err(error) = engine.start(config.sip.listen)
     {
-        return fail(&start_failure(&error, config.sip.listen));
+        let line = start_failure(&error, config.sip.listen);
+        // A port that is taken may be free tomorrow; an address of another machine was never right.
+        let is_elsewhere = matches!(&error, StartError::Bind(error) if error.kind() == ErrorKind::AddrNotAvailable);
+        return if is_elsewhere { refuse(&line) } else { fail(&line) };
     }
     at_once.store(false, Ordering::Release);
     signals.forever().next();
@@ -91,6 +101,12 @@ fn run(config: Config) -> ExitCode {
     server.stop();
     log.end();
     ExitCode::SUCCESS
+}
+
+/// Finds out whether the files and folders that the settings name can be used: which cannot, in a line.
+fn usable(config: &Config) -> Result<(), String> {
+    config.sip.tls.as_ref().map_or(Ok(()), |tls| certificate::load(tls).map(drop))?;
+    folders::check(config)
 }
 
 fn start_failure(error: &StartError, listen: SocketAddr) -> String {
@@ -121,9 +137,8 @@ fn cure(kind: ErrorKind, listen: SocketAddr) -> String {
 
 /// Says whether everything works from here; exit code 1 where something does not.
 fn run_check(config: &Config, json: bool) -> ExitCode {
-    if let Some(Err(error)) = config.sip.tls.as_ref().map(certificate::load) {
-        complain(&format!("offhook: {error}\n"));
-        return ExitCode::from(2);
+    if let Err(line) = usable(config) {
+        return refuse(&line);
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let report = check::run(config, &clock);
@@ -137,6 +152,7 @@ fn obtain_models(config: &Config) -> ExitCode {
             print(&format!("the local models are in {}\n", config.providers.models.display()));
             ExitCode::SUCCESS
         }
+        Err(error @ models::Error::Io { .. }) => refuse(&error.to_string()),
         Err(error) => fail(&error.to_string()),
     }
 }
@@ -171,7 +187,8 @@ fn call(config: &Config, wanted: &config::Call, engine: Option<&Engine>) -> Exit
     let models = &config.providers.models;
     let made = match engine {
         Some(engine) => demo::run(engine, wanted, models, &clock, &stop, &mut say),
-        None => command::make(wanted, models, &clock, &stop, &mut say),
+        None => command::recordings(wanted)
+            .and_then(|recordings| command::make(wanted, recordings, models, &clock, &stop, &mut say)),
     };
     match made {
         Ok(made) => {
@@ -182,16 +199,17 @@ fn call(config: &Config, wanted: &config::Call, engine: Option<&Engine>) -> Exit
             let measured = made.outcome.results.iter().any(Result::is_ok);
             if measured { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Err(error) => fail(&error),
+        Err(Error::Argument(line)) => refuse(&line),
+        Err(Error::Call(line)) => fail(&line),
     }
 }
 
-/// Runs a captured call again; exit code 1 where anything is not the same.
+/// Runs a captured call again; exit code 1 where anything is not the same, 2 where there is nothing to be run.
 fn replay_call(wanted: &config::Replay) -> ExitCode {
     match replay::run(wanted, &mut |line| print(&format!("{line}\n"))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => fail(&error.to_string()),
+        Err(error) => refuse(&format!("replay DIR: {error}")),
     }
 }
 
@@ -213,6 +231,13 @@ fn print_ha1(user: &str, realm: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Says which setting or argument is wrong.
+fn refuse(text: &str) -> ExitCode {
+    complain(&format!("offhook: {text}\n"));
+    ExitCode::from(2)
+}
+
+/// Says what did not work.
 fn fail(text: &str) -> ExitCode {
     complain(&format!("offhook: {text}\n"));
     ExitCode::FAILURE

@@ -408,6 +408,24 @@ fn events_and_an_order_to_speak_are_to_be_had_by_curl() {
 }
 
 #[test]
+fn whoever_comes_while_the_bridge_stops_waits_until_it_has() {
+    let offhook = Offhook::start(&ECHO, "");
+    let (api, sip) = (offhook.api, offhook.sip());
+    let has_told = |offhook: &Offhook, what: &str| offhook.log.all().iter().any(|line| line.ends_with(what));
+    // A phone that is gone keeps a stop waiting for the answer to its BYE.
+    drop(call(sip));
+    let stop = std::thread::spawn(move || ask("POST", api, STOP).body);
+    wait_for("a stop under way", SOON, || (offhook.ask("GET", STATUS).1["status"] == "stopped").then_some(()));
+    assert!(!has_told(&offhook, "the bridge is stopped"), "the phone has not answered");
+    // The port is free, and the start is not taken for stopped by whoever stopped before it.
+    let (status, started) = offhook.ask("POST", &format!("{START}?host=127.0.0.1&port={}", sip.port()));
+    assert_eq!((status, &started["status"]), (200, &json!("started")), "{started}");
+    assert!(has_told(&offhook, "the bridge is stopped"));
+    assert!(stop.join().expect("an answer").contains(r#""stopped""#));
+    assert!(ask("GET", api, "/metrics").body.contains("offhook_bridge_running 1"));
+}
+
+#[test]
 fn a_signal_hangs_up_and_ends_the_process_in_time() {
     let mut offhook = Offhook::start(&ECHO, "");
     let phones = [call(offhook.sip()), call(offhook.sip())];
@@ -442,19 +460,56 @@ fn a_signal_ends_a_start_that_is_still_loading() {
     assert_eq!(process.wait("the end", SOON).code(), Some(0));
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn as_many_calls_as_may_come_at_once_have_descriptors() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // What a shell or a service has by default is room for 84 calls.
+    for limit in ["ulimit -Sn 256", "ulimit -n 512"] {
+        let mut shell = std::process::Command::new("sh");
+        let run = format!("{limit} && exec {} --api 127.0.0.1:0", env!("CARGO_BIN_EXE_offhook"));
+        shell.args(["-c", &run]).current_dir(folder.path()).env_clear().stderr(Stdio::piped());
+        let mut process = Kept(shell.spawn().expect("a shell"));
+        let log = Lines::of(process.0.stderr.take().expect("it is piped"));
+        let has = |what: &str| log.all().iter().any(|line| line.contains(what));
+        wait_for("the control API", SOON, || has("control API on").then_some(()));
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.0.id())).expect("limits");
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [soft, hard] = numbers[..] else { panic!("{line}") };
+        assert_eq!((soft, has("LimitNOFILE=")), (hard.min(5024), hard < 5024), "{line}");
+        process.terminate();
+        process.wait("the end", SOON);
+    }
+}
+
 /// Arguments, environment, and what the error names.
 type WrongSetting = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
 
 #[test]
 fn a_wrong_setting_is_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let cases: [WrongSetting; 6] = [
+    std::fs::write(folder.path().join("file"), "no folder, and no WAV").expect("a file");
+    std::fs::create_dir(folder.path().join("capture")).expect("a folder");
+    std::fs::write(folder.path().join("capture/capture.json"), "{}").expect("a file");
+    let cases: [WrongSetting; 16] = [
         (&["--sip", "here"], &[], "--sip"),
         (&["--rtp-ports", "9-3"], &[], "--rtp-ports"),
         (&["--api", "0.0.0.0:0"], &[], "OFFHOOK_API_TOKEN"),
         (&["--colour"], &[], "--colour"),
         (&[], &[("OFFHOOK_STT", "parrot")], "OFFHOOK_STT"),
         (&[], &[("OFFHOOK_LLM", "groq")], "GROQ_API_KEY"),
+        // What is wrong with these shows when they are used.
+        (&["--start", "--sip", "203.0.113.1:0"], &[("OFFHOOK_LOG", "error")], "--sip"),
+        (&["--api", "203.0.113.1:0"], &[("OFFHOOK_API_TOKEN", "t")], "--api"),
+        (&["--capture", "file"], &[], "--capture: "),
+        (&["check"], &[("OFFHOOK_RECORDS", "file")], "OFFHOOK_RECORDS: "),
+        (&["call", "--wav", "missing.wav"], &[], "--wav: "),
+        (&["demo", "--wav", "file"], &[], "--wav: "),
+        (&["call", "--record", "missing/call.wav"], &[], "--record: "),
+        (&["call", "sips:1000@127.0.0.1"], &[], "call SIP-URI: "),
+        (&["replay", "file"], &[], "replay DIR: "),
+        (&["replay", "capture"], &[], "replay DIR: "),
     ];
     for (args, env, named) in cases {
         let output = command(folder.path()).args(args).envs(env.iter().copied()).output().expect("the binary runs");

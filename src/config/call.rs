@@ -37,6 +37,8 @@ pub struct Call {
     pub seed: u64,
     /// Where the recording goes; `None`: there is none.
     pub record: Option<PathBuf>,
+    /// Whether somebody named that file; else it goes into the working directory, where that can be written.
+    pub record_is_named: bool,
     /// Whether to print the report as JSON.
     pub json: bool,
     /// Whether to find out first how exact this telephone is here.
@@ -121,6 +123,7 @@ impl CallArgs {
         let loss_bp = given("--loss", self.loss).map(|loss| percent(&loss)).transpose()?;
         let jitter = given("--jitter", self.jitter).map(|jitter| jitter.number(0..=JITTER_MAX_MS)).transpose()?;
         let seed = given("--seed", self.seed).map(|seed| seed.number(0..=u64::from(u32::MAX))).transpose()?;
+        let record_is_named = self.record.is_some();
         let record = (!self.no_record).then(|| cwd.join(self.record.unwrap_or_else(|| "offhook-call.wav".into())));
         Ok(Call {
             uri: "sip:1000@127.0.0.1:5060".to_owned(),
@@ -134,6 +137,7 @@ impl CallArgs {
             jitter: Duration::from_millis(jitter.unwrap_or(0)),
             seed: seed.unwrap_or(1),
             record,
+            record_is_named,
             json: self.json,
             calibrate: self.calibrate,
         })

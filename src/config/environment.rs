@@ -6,7 +6,7 @@
 
 use super::Error;
 use super::given::Given;
-use super::mistake::nearest;
+use super::mistake::{nearest, variable_meant};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -52,6 +52,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
 pub struct Environment<'a> {
     process: &'a dyn Fn(&str) -> Option<String>,
     file: BTreeMap<String, String>,
+    /// Names of the file that are none of ours: where each stands, and which of ours is next to it.
+    doubtful: Vec<(String, &'static str)>,
 }
 
 impl<'a> Environment<'a> {
@@ -67,7 +69,7 @@ impl<'a> Environment<'a> {
         let Ok(text) = std::str::from_utf8(&bytes) else {
             return Err(Error(format!("--env-file: {shown} cannot be read: it is not in UTF-8; save it as UTF-8")));
         };
-        let mut file = BTreeMap::new();
+        let (mut file, mut doubtful) = (BTreeMap::new(), Vec::new());
         for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let at = format!("{shown}, line {}", number + 1);
             // The line itself may hold a key, so that only its place is told.
@@ -80,10 +82,19 @@ impl<'a> Environment<'a> {
                     "{name} in {at}: there is no such setting{hint}; offhook --help lists them all"
                 )));
             }
+            if let Some(meant) = variable_meant(name) {
+                doubtful.push((format!("{name} in {at}"), meant));
+            }
             // As in a shell, a later line wins.
             file.insert(name.to_owned(), value);
         }
-        Ok(Self { process, file })
+        Ok(Self { process, file, doubtful })
+    }
+
+    /// Says which names of the file were probably meant to be others, a line each: those whose right name is not set.
+    pub fn warnings(&self) -> Vec<String> {
+        let missing = self.doubtful.iter().filter(|(_, meant)| self.get_even_empty(meant).is_none());
+        missing.map(|(found, meant)| unread(found, meant)).collect()
     }
 
     /// Returns the setting `name`; an empty one counts as not set.
@@ -96,6 +107,17 @@ impl<'a> Environment<'a> {
         let value = (self.process)(name).or_else(|| self.file.get(name).cloned())?;
         Some(Given { name: name.to_owned(), value })
     }
+}
+
+/// Says which of the `names` that the process's environment holds were probably meant to be settings of ours, a line each. Only
+/// those that begin with `OFFHOOK_` are looked at: all others are other programs'.
+pub fn misspelt(names: impl Iterator<Item = String>) -> Vec<String> {
+    let names = names.filter(|name| name.starts_with("OFFHOOK_"));
+    names.filter_map(|name| Some(unread(&format!("{name} in the environment"), variable_meant(&name)?))).collect()
+}
+
+fn unread(found: &str, meant: &str) -> String {
+    format!("{found} is not read; did you mean {meant}?")
 }
 
 /// Reads a line of `.env`: name and value, or nothing where it is empty or a comment. An error repeats nothing of it.

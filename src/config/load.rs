@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::file::{self, File};
 use super::given::{Given, Scheme};
-use super::{Command, Config, Endpoint, Error, LogFormat, LogLevel, SttFormat, accounts, cli, stages};
+use super::{Capture, Command, Config, Endpoint, Error, LogFormat, LogLevel, SttFormat, accounts, cli, stages};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -19,7 +19,7 @@ impl Config {
         };
         let env = Environment::read(env, cli.env_file.as_deref(), cwd)?;
         let file = File::read(cli.config.as_deref(), cwd)?;
-        let mut config = Self { start: cli.start, ..Self::default() };
+        let mut config = Self { start: cli.start, warnings: env.warnings(), ..Self::default() };
         file.apply(&mut config)?;
         if let Some(tls) = &mut config.sip.tls {
             for path in [tls.certificate.as_mut(), tls.key.as_mut(), Some(&mut tls.kept_in)].into_iter().flatten() {
@@ -34,8 +34,13 @@ impl Config {
         }
         config.webhooks = file.webhooks(&env)?;
         config.read_addresses(&cli, &env, &file)?;
-        let folder = cli.capture.clone().or(file.capture_folder().map(|folder| folder.value.into()));
-        config.capture.folder = folder.map(|folder| cwd.join(folder));
+        let named = match (&cli.capture, file.capture_folder()) {
+            (Some(folder), _) => Some((folder.clone(), "--capture".to_owned())),
+            (None, folder) => folder.map(|folder| (folder.value.into(), folder.name)),
+        };
+        if let Some((folder, named)) = named {
+            config.capture = Capture { folder: Some(cwd.join(folder)), named };
+        }
         file.apply_tools(&env, &mut config.agent)?;
         if let Some(greeting) = env.get_even_empty("OFFHOOK_GREETING") {
             config.agent.greeting = greeting.text(file::PHRASE_MAX)?;
@@ -198,6 +203,22 @@ mod tests {
             let error = setup(&[("offhook.toml", &wrong)]).env(&[("CRM_SECRET", "s")]).error("");
             assert!(error.starts_with(named), "{error}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_name_is_told_where_the_right_one_is_not_set() {
+        let file = "GROQ_APIKEY=gsk-secret\nREDIS_URL=redis://x\nDEEPGRAM_KEY=dg-secret\nDEEPGRAM_API_KEY=right\n";
+        let config = setup(&[(".env", file)]).config("");
+        let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+        assert!(warning.starts_with("GROQ_APIKEY in ") && warning.contains(".env, line 1 "), "{warning}");
+        assert!(warning.ends_with("is not read; did you mean GROQ_API_KEY?"), "{warning}");
+        let right = setup(&[(".env", file)]).env(&[("GROQ_API_KEY", "g")]).config("");
+        assert!(right.warnings.is_empty(), "{:?}", right.warnings);
+        let names = ["OFFHOOK_GREETNG", "GROQ_KEY", "OFFHOOK_STT", "OFFHOOK_PORT"].map(str::to_owned);
+        assert_eq!(
+            super::super::misspelt(names.into_iter()),
+            ["OFFHOOK_GREETNG in the environment is not read; did you mean OFFHOOK_GREETING?"]
+        );
     }
 
     #[test]

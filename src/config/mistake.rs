@@ -1,13 +1,18 @@
 //! What is wrong in `offhook.toml`, said for people: which key, where, and what it may be; no value of a secret.
 
 use super::environment::VARIABLES;
-use strsim::levenshtein;
+use strsim::{levenshtein, osa_distance};
 
 /// Names under which people would look for a place for their secrets.
 const SECRETS: [&str; 5] = ["key", "api_key", "token", "secret", "password"];
 /// The tables that a key which stands in none, or in the wrong one, may belong to.
 const TABLES: [&str; 12] =
     ["agent", "sip", "sip.limits", "media", "control", "records", "capture", "providers", "stt", "llm", "tts", "slo"];
+
+/// What the names of our own variables begin with.
+const OWN: &str = "OFFHOOK_";
+/// Characters of a name in which two mistakes leave it recognisable, as `DEEPGRAMKEY` has them.
+const LONG: usize = 11;
 
 /// Says in one line what `error` found in `text`, which came from the file `shown`; `takes` says whether a file of this text
 /// would have no unknown key.
@@ -54,6 +59,31 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
         .filter(|(far, _)| *far <= mistakes_max)
         .min()
         .map(|(_, near)| near)
+}
+
+/// Returns the variable of ours that whoever wrote the variable `name` probably meant. Others have names of their own, and a
+/// `.env` may be shared with other programs: only what is next to a name of ours counts.
+pub fn variable_meant(name: &str) -> Option<&'static str> {
+    let mut known = VARIABLES.iter().map(|(known, _)| *known);
+    if known.clone().any(|known| known == name) {
+        return None;
+    }
+    if let Some(own) = name.strip_prefix(OWN) {
+        // What these names have in common says nothing about how near they are.
+        let meant = nearest(own, known.clone().filter_map(|known| known.strip_prefix(OWN)))?;
+        return known.find(|known| known.strip_prefix(OWN) == Some(meant));
+    }
+    let core = core(name);
+    let mistakes_max = if core.len() < LONG { 1 } else { 2 };
+    known.find(|known| !known.starts_with(OWN) && osa_distance(&core, &self::core(known)) <= mistakes_max)
+}
+
+/// Returns what tells a provider's variable from the others: people write `X_KEY`, `X_APIKEY` or `X_TOKEN` for `X_API_KEY`, and
+/// `X_VOICE_ID` for `X_VOICE`.
+fn core(name: &str) -> String {
+    let words = name.split(['_', '-', '.']).map(str::to_ascii_uppercase);
+    let words = words.filter(|word| !["API", "ID", "URL", "NAME"].contains(&word.as_str()));
+    words.map(|word| if ["APIKEY", "TOKEN", "SECRET"].contains(&word.as_str()) { "KEY".into() } else { word }).collect()
 }
 
 fn is_secret_variable(key: &str) -> bool {
@@ -115,6 +145,46 @@ fn wrong_type(invalid: &str, key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_is_known_by_what_its_writer_meant_and_those_of_others_are_left_alone() {
+        for (wrong, meant) in [
+            ("DEEPGRAM_KEY", "DEEPGRAM_API_KEY"),
+            ("DEEPGARM_API_KEY", "DEEPGRAM_API_KEY"),
+            ("deepgram_api_key", "DEEPGRAM_API_KEY"),
+            ("GROQ_APIKEY", "GROQ_API_KEY"),
+            ("GROQ_API_TOKEN", "GROQ_API_KEY"),
+            ("GROK_API_KEY", "GROQ_API_KEY"),
+            ("CARTESIA_VOICE_ID", "CARTESIA_VOICE"),
+            ("ELEVEN_LABS_API_KEY", "ELEVENLABS_API_KEY"),
+            ("OPENAI_API_BASE", "OPENAI_BASE_URL"),
+            ("OFFHOOK_GREETNG", "OFFHOOK_GREETING"),
+            ("OFFHOOK_TTT", "OFFHOOK_STT"),
+        ] {
+            assert_eq!(variable_meant(wrong), Some(meant), "{wrong}");
+        }
+        for theirs in [
+            "ANTHROPIC_API_KEY",
+            "AZURE_MODEL",
+            "COHERE_API_KEY",
+            "DATABASE_URL",
+            "DEEPGRAM_PROJECT_ID",
+            "GEMINI_API_KEY",
+            "MODEL",
+            "OFFHOOK_PORT",
+            "OFFHOOK_SERVICE_HOST",
+            "OPENAI_ADMIN_KEY",
+            "OPENAI_ORG_ID",
+            "OPENAI_PROJECT_ID",
+            "OPENAI_WEBHOOK_SECRET",
+            "PATH",
+            "XAI_API_KEY",
+            "",
+        ] {
+            assert_eq!(variable_meant(theirs), None, "{theirs}");
+        }
+        assert!(VARIABLES.iter().all(|(known, _)| variable_meant(known).is_none()));
+    }
 
     #[test]
     fn who_errs_by_a_letter_or_two_is_told_what_was_meant() {

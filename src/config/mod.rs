@@ -23,6 +23,7 @@ mod words;
 pub use accounts::{Account, DigestAlgorithm};
 pub use call::Call;
 pub use capture::{Replay, WhatIf};
+pub use environment::misspelt;
 pub use given::{host_of, is_loopback_name};
 pub use network::Network;
 pub use records::Records;
@@ -62,6 +63,8 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     /// `[slo]`: how long a turn may take; `None`: it is not watched.
     pub slo: Option<Slo>,
+    /// What is not wrong and probably meant otherwise, a line each.
+    pub warnings: Vec<String>,
 }
 
 /// How long turns may take, and how many of them have to keep to it.
@@ -138,6 +141,8 @@ pub struct Control {
 pub struct Capture {
     /// `capture.folder`, or `--capture`: where each call is kept from here on; `None`: nowhere. All that is said is in it.
     pub folder: Option<PathBuf>,
+    /// Which of the two settings named it.
+    pub named: String,
 }
 
 /// Signalling (`sip/`).
@@ -572,6 +577,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             webhooks: Vec::new(),
             slo: Some(Slo::default()),
+            warnings: Vec::new(),
         }
     }
 }

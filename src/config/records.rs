@@ -19,6 +19,8 @@ const BYTES_MAX: i64 = 1 << 50;
 pub struct Records {
     /// `records.folder` or `OFFHOOK_RECORDS`: where; `None`: nothing is kept.
     pub folder: Option<PathBuf>,
+    /// Which of the two settings named it.
+    pub named: String,
     /// Whether calls are recorded, in stereo. On by default where a folder is named: who names one wants that.
     pub audio: bool,
     /// Whether what was said is kept as text, with times.
@@ -33,7 +35,15 @@ pub struct Records {
 
 impl Default for Records {
     fn default() -> Self {
-        Self { folder: None, audio: true, transcripts: true, pcap: false, keep: None, keep_bytes_max: None }
+        Self {
+            folder: None,
+            named: String::new(),
+            audio: true,
+            transcripts: true,
+            pcap: false,
+            keep: None,
+            keep_bytes_max: None,
+        }
     }
 }
 
@@ -63,6 +73,7 @@ impl FileRecords {
                 )));
             }
             to.folder = Some(cwd.join(value));
+            to.named = name;
         }
         to.audio = self.audio.unwrap_or(to.audio);
         to.transcripts = self.transcripts.unwrap_or(to.transcripts);

@@ -23,6 +23,8 @@ pub mod check;
 pub mod clock;
 pub mod conductor;
 pub mod datagrams;
+pub mod descriptors;
+pub mod folders;
 pub mod kept;
 pub mod latencies;
 pub mod listeners;
@@ -79,6 +81,9 @@ pub struct Engine {
     journal: Journal,
     casting: OnceLock<Casting>,
     realtime: Mutex<Realtime>,
+    /// Held while the bridge starts or stops: a stop says goodbye to every call, and whoever asks for another stop or a start
+    /// meanwhile is answered when that is done. The status is not kept waiting.
+    changing: Mutex<()>,
     bridge: Mutex<Option<Started>>,
 }
 
@@ -104,6 +109,9 @@ impl Engine {
     /// Makes an engine whose bridge is stopped.
     #[must_use]
     pub fn new(config: Config, clock: Arc<SystemClock>, journal: Journal) -> Self {
+        if let Some(lack) = descriptors::make_room(config.sip.calls_max) {
+            journal.line(LogLevel::Warn, None, lack);
+        }
         Self {
             board: Arc::new(Board::with_clock(clock.clone()).with_slo(config.slo)),
             config: Arc::new(config),
@@ -111,6 +119,7 @@ impl Engine {
             journal,
             casting: OnceLock::new(),
             realtime: Mutex::new(Realtime::default()),
+            changing: Mutex::new(()),
             bridge: Mutex::new(None),
         }
     }
@@ -333,9 +342,15 @@ impl Bridge for Engine {
             return Err(StartError::AlreadyRunning { port: running.listen.port() });
         }
         // An address that cannot be had is told at once, and not behind the minutes that the first start takes for models.
-        drop(listeners::bind(listen, self.config.sip.tls.as_ref()).map_err(StartError::Bind)?);
-        // Before the lock: models may take a while, and the status is answered meanwhile.
+        {
+            let _after_a_stop = self.changing.lock();
+            if self.running().is_none() {
+                drop(listeners::bind(listen, self.config.sip.tls.as_ref()).map_err(StartError::Bind)?);
+            }
+        }
+        // Before the locks: models may take a while, and the status is answered meanwhile, and a stop obeyed.
         self.prepare(&mut |line| self.journal.line(LogLevel::Info, None, line));
+        let _changing = self.changing.lock();
         let mut bridge = self.bridge.lock();
         if let Some(started) = &*bridge {
             return Err(StartError::AlreadyRunning { port: started.listen.port() });
@@ -347,6 +362,7 @@ impl Bridge for Engine {
     }
 
     fn stop(&self) -> bool {
+        let _changing = self.changing.lock();
         let started = self.bridge.lock().take();
         let running = started.is_some();
         if let Some(started) = started {

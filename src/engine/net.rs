@@ -206,7 +206,8 @@ impl Net {
         let listeners = std::mem::take(&mut parts.listeners);
         let streams = Streams::new(listeners, parts.listener.registry(), parts.board.clone())?;
         let product = concat!("Offhook/", env!("CARGO_PKG_VERSION"));
-        let agent = UserAgent::new(&parts.config.sip, product, parts.rng.fork());
+        let agent = UserAgent::new(&parts.config.sip, product, parts.rng.fork())
+            .with_time_of_day(parts.clock.unix_time(Instant::ZERO));
         let ports = Ports::new(&parts.config.media.rtp_ports, parts.config.media.port_rest, parts.rng.fork());
         let pcaps = Pcaps::new(parts.recorder.clone(), parts.config.records.pcap);
         let orders = parts.workers.iter().map(|_| VecDeque::new()).collect();

@@ -59,7 +59,7 @@ impl Target {
     /// What is wrong with it, in a line.
     pub fn read(uri: &str) -> Result<Self, String> {
         let full = if uri.starts_with("sip:") { uri.to_owned() } else { format!("sip:{uri}") };
-        let wrong = |why: &str| format!("{uri:?} {why}; it may be sip:1000@127.0.0.1:5060");
+        let wrong = |why: &str| format!("call SIP-URI: {uri:?} {why}; it may be sip:1000@127.0.0.1:5060");
         if full.starts_with("sip:sips:") || full.contains("transport=") && !full.contains("transport=udp") {
             return Err(wrong("cannot be called: the telephone speaks SIP over UDP only"));
         }

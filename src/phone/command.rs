@@ -6,7 +6,7 @@ use super::mrl::{Discard, Measurement, PLAYOUT_TARGET};
 use super::report::{Aggregate, Calibration, Report};
 use super::stimulus::Stimulus;
 use super::weather::Weather;
-use super::{calibrate, record, talk, wav};
+use super::{Error, calibrate, record, talk, wav};
 use crate::audio::resample::Up2;
 use crate::config;
 use crate::engine::clock::SystemClock;
@@ -16,7 +16,7 @@ use crate::providers::local::moonshine::Moonshine;
 use crate::providers::local::one_thread;
 use crate::providers::local::voice::HibariVoice;
 use crate::time::Instant;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -55,19 +55,20 @@ impl Made {
     }
 }
 
-/// Makes a call as the command line says, and records it.
+/// Makes a call as the command line says, and records it; `recordings` are those that it names.
 ///
 /// # Errors
-/// What kept it from being made, in a line.
+/// Which argument is wrong, or what kept the call from being made.
 pub fn make(
     wanted: &config::Call,
+    recordings: Vec<Stimulus>,
     models: &Path,
     clock: &Arc<SystemClock>,
     stop: &AtomicBool,
     progress: Progress<'_>,
-) -> Result<Made, String> {
-    let target = Target::read(&wanted.uri)?;
-    let stimuli = stimuli(wanted, models)?;
+) -> Result<Made, Error> {
+    let target = Target::read(&wanted.uri).map_err(Error::Argument)?;
+    let stimuli = stimuli(wanted, recordings, models)?;
     let calibration = if wanted.calibrate { Some(calibrated(clock, wanted.seed, progress)?) } else { None };
     let weather = Weather { loss: f64::from(wanted.loss_bp) / 10_000.0, jitter: wanted.jitter };
     let settings = Settings {
@@ -91,15 +92,32 @@ pub fn make(
     Ok(Made { stimuli, outcome, calibration, sut: wanted.uri.clone() })
 }
 
-/// Returns what is said: the recordings, then the texts; without either, what a receptionist is asked.
-fn stimuli(wanted: &config::Call, models: &Path) -> Result<Vec<Stimulus>, String> {
-    let mut stimuli = Vec::new();
-    for path in &wanted.wavs {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let pcm = wav::read(path).map_err(|error| format!("--wav {} {error}", path.display()))?;
-        let stimulus = Stimulus::new(name, pcm);
-        stimuli.push(stimulus.ok_or_else(|| format!("--wav {}: there is no speech in it", path.display()))?);
+/// Reads the recordings that the command line names, and finds out whether the one that it asks for can be written: before
+/// models are obtained, and before a call whose recording nobody could make again.
+///
+/// # Errors
+/// Which argument is wrong.
+pub fn recordings(wanted: &config::Call) -> Result<Vec<Stimulus>, Error> {
+    if let Some(path) = wanted.record.as_ref().filter(|_| wanted.record_is_named)
+        && let Err(error) = record::probe(path)
+    {
+        let may_be = "it may be a file in a folder that can be written";
+        return Err(Error::Argument(format!("--record: {path:?} cannot be written ({error}); {may_be}")));
     }
+    let read = |path: &PathBuf| {
+        let wrong = |what: &str| {
+            Error::Argument(format!("--wav: {path:?} {what}; it may be a WAV file of speech, best in 16-bit PCM"))
+        };
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let pcm = wav::read(path).map_err(|what| wrong(&what))?;
+        Stimulus::new(name, pcm).ok_or_else(|| wrong("has no speech in it"))
+    };
+    wanted.wavs.iter().map(read).collect()
+}
+
+/// Returns what is said: the recordings, then the texts; without either, what a receptionist is asked.
+fn stimuli(wanted: &config::Call, recordings: Vec<Stimulus>, models: &Path) -> Result<Vec<Stimulus>, Error> {
+    let mut stimuli = recordings;
     let texts: Vec<&str> = match (wanted.says.is_empty(), stimuli.is_empty()) {
         (true, true) => LINES.to_vec(),
         _ => wanted.says.iter().map(String::as_str).collect(),
@@ -111,8 +129,8 @@ fn stimuli(wanted: &config::Call, models: &Path) -> Result<Vec<Stimulus>, String
                 // Where the models are missing, the failure says how they are obtained.
                 format!("cannot say {text:?}: {}; or give --wav FILE", failure.text)
             })?;
-            let stimulus = Stimulus::new(text, pcm);
-            stimuli.push(stimulus.ok_or_else(|| format!("--say {text:?}: the voice made no sound of it"))?);
+            let silent = || format!("--say: {text:?} is nothing that the voice can say; it may be a sentence");
+            stimuli.push(Stimulus::new(text, pcm).ok_or_else(|| Error::Argument(silent()))?);
         }
     }
     Ok(stimuli)

@@ -1,5 +1,6 @@
 //! `offhook demo`: an agent and a telephone in one process, and where each reply's time went.
 
+use super::Error;
 use super::command::{self, Made, Progress};
 use crate::config;
 use crate::engine::Engine;
@@ -18,7 +19,7 @@ const BAR: f64 = 40.0;
 /// Starts the agent on a free port, calls it, and prints what was said and where the time went.
 ///
 /// # Errors
-/// What kept the two from talking, in a line.
+/// Which argument is wrong, or what kept the two from talking.
 pub fn run(
     engine: &Engine,
     wanted: &config::Call,
@@ -26,13 +27,14 @@ pub fn run(
     clock: &Arc<SystemClock>,
     stop: &AtomicBool,
     print: Progress<'_>,
-) -> Result<Made, String> {
+) -> Result<Made, Error> {
+    let recordings = command::recordings(wanted)?;
     engine.prepare(&mut *print);
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     engine.start(listen).map_err(|error| failure(&error))?;
     let port = engine.running().map_or(0, |running| running.listen.port());
     let wanted = config::Call { uri: format!("sip:1000@127.0.0.1:{port}"), ..wanted.clone() };
-    let made = command::make(&wanted, models, clock, stop, print);
+    let made = command::make(&wanted, recordings, models, clock, stop, print);
     engine.stop();
     let made = made?;
     let turns = engine.board().find(&made.outcome.call_id, engine.now()).map(|call| call.turns).unwrap_or_default();

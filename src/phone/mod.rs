@@ -30,7 +30,32 @@ pub mod wav;
 pub mod weather;
 
 use crate::time::samples;
+use std::fmt;
 use std::time::Duration;
+
+/// Why there was no call, in a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// An argument is wrong: which, what it was, and what it may be.
+    Argument(String),
+    /// Something else kept it from being made; the line names the cure where there is one.
+    Call(String),
+}
+
+impl From<String> for Error {
+    fn from(line: String) -> Self {
+        Self::Call(line)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Argument(line) | Self::Call(line)) = self;
+        f.write_str(line)
+    }
+}
+
+impl std::error::Error for Error {}
 
 /// Samples a second of the telephone's audio.
 pub const RATE: u32 = 8000;

@@ -43,6 +43,16 @@ pub fn write(path: &Path, capture: &Capture, stream: &Stream, said: &[Said<'_>])
     writer.finalize().map_err(failed)
 }
 
+/// Finds out whether a recording can be written to `path`, and leaves there what was there.
+///
+/// # Errors
+/// What the system says.
+pub fn probe(path: &Path) -> io::Result<()> {
+    let was_there = path.exists();
+    std::fs::File::options().append(true).create(true).open(path)?;
+    if was_there { Ok(()) } else { std::fs::remove_file(path) }
+}
+
 /// Returns where the agent's first sample lies on the caller's timeline: by the fastest packet, so that jitter does not move it.
 fn agent_offset(stream: &Stream, zero: Instant) -> i64 {
     let Some(anchor) = stream.anchor_ns(std::time::Duration::from_secs(2)) else { return 0 };

@@ -14,7 +14,7 @@ const SECONDS_MAX: u32 = 600;
 pub fn read(path: &Path) -> Result<Vec<i16>, String> {
     let wrong = |error: hound::Error| match error {
         hound::Error::IoError(error) => format!("cannot be read ({error})"),
-        other => format!("is no WAV file that can be read ({other}); 16-bit PCM is best"),
+        other => format!("is no WAV file that can be read ({other})"),
     };
     let mut wav = hound::WavReader::open(path).map_err(wrong)?;
     let spec = wav.spec();
@@ -39,7 +39,7 @@ pub fn read(path: &Path) -> Result<Vec<i16>, String> {
     };
     let mono: Vec<i16> = samples.chunks_exact(channels).map(mix).collect();
     let mut converter = Converter::new(spec.sample_rate, RATE)
-        .map_err(|_| format!("has {} samples a second; 8000, 16000 or 48000 are usual", spec.sample_rate))?;
+        .map_err(|_| format!("has {} samples a second, where 8000, 16000 and 48000 are usual", spec.sample_rate))?;
     let mut pcm = Vec::new();
     converter.process(&mono, &mut pcm);
     converter.finish(&mut pcm);

@@ -23,6 +23,7 @@ mod admission;
 mod body;
 mod calling;
 mod counters;
+mod date;
 mod dialog;
 mod digest;
 pub mod flow;
@@ -83,6 +84,7 @@ use registrar::Registrar;
 use reply::Reply;
 use sessions::Sessions;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use tags::Tags;
 use transaction::timers::Timers;
 use transaction::{Matched, Transactions};
@@ -287,6 +289,8 @@ pub enum Timer {
 pub struct UserAgent {
     settings: config::Sip,
     product: String,
+    /// The time of day at [`Instant::ZERO`], since 1970-01-01 00:00 UTC.
+    unix_at_zero: Option<Duration>,
     rng: fastrand::Rng,
     tags: Tags,
     digest: Digest,
@@ -309,6 +313,7 @@ impl UserAgent {
         Self {
             settings: settings.clone(),
             product: product.to_owned(),
+            unix_at_zero: None,
             tags: Tags::new(&mut rng),
             digest: Digest::new(settings, &mut rng),
             admission: Admission::new(&settings.limits),
@@ -320,6 +325,13 @@ impl UserAgent {
             registering: None,
             out: Outbox::default(),
         }
+    }
+
+    /// Tells the time of day with each registration (RFC 3261 §10.3 step 8), which telephones without a clock show; `unix_at_zero`
+    /// is the one at [`Instant::ZERO`], as the time since 1970-01-01 00:00 UTC.
+    #[must_use]
+    pub fn with_time_of_day(self, unix_at_zero: Duration) -> Self {
+        Self { unix_at_zero: Some(unix_at_zero), ..self }
     }
 
     /// Takes one input. Afterwards drain [`Self::poll_output`] to `None` before the next input.
@@ -694,6 +706,7 @@ mod tests {
             [Event::Registered { aor: "sip:a@b".into(), contact, source: rig.source, expires_s: 300 }]
         );
         assert_eq!(rig.ua.bindings().count(), 1);
+        assert_eq!(rig.last().header("Date"), None, "nobody has told it the time of day");
         assert_eq!(rig.say(&first), ["200 OK"]);
         assert_eq!(rig.ua.counters().retransmissions_absorbed, 1);
         assert_eq!(rig.say(&register(2, "Contact: <sip:a@192.168.1.9:4444;ob>;expires=5")), ["423 Interval Too Brief"]);
@@ -704,6 +717,9 @@ mod tests {
         assert_eq!(rig.events(), []);
         rig.run(std::time::Duration::from_secs(300));
         assert_eq!(rig.events(), [Event::Unregistered { aor: "sip:a@b".into() }]);
+        rig.ua = rig.ua.with_time_of_day(Duration::from_secs(1_798_761_299));
+        assert_eq!(rig.say(&register(8, "")), ["200 OK"]);
+        assert_eq!(rig.last().header("Date"), Some("Thu, 31 Dec 2026 23:59:59 GMT"));
         rig.command(Command::Drain);
         assert_eq!(rig.say(&register(9, "")), ["503 Service Unavailable"]);
     }

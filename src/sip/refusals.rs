@@ -1,6 +1,7 @@
 //! Requests that are refused before anything is kept for them (RFC 3261 §8.2, stateless as §8.2.7 has it).
 
 use super::body::BodyRefusal;
+use super::date::date;
 use super::flow::Flow;
 use super::info;
 use super::lexer::{Flaw, Lexed};
@@ -120,7 +121,10 @@ impl UserAgent {
                     }
                     self.out.event(event);
                 }
-                let response = begin(200).with_all("Contact", contacts.iter().map(String::as_str));
+                let mut response = begin(200).with_all("Contact", contacts.iter().map(String::as_str));
+                if let Some(unix_at_zero) = self.unix_at_zero {
+                    response = response.with("Date", date(unix_at_zero + now.since(Instant::ZERO)));
+                }
                 if registrar::is_outbound(request) && flow.transport.is_reliable() {
                     response.with("Flow-Timer", FLOW_TIMER_S.to_string())
                 } else {

@@ -172,7 +172,11 @@ pub fn start(
     let shelf = Shelf::open(folder).map_err(|error| {
         io::Error::new(
             error.kind(),
-            format!("records.folder: {} cannot be written ({error}); it may be a folder of yours", folder.display()),
+            format!(
+                "{}: {} cannot be written ({error}); it may be a folder of yours",
+                settings.named,
+                folder.display()
+            ),
         )
     })?;
     let (sender, notes) = crossbeam_channel::bounded(NOTES_MAX);

@@ -47,10 +47,12 @@ pub(super) struct Turns {
     told: String,
     /// When the text last changed.
     changed: Instant,
-    /// The last `sequence_id` of this connection.
-    sequence: Option<u64>,
+    /// The last message of this connection, as far as it has a `sequence_id`.
+    last: Option<(u64, String)>,
     /// The last `turn_index` that has ended on this connection.
     ended: Option<u64>,
+    /// The `turn_index` that this connection spoke of last.
+    index: Option<u64>,
     /// How much of this connection's audio is transcribed.
     window_end: Duration,
     /// Where the turn's last word ended, in this connection's audio.
@@ -66,10 +68,11 @@ impl Turns {
         let Ok(Value::Object(message)) = serde_json::from_str::<Value>(text) else { return Said::Garbage };
         let Some(kind) = message.get("type").and_then(Value::as_str) else { return Said::Garbage };
         if let Some(sequence) = message.get("sequence_id").and_then(Value::as_u64) {
-            if self.sequence.is_some_and(|last| sequence <= last) {
+            // The number alone proves nothing: a server that does not count would be heard once and never again.
+            if self.last.as_ref().is_some_and(|(last, said)| sequence == *last && text == said) {
                 return Said::Other;
             }
-            self.sequence = Some(sequence);
+            self.last = Some((sequence, text.to_owned()));
         }
         let word = |name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default();
         match kind {
@@ -96,8 +99,8 @@ impl Turns {
         }
         self.transcript.clear();
         self.told.clear();
-        self.sequence = None;
-        self.ended = None;
+        self.last = None;
+        (self.ended, self.index) = (None, None);
         self.window_end = Duration::ZERO;
         self.last_word_end = None;
         self.cadence.reconnected();
@@ -158,8 +161,23 @@ impl Turns {
         now: Instant,
     ) -> Option<Turned> {
         let index = message.get("turn_index").and_then(Value::as_u64);
+        if event == "StartOfTurn" && !self.open && index.is_some() && index <= self.ended {
+            // It begins what is said to be over: its server does not count turns.
+            self.ended = None;
+        }
         if index.is_some() && index <= self.ended {
             return None;
+        }
+        let before = self.index;
+        self.index = index.or(before);
+        if before < self.index && before.is_some() && before > self.ended {
+            // The turn before is over, though its end was not told.
+            self.ended = before;
+            let open = self.open;
+            let whole = self.take();
+            if open {
+                return Some(Turned::Ended(whole));
+            }
         }
         if let Some(end) = message.get("audio_window_end").and_then(seconds) {
             self.window_end = end;
@@ -362,6 +380,37 @@ mod tests {
         let start = r#"{"type":"TurnInfo","sequence_id":5,"event":"StartOfTurn","turn_index":0,"transcript":"a"}"#;
         assert_eq!(turns.handle_message(start, at(0)), Said::Turn(Some(Turned::Started("a".into()))));
         assert_eq!(turns.handle_message(start, at(0)), Said::Other);
+    }
+
+    #[test]
+    fn a_turn_whose_end_is_not_told_is_over_when_the_next_one_is_spoken_of() {
+        let mut turns = Turns::default();
+        told(&mut turns, "StartOfTurn", 0, "when do you");
+        assert_eq!(told(&mut turns, "Update", 1, ""), Some(Turned::Ended("when do you".into())));
+        assert_eq!(told(&mut turns, "EndOfTurn", 0, "when do you"), None, "it comes late");
+        assert_eq!(told(&mut turns, "StartOfTurn", 1, "I"), Some(Turned::Started("I".into())));
+        turns.end_here();
+        assert_eq!(told(&mut turns, "Update", 2, ""), None);
+        assert_eq!(told(&mut turns, "StartOfTurn", 2, "What"), Some(Turned::Started("What".into())));
+        assert_eq!(told(&mut turns, "EndOfTurn", 2, "What else?"), Some(Turned::Ended("What else?".into())));
+    }
+
+    #[test]
+    fn a_server_that_does_not_count_is_heard_beyond_its_first_turn() {
+        let mut turns = Turns::default();
+        let info = |event: &str, transcript: &str| {
+            format!(
+                r#"{{"type":"TurnInfo","sequence_id":0,"event":"{event}","turn_index":0,"transcript":"{transcript}"}}"#
+            )
+        };
+        for _ in 0..3 {
+            let mut said = |event, transcript| turns.handle_message(&info(event, transcript), at(0));
+            assert_eq!(said("StartOfTurn", "Yes,"), Said::Turn(Some(Turned::Started("Yes,".into()))));
+            assert_eq!(said("Update", "Yes, please"), Said::Turn(Some(Turned::Updated("Yes, please".into()))));
+            assert_eq!(said("EndOfTurn", "Yes, please."), Said::Turn(Some(Turned::Ended("Yes, please.".into()))));
+            assert_eq!(said("Update", "Yes, please."), Said::Turn(None), "it comes late");
+            assert_eq!(said("EndOfTurn", "Yes, please."), Said::Turn(None), "it comes twice");
+        }
     }
 
     #[test]

@@ -9,6 +9,10 @@ pub(super) struct Lines {
     bytes: Vec<u8>,
     /// How far `bytes` was searched for a line's end.
     searched: usize,
+    /// Whether the stream's first line was taken.
+    begun: bool,
+    /// Whether the last line ended in CR: a LF that follows belongs to it.
+    after_cr: bool,
     data: Option<String>,
 }
 
@@ -32,10 +36,14 @@ impl Lines {
 
     /// Returns the data of the next whole event.
     pub(super) fn next(&mut self) -> Option<String> {
-        while let Some(end) = self.bytes[self.searched..].iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = self.bytes[self.searched..].iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
             let rest = self.bytes.split_off(self.searched + end + 1);
             let line = std::mem::replace(&mut self.bytes, rest);
             self.searched = 0;
+            let after_cr = std::mem::replace(&mut self.after_cr, line.ends_with(b"\r"));
+            if after_cr && line == b"\n" {
+                continue;
+            }
             if let Some(data) = self.line(&line) {
                 return Some(data);
             }
@@ -51,10 +59,11 @@ impl Lines {
         self.line(&line).or_else(|| self.data.take())
     }
 
-    /// Takes one line, which ends in LF, CRLF or nothing; a blank one completes an event.
+    /// Takes one line, which ends in LF, CR or nothing; a blank one completes an event.
     fn line(&mut self, line: &[u8]) -> Option<String> {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end_matches(['\r', '\n']);
+        let line = if std::mem::replace(&mut self.begun, true) { line } else { line.trim_start_matches('\u{feff}') };
         if line.is_empty() {
             return self.data.take();
         }
@@ -92,6 +101,14 @@ mod tests {
         let stream = "data: {\"a\":\"grüße\"}\n\n: ping\r\nevent: x\r\ndata:two\r\n\r\nid: 4\n\ndata: 1\ndata: 2\n\n";
         for piece in 1..stream.len() {
             assert_eq!(events(stream.as_bytes(), piece), ["{\"a\":\"grüße\"}", "two", "1\n2"], "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn lines_may_end_in_cr_alone_and_a_byte_order_mark_is_no_text() {
+        let stream = "\u{feff}data: 1\rdata: 2\r\rdata: three\r\n\r\n\ndata: 4\n\r";
+        for piece in 1..stream.len() {
+            assert_eq!(events(stream.as_bytes(), piece), ["1\n2", "three", "4"], "pieces of {piece}");
         }
     }
 

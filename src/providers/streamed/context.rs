@@ -33,7 +33,9 @@ pub(super) struct Context {
     /// What was sent in it, and where each text of it ends.
     pub(super) words: Vec<Word>,
     pub(super) texts: Vec<usize>,
+    /// How many texts the provider has told to be spoken, and how much audio there was by then.
     pub(super) flushed: usize,
+    pub(super) flushed_samples: u64,
     /// How many words are made when so much of the audio is: neither ever falls.
     pub(super) marks: Vec<(usize, Duration)>,
     /// How many words the agent was told of.
@@ -42,6 +44,9 @@ pub(super) struct Context {
     pub(super) timed: bool,
     /// No more text will be sent in it.
     pub(super) finished: bool,
+    /// How often the provider has said that it is done, and when it did with texts left of which nothing had come.
+    pub(super) dones: usize,
+    pub(super) done_at: Option<Instant>,
 }
 
 impl Context {
@@ -55,16 +60,25 @@ impl Context {
             words: Vec::new(),
             texts: Vec::new(),
             flushed: 0,
+            flushed_samples: 0,
             marks: Vec::new(),
             told: 0,
             timed: false,
             finished: false,
+            dones: 0,
+            done_at: None,
         }
     }
 
     /// Whether all that was sent is spoken, as far as the server tells.
     pub(super) fn is_voiced(&self) -> bool {
         self.flushed >= self.texts.len() || (self.samples > 0 && self.rest().is_empty())
+    }
+
+    /// Whether the provider has said of every text that it is spoken, if it says that it is done for each one.
+    pub(super) fn is_done(&self) -> bool {
+        let unflushed = usize::from(self.samples > self.flushed_samples);
+        self.is_voiced() || self.dones.max(self.flushed + unflushed) >= self.texts.len()
     }
 
     /// Whether it is known which of its words the audio holds.

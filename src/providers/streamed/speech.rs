@@ -19,6 +19,9 @@ pub const GIVE_UP_ALONE_AFTER: Duration = Duration::from_millis(2500);
 /// How long the next audio of a context may take once some has come. These providers send several times as fast as it is
 /// played; a pause of this length is either the end or a fault.
 const CHUNK_MAX: Duration = Duration::from_millis(600);
+/// How long audio may take to follow the word that a context is done, where it holds texts of which nothing was told: some
+/// servers say it of each text. It is the first audio of a text, and is over before the audio in hand is played.
+const AFTER_DONE_MAX: Duration = Duration::from_millis(300);
 /// The wait before another try where too many contexts were open.
 const LIMITED_WAIT: Duration = Duration::from_millis(300);
 /// Further tries of a turn: a reply whose connection breaks more often than this is better said by another voice.
@@ -135,7 +138,7 @@ impl Speech {
 
     /// Returns what is to be sent next over `line`; `contexts` numbers the session's contexts.
     pub(super) fn next_message(&mut self, contexts: &mut u32, line: Token, now: Instant) -> Option<Speak> {
-        if now < self.not_before {
+        if now < self.not_before || self.done_at().is_some() {
             return None;
         }
         let parts = self.parts.len();
@@ -240,6 +243,9 @@ impl Speech {
         let Some(context) = &mut self.context else { return Heard { turn_first, context_first: None } };
         let first = context.samples == 0 && samples > 0;
         context.samples += samples as u64;
+        if samples > 0 {
+            context.done_at = None;
+        }
         context.tell(&mut self.spoken);
         Heard { turn_first, context_first: first.then(|| now.since(context.began)) }
     }
@@ -261,6 +267,7 @@ impl Speech {
         self.progress(now);
         let Some(context) = &mut self.context else { return };
         context.flushed += 1;
+        context.flushed_samples = context.samples;
         if !context.timed
             && let Some(words) = context.texts.get(context.flushed - 1)
         {
@@ -269,16 +276,21 @@ impl Speech {
         context.tell(&mut self.spoken);
     }
 
-    /// The context is over. If it expired just as more text was sent into it, that text is to be sent again.
+    /// The context is over. If it expired just as more text was sent into it, that text is to be sent again; where it says
+    /// nothing of its later texts, these may still come.
     pub(super) fn handle_done(&mut self, now: Instant) {
         self.progress(now);
         let Some(mut context) = self.context.take() else { return };
         let marked = context.timed || context.flushed > 0;
+        context.dones += 1;
         if !context.finished && !context.is_voiced() && marked {
-            return self.insert(context.rest());
+            self.insert(context.rest());
+        } else if context.is_done() {
+            context.tell_rest(&mut self.spoken);
+        } else {
+            context.done_at = Some(now);
+            self.context = Some(context);
         }
-        context.marks.push((context.words.len(), duration(context.samples)));
-        context.tell_rest(&mut self.spoken);
     }
 
     /// The context failed, or is stuck; another one, over another connection or this one, may do. Returns whether it is tried.
@@ -307,6 +319,12 @@ impl Speech {
         if !self.owes() {
             return None;
         }
+        if self.done_at().is_some_and(|done| now >= done + AFTER_DONE_MAX)
+            && let Some(context) = self.context.take()
+        {
+            context.tell_rest(&mut self.spoken);
+            return Some(Late::Complete);
+        }
         let complete = |context: &Context| context.finished && context.samples > 0 && context.rest().is_empty();
         if self.due(patience) <= now
             && let Some(context) = self.context.take_if(|context| complete(context))
@@ -333,7 +351,13 @@ impl Speech {
     pub(super) fn poll_timeout(&self, patience: Duration) -> Option<Instant> {
         let wait = Some(self.not_before).filter(|_| self.sent < self.parts.len() && self.not_before > self.since);
         let late = self.owes().then(|| self.due(patience).min(self.given_up_at()));
-        wait.into_iter().chain(late).min()
+        let done = self.done_at().map(|done| done + AFTER_DONE_MAX);
+        wait.into_iter().chain(late).chain(done).min()
+    }
+
+    /// When the present context was said to be done, if more of it may come.
+    fn done_at(&self) -> Option<Instant> {
+        self.context.as_ref()?.done_at
     }
 
     fn given_up_at(&self) -> Instant {
@@ -428,6 +452,38 @@ mod tests {
         let expected = [("t4-1", "Hello there. ", true, true, Some(0)), ("t4-1", "Bye.", false, false, Some(1))];
         assert_eq!(told, expected);
         assert!(!speech.is_complete());
+    }
+
+    #[test]
+    fn a_server_that_says_done_after_every_text_is_heard_to_the_last() {
+        let (mut speech, _, mut contexts) = speech(&["One.", "Two."], false);
+        speech.handle_audio(800, at(100));
+        speech.handle_done(at(120));
+        speech.add(2, "Three.", true, at(130));
+        assert_eq!(speech.next_message(&mut contexts, LINE, at(130)), None, "it may be closed");
+        assert!(speech.concerns(Some("t4-1"), LINE));
+        speech.handle_audio(800, at(200));
+        let third = speech.next_message(&mut contexts, LINE, at(200)).map(|speak| speak.context);
+        assert_eq!(third.as_deref(), Some("t4-1"));
+        speech.handle_done(at(210));
+        speech.handle_audio(800, at(300));
+        assert!(!speech.is_complete());
+        speech.handle_done(at(310));
+        assert!(speech.is_complete());
+        assert_eq!(speech.length(), Duration::from_millis(300));
+    }
+
+    #[test]
+    fn one_done_for_all_texts_ends_them_soon_where_nothing_tells_which_were_spoken() {
+        let (mut speech, ..) = speech(&["One.", "Two."], true);
+        speech.handle_audio(1600, at(100));
+        speech.handle_done(at(120));
+        assert!(!speech.is_complete());
+        assert_eq!(speech.poll_timeout(PATIENCE), Some(at(120) + AFTER_DONE_MAX));
+        assert_eq!(speech.handle_timeout(PATIENCE, at(419)), None);
+        assert_eq!(speech.handle_timeout(PATIENCE, at(420)), Some(Late::Complete));
+        assert!(speech.is_complete());
+        assert_eq!(spoken(&mut speech), told(&[("One. Two.", 200)]));
     }
 
     #[test]
