@@ -305,7 +305,7 @@ impl Call {
         self.links.capture.push(Record::Change { agreed: *agreed, now });
         self.silence.expect(expects_media(agreed), now);
         self.doctor.set_agreed(agreed, now);
-        self.ingress.set_agreed(agreed, now);
+        self.ingress.set_agreed(agreed);
         self.egress.set_agreed(agreed);
         self.tap.set_encoding(agreed.encoding);
     }
