@@ -7,6 +7,7 @@
 //! length. [`dual_tone`] is a key as it sounds. [`resample::Converter`] is for voices at other rates, off the live path.
 
 pub mod activity;
+mod background;
 pub mod comfort_noise;
 pub mod dual_tone;
 pub mod g711;
