@@ -9,7 +9,7 @@ mod process;
 use hmac::{Hmac, KeyInit, Mac};
 use offhook::audio::g711::Codec;
 use phone::{Phone, Weather};
-use process::{ECHO, Kept, Lines, Offhook, ask, command, percent_encoded, wait_for};
+use process::{ECHO, Kept, Lines, Offhook, ask, command, percent_encoded, rtp_ports, wait_for};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -167,6 +167,19 @@ fn ports_that_other_programs_have_cost_no_call() {
     let offhook = Offhook::run(&["--start", "--sip", "127.0.0.1:0", "--rtp-ports", &range], &ECHO, "");
     let phone = call(offhook.sip());
     assert!(phone.wait_until(SOON, |phone| phone.heard().len() > 50), "no audio");
+}
+
+#[test]
+fn a_call_that_finds_no_port_is_refused_and_the_log_names_the_setting() {
+    let range = rtp_ports();
+    let first: u16 = range.split('-').next().and_then(|first| first.parse().ok()).expect("a port");
+    let range = format!("{first}-{}", first + 1);
+    let offhook = Offhook::run(&["--start", "--sip", "127.0.0.1:0", "--rtp-ports", &range], &ECHO, "");
+    let _phone = call(offhook.sip());
+    let refused = Phone::call(offhook.sip(), Codec::Pcma, Weather::default()).err().expect("there is one pair only");
+    assert!(refused.to_string().starts_with("SIP/2.0 503 "), "{refused}");
+    let told = |line: &String| line.contains(&range) && line.ends_with("see --rtp-ports");
+    wait_for("the log", SOON, || offhook.log.all().iter().any(told).then_some(()));
 }
 
 #[test]

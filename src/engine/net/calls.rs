@@ -93,9 +93,17 @@ impl Net {
 
     /// Takes a call in: its description is answered before anything is allocated for it.
     fn admit(&mut self, invitation: &Invitation, now: Instant) -> Result<NetCall, Refusal> {
-        let unavailable = || Refusal { status: 503, warning: None, retry_after_s: Some(5) };
+        let id = invitation.call;
+        let unavailable =
+            |why: &str| Refusal { status: 503, warning: Some((399, why.to_owned())), retry_after_s: Some(5) };
         for left in (0..PORTS_TRIED_MAX).rev() {
-            let port = self.ports.take(now).ok_or_else(unavailable)?;
+            let Some(port) = self.ports.take(now) else {
+                let ports = &self.parts.config.media.rtp_ports;
+                let line =
+                    format!("no RTP port of {}-{} is free for the call; see --rtp-ports", ports.start(), ports.end());
+                self.log(Some(id), &line);
+                return Err(unavailable("no RTP port is free"));
+            };
             let mut negotiation = self.negotiation(invitation.local, port);
             let (answer, agreed) = describe(&mut negotiation, invitation.offer.as_deref()).inspect_err(|_| {
                 self.ports.give_back(port, now);
@@ -105,13 +113,13 @@ impl Net {
                 Err(error) => {
                     self.ports.give_back(port, now);
                     if error.kind() != io::ErrorKind::AddrInUse || left == 0 {
-                        self.log(Some(invitation.call), &format!("the call cannot be set up: {error}"));
+                        self.log(Some(id), &format!("the call cannot be set up: {error}"));
                         break;
                     }
                 }
             }
         }
-        Err(unavailable())
+        Err(unavailable("the call's sockets cannot be opened"))
     }
 
     /// The caller is there: its conductor starts, which starts the provider threads.
