@@ -1,36 +1,31 @@
 //! Agent to caller, by the clock: one packet in each slot, silence too, and never two at once.
 
 use super::codec::Encoder;
+use super::grid::Grid;
 use super::meter::Meter;
 use super::playout::{Playout, Taken};
+use super::reporter::Reporter;
 use crate::audio::dual_tone::DualTone;
 use crate::rtp::keypad::{EVENT_LEN, Keypad, Presses, Step};
 use crate::rtp::packet::{self, Header};
-use crate::rtp::rtcp::{self, RemoteInbound, Report, ReportBlock, Schedule, SenderInfo, SentReports};
+use crate::rtp::rtcp::{RemoteInbound, ReportBlock};
 use crate::rtp::sender::Sender;
 use crate::rtp::{CLOCK_RATE, PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use crate::sdp::Agreed;
-use crate::time::Instant;
+use crate::time::{Instant, samples};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The least time between two packets: enough to be two packets to every receiver and not a burst, and little enough to be
 /// no delay to the first word of a reply.
 const SPACING_MIN: Duration = Duration::from_millis(2);
-/// How far talkspurts may have moved the grid forward in all: one packet, which every jitter buffer takes in its stride.
-const DEBT_MAX: Duration = Duration::from_millis(20);
-/// How far a stall of the worker's may have moved the grid back within speech: what is late by that much a jitter buffer of common
-/// depth still plays without a hole, and a slot that is skipped is a hole in a word for every receiver.
-const BEHIND_MAX: Duration = Duration::from_millis(60);
-/// How much of either a silent slot gives back: 5 %, within the wander of a softphone's own clock.
-const REPAYMENT: Duration = Duration::from_millis(1);
 /// Changes of our SSRC in a call: one that meets ours by chance will hardly be met by another. A peer whose SSRC is ours each time
 /// sends our own packets back, and means no harm.
 const SSRC_CHANGES_MAX: u8 = 2;
+/// Samples of the shortest packet, 10 ms.
+const PACKET_SAMPLES_MIN: usize = 80;
 /// Samples of the longest packet, 60 ms.
 const PACKET_SAMPLES_MAX: usize = 480;
-/// Samples in a millisecond.
-const SAMPLES_PER_MS: u32 = CLOCK_RATE / 1000;
 
 /// What is known when a call's egress begins.
 #[derive(Clone, Copy, Debug)]
@@ -122,21 +117,10 @@ pub struct Egress {
     /// What the last packet holds; silence where it is no audio.
     pcm: [i16; PACKET_SAMPLES_MAX],
     pcm_len: usize,
-    next_slot: Instant,
+    grid: Grid,
     last_sent: Option<Instant>,
     talking: bool,
-    /// How far the grid stands before the media clock.
-    debt: Duration,
-    /// How far it stands behind it; one of the two is zero.
-    behind: Duration,
-    schedule: Schedule,
-    ntp_at_zero: u64,
-    cname: [u8; rtcp::CNAME_LEN_MAX],
-    cname_len: usize,
-    packets_reported: u32,
-    reports: SentReports,
-    round_trip: Option<Duration>,
-    remote: Option<RemoteInbound>,
+    reporter: Reporter,
     ssrc_changes: u8,
     keypad: Keypad,
     /// How keys are told: the payload type of events, or none where they are tones in the audio.
@@ -153,9 +137,6 @@ impl Egress {
     /// Begins at a random SSRC, sequence number and timestamp (RFC 3550 §5.1).
     #[must_use]
     pub fn new(start: Start<'_>, rng: &mut fastrand::Rng) -> Self {
-        let mut cname = [0; rtcp::CNAME_LEN_MAX];
-        let cname_len = start.cname.len().min(cname.len());
-        cname[..cname_len].copy_from_slice(&start.cname.as_bytes()[..cname_len]);
         let mut egress = Self {
             sender: Sender::new(rng),
             encoder: Encoder::new(start.agreed.encoding),
@@ -164,19 +145,10 @@ impl Egress {
             packet_samples: 0,
             pcm: [0; PACKET_SAMPLES_MAX],
             pcm_len: 0,
-            next_slot: start.at,
+            grid: Grid::new(start.at),
             last_sent: None,
             talking: false,
-            debt: Duration::ZERO,
-            behind: Duration::ZERO,
-            schedule: Schedule::new(start.at, rng),
-            ntp_at_zero: start.ntp_at_zero,
-            cname,
-            cname_len,
-            packets_reported: 0,
-            reports: SentReports::default(),
-            round_trip: None,
-            remote: None,
+            reporter: Reporter::new(start.at, start.ntp_at_zero, start.cname, rng),
             ssrc_changes: 0,
             keypad: Keypad::new(),
             event_type: None,
@@ -199,8 +171,8 @@ impl Egress {
         self.payload_type = PayloadType(agreed.payload_type_sent);
         self.event_type = agreed.telephone_event_sent.map(PayloadType);
         self.sending = agreed.direction.sends();
-        let samples = usize::from(agreed.ptime_ms) * SAMPLES_PER_MS as usize;
-        self.packet_samples = samples.clamp(10 * SAMPLES_PER_MS as usize, PACKET_SAMPLES_MAX);
+        let samples = samples::count(Duration::from_millis(agreed.ptime_ms.into()), CLOCK_RATE) as usize;
+        self.packet_samples = samples.clamp(PACKET_SAMPLES_MIN, PACKET_SAMPLES_MAX);
     }
 
     /// Lets `meter` show how loud what is sent is.
@@ -239,7 +211,7 @@ impl Egress {
     pub fn change_ssrc(&mut self) {
         self.ssrc_changes += 1;
         self.sender.change_ssrc(&mut self.rng);
-        self.packets_reported = 0;
+        self.reporter.begin_anew();
     }
 
     /// Returns when there is something to do: the next slot, the next report, or at once for the first packet of a talkspurt.
@@ -248,7 +220,7 @@ impl Egress {
     /// Constant time.
     #[must_use]
     pub fn poll_timeout(&self, playout: &Playout) -> Instant {
-        self.due(playout).min(self.schedule.next())
+        self.due(playout).min(self.reporter.poll_timeout())
     }
 
     /// Writes the packet that is due into `out` (at least [`packet::SENT_LEN_MAX`] bytes), if one is. The agreed direction may
@@ -261,14 +233,14 @@ impl Egress {
             return None;
         }
         let slot = self.slot();
-        if self.last_sent.is_none() && self.counts.packets_sent == 0 {
-            self.next_slot = self.next_slot.max(now);
+        if self.last_sent.is_none() {
+            self.grid.begin(now);
         }
-        if now < self.next_slot {
-            self.pull_forward(self.next_slot.since(now));
+        if now < self.grid.next() {
+            self.grid.pull_forward(now);
             self.counts.pulled_forward += 1;
         }
-        let late = now.since(self.next_slot);
+        let late = now.since(self.grid.next());
         if !self.miss_slots(late.as_nanos() / slot.as_nanos()) || !self.sending || self.keypad.is_pressing() {
             playout.interrupt();
         }
@@ -308,16 +280,16 @@ impl Egress {
     /// Constant time.
     #[must_use]
     pub fn rtcp_due(&self, now: Instant) -> bool {
-        now >= self.schedule.next()
+        now >= self.reporter.poll_timeout()
     }
 
-    /// Writes the RTCP compound packet that is due into `out` (at least [`rtcp::SENT_LEN_MAX`] bytes), if one is: SR or RR with
+    /// Writes the RTCP compound packet that is due into `out` (at least [`SENT_LEN_MAX`](crate::rtp::rtcp::SENT_LEN_MAX) bytes), if one is: SR or RR with
     /// `report` about the peer, and SDES. Returns its length.
     ///
     /// # Real-time
     /// Constant time.
     pub fn poll_rtcp(&mut self, now: Instant, report: Option<ReportBlock>, out: &mut [u8]) -> Option<usize> {
-        self.schedule.take_due(now).then(|| self.report(now, report, false, out))?
+        self.reporter.take_due(now).then(|| self.report(now, report, false, out))?
     }
 
     /// Writes the last RTCP packet of our SSRC, with a BYE. Returns its length.
@@ -333,22 +305,19 @@ impl Egress {
     /// # Real-time
     /// Constant time.
     pub fn handle_report(&mut self, report: &ReportBlock, now: Instant) -> Option<Duration> {
-        self.remote = Some(RemoteInbound::new(report));
-        let round_trip = self.reports.round_trip(report, rtcp::ntp_time(self.ntp_at_zero, now));
-        self.round_trip = round_trip.or(self.round_trip);
-        round_trip
+        self.reporter.handle_report(report, now)
     }
 
     /// Returns the last round-trip time that RTCP measured.
     #[must_use]
     pub const fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
+        self.reporter.round_trip()
     }
 
     /// Returns what the peer reported last of our packets.
     #[must_use]
     pub const fn remote(&self) -> Option<RemoteInbound> {
-        self.remote
+        self.reporter.remote()
     }
 
     /// Returns the counts.
@@ -358,48 +327,36 @@ impl Egress {
     }
 
     fn slot(&self) -> Duration {
-        Duration::from_millis(self.packet_samples as u64 / u64::from(SAMPLES_PER_MS))
+        samples::duration(self.packet_samples as u64, CLOCK_RATE)
     }
 
-    /// When the next packet is due: in its slot, or earlier where it begins a talkspurt, as far as the debt allows.
+    /// When the next packet is due: in its slot, or earlier where it begins a talkspurt, as far as the grid allows.
     fn due(&self, playout: &Playout) -> Instant {
         if self.talking || !self.sending || self.keypad.is_pressing() || !playout.ready(self.packet_samples) {
-            return self.next_slot;
+            return self.grid.next();
         }
-        let earliest = self.next_slot - DEBT_MAX.saturating_sub(self.debt);
+        let earliest = self.grid.earliest();
         let spaced = self.last_sent.map_or(earliest, |sent| earliest.max(sent + SPACING_MIN));
-        spaced.min(self.next_slot)
-    }
-
-    /// Moves the grid forward.
-    fn pull_forward(&mut self, by: Duration) {
-        self.next_slot = self.next_slot - by;
-        let made_good = self.behind.min(by);
-        self.behind -= made_good;
-        self.debt += by - made_good;
+        spaced.min(self.grid.next())
     }
 
     /// Slots have passed unserved: within speech the grid moves back by them, as far as it may, else they are skipped. Returns
     /// whether the stream has no hole.
     fn miss_slots(&mut self, slots: u128) -> bool {
         let by = self.slot().saturating_mul(u32::try_from(slots).unwrap_or(u32::MAX));
-        let behind = self.behind + by.saturating_sub(self.debt);
-        if !self.talking || !self.sending || behind > BEHIND_MAX {
-            self.skip_slots(slots);
-            return slots == 0;
+        if self.talking && self.sending && self.grid.fall_back(by) {
+            self.counts.slots_missed += slots as u64;
+            return true;
         }
-        self.debt = self.debt.saturating_sub(by);
-        self.behind = behind;
-        self.next_slot += by;
-        self.counts.slots_missed += slots as u64;
-        true
+        self.skip_slots(slots);
+        slots == 0
     }
 
     /// Lets slots pass without a packet.
     fn skip_slots(&mut self, slots: u128) {
         let slots = u32::try_from(slots).unwrap_or(u32::MAX);
         if slots > 0 {
-            self.next_slot += self.slot().saturating_mul(slots);
+            self.grid.pass(self.slot().saturating_mul(slots));
             self.sender.skip(slots.wrapping_mul(self.packet_samples as u32));
             self.counts.slots_missed += if self.sending { u64::from(slots) } else { 0 };
         }
@@ -451,40 +408,23 @@ impl Egress {
     /// Moves on to the next slot.
     fn advance(&mut self, now: Instant, slot: Duration) {
         self.last_sent = Some(now);
-        self.next_slot += slot;
+        self.grid.pass(slot);
         if !self.talking {
-            let repaid = self.debt.min(REPAYMENT);
-            self.debt -= repaid;
-            self.next_slot += repaid;
-            self.pull_forward(self.behind.min(REPAYMENT));
+            self.grid.repay();
         }
-        if self.next_slot < now + SPACING_MIN {
+        if self.grid.next() < now + SPACING_MIN {
             let _ = self.miss_slots(1);
         }
     }
 
     fn report(&mut self, now: Instant, block: Option<ReportBlock>, bye: bool, out: &mut [u8]) -> Option<usize> {
-        let sent = self.sender.packets() != self.packets_reported;
-        self.packets_reported = self.sender.packets();
-        let info = SenderInfo {
-            ntp: rtcp::ntp_time(self.ntp_at_zero, now),
-            timestamp: self.timestamp_at(now),
-            packets: self.sender.packets(),
-            octets: self.sender.octets(),
-        };
-        if sent {
-            self.reports.sent(info.ntp);
-        }
-        let cname = self.cname.get(..self.cname_len).unwrap_or_default();
-        let cname = std::str::from_utf8(cname).unwrap_or_default();
-        Report { ssrc: self.sender.ssrc(), sender: sent.then_some(info), block, cname, bye }.write(out)
+        self.reporter.write(&self.sender, self.timestamp_at(now), block, bye, now, out)
     }
 
-    /// The timestamp of the media clock at `now`. The next packet's belongs to its slot, less what the grid stands off.
+    /// The timestamp of the media clock at `now`, which wraps.
     fn timestamp_at(&self, now: Instant) -> RtpTimestamp {
-        let slot = self.next_slot + self.debt - self.behind;
-        let samples = |time: Duration| (time.as_micros() * u128::from(SAMPLES_PER_MS) / 1000) as u32;
-        let next = self.sender.timestamp().0;
+        let samples = |time: Duration| samples::count(time, CLOCK_RATE) as u32;
+        let (slot, next) = (self.grid.media(), self.sender.timestamp().0);
         RtpTimestamp(next.wrapping_sub(samples(slot.since(now))).wrapping_add(samples(now.since(slot))))
     }
 }
@@ -496,6 +436,7 @@ mod tests {
     use crate::audio::g711::Codec;
     use crate::ids::TurnId;
     use crate::rtp::packet::{Packet, SENT_LEN_MAX};
+    use crate::rtp::rtcp;
     use crate::sdp::{Direction, Encoding, RemoteAddress};
 
     const AGREED: Agreed = Agreed {
@@ -605,13 +546,13 @@ mod tests {
         assert_eq!(talk[0].at_us, 1_507_000, "7 ms after a silent packet");
         assert!(talk[0].talk && talk[0].marker);
         assert_eq!(talk[0].timestamp.wrapping_sub(before.last().expect("there are some").timestamp), 160);
-        assert_eq!(world.egress.debt, Duration::from_millis(13));
+        assert_eq!(world.egress.grid.lead(), Duration::from_millis(13));
         assert!(gaps_us(&talk).iter().all(|gap| *gap == 20_000));
         let silence = world.run(4000, Duration::ZERO);
         let gaps = gaps_us(&silence);
         assert_eq!(gaps[..11], [21_000; 11]);
         assert!(gaps[14..].iter().all(|gap| *gap == 20_000), "{gaps:?}");
-        assert_eq!(world.egress.debt, Duration::ZERO);
+        assert_eq!(world.egress.grid.lead(), Duration::ZERO);
         assert_eq!(silence.last().expect("there are some").at_us % 20_000, 0, "the old grid");
     }
 
@@ -625,7 +566,7 @@ mod tests {
             world.speak(turn, frames);
             let until = world.now.as_nanos() / 1_000_000 + rng.u64(1..200);
             packets.extend(world.run(until, Duration::ZERO));
-            assert!(world.egress.debt <= DEBT_MAX);
+            assert!(world.egress.grid.lead() <= Duration::from_millis(20));
         }
         assert!(gaps_us(&packets).iter().all(|gap| (2_000..=21_000).contains(gap)));
         for packet in &packets {
@@ -673,7 +614,7 @@ mod tests {
             let mut packets = vec![*before.last().expect("there are some")];
             packets.extend(world.poll());
             assert!(world.poll().is_none(), "one");
-            assert_eq!(world.egress.behind, missed);
+            assert_eq!(world.egress.grid.lag(), missed);
             assert_eq!(u128::from(world.egress.counts().slots_missed), missed.as_millis() / 20);
             packets.extend(world.run(4000, Duration::ZERO));
             let steps = packets.windows(2).map(|two| two[1].timestamp.wrapping_sub(two[0].timestamp));
@@ -682,7 +623,7 @@ mod tests {
             let speech: Vec<_> = packets[2..].iter().copied().filter(|packet| packet.talk).collect();
             assert!(gaps_us(&speech).iter().all(|gap| *gap == 20_000), "and nothing comes in a burst");
             assert!(gaps_us(&packets[2..]).iter().all(|gap| [19_000, 20_000].contains(gap)));
-            assert_eq!(world.egress.behind, Duration::ZERO);
+            assert_eq!(world.egress.grid.lag(), Duration::ZERO);
             assert_eq!(packets.last().expect("there are some").at_us % 20_000, 0, "the old grid");
             let (first, last) = (before[0], packets.last().expect("there are some"));
             let media = u64::from(last.timestamp.wrapping_sub(first.timestamp)) / 8;
@@ -700,7 +641,7 @@ mod tests {
         let last = before.last().expect("there are some");
         assert_eq!(after.timestamp.wrapping_sub(last.timestamp), 5 * 160);
         assert!(after.marker);
-        assert_eq!((world.egress.behind, world.egress.counts().slots_missed), (Duration::ZERO, 4));
+        assert_eq!((world.egress.grid.lag(), world.egress.counts().slots_missed), (Duration::ZERO, 4));
     }
 
     #[test]

@@ -33,8 +33,15 @@ impl Filler {
     /// Makes an empty queue.
     #[must_use]
     pub const fn new() -> Self {
-        let empty = VoiceFrame { turn: TurnId::GREETING, pcm: [0; FRAME_8K], len: 0, last: false, made: Instant::ZERO };
-        Self { queue: [empty; QUEUE_FRAMES], head: 0, len: 0, offset: 0, under_way: None, made: None, refused: None }
+        Self {
+            queue: [VoiceFrame::EMPTY; QUEUE_FRAMES],
+            head: 0,
+            len: 0,
+            offset: 0,
+            under_way: None,
+            made: None,
+            refused: None,
+        }
     }
 
     /// Queues `frame`; the rest of a filler that was dropped is dropped, too. Returns whether it was queued or rightly dropped:

@@ -40,6 +40,12 @@ pub struct VoiceFrame {
     pub made: Instant,
 }
 
+impl VoiceFrame {
+    /// What stands in a place of a queue that was never filled.
+    pub(super) const EMPTY: Self =
+        Self { turn: TurnId::GREETING, pcm: [0; FRAME_8K], len: 0, last: false, made: Instant::ZERO };
+}
+
 /// Up to 20 ms of what is rendered ahead and needs no voice.
 #[derive(Clone, Copy)]
 pub struct KeptFrame {

@@ -13,6 +13,7 @@ use crate::rtp::{Discard, Discards, Ssrc, telephone_event};
 use crate::sdp::Agreed;
 use crate::time::Instant;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// Comfort noise (RFC 3389), which some send without having said so.
 const COMFORT_NOISE: u8 = 13;
@@ -69,7 +70,7 @@ impl Ingress {
     }
 
     /// Waits for every gap for `wait`: to try out what would have been.
-    pub const fn fix_gap_wait(&mut self, wait: std::time::Duration) {
+    pub const fn fix_gap_wait(&mut self, wait: Duration) {
         self.buffer.fix_gap_wait(wait);
     }
 
@@ -86,7 +87,7 @@ impl Ingress {
     ///
     /// # Real-time
     /// Bounded by the jitter buffer's window.
-    pub fn set_agreed(&mut self, agreed: &Agreed, _now: Instant) {
+    pub fn set_agreed(&mut self, agreed: &Agreed) {
         let listened = self.is_listening();
         self.agreed = *agreed;
         self.ear.expect_keys(agreed.telephone_event_received.is_none());
@@ -372,7 +373,6 @@ mod tests {
     use crate::rtp::packet::Header;
     use crate::rtp::{PayloadType, RtpTimestamp, SequenceNumber};
     use crate::sdp::{Direction, Encoding, RemoteAddress};
-    use std::time::Duration;
 
     const PEER: &str = "198.51.100.1:4000";
 
@@ -543,7 +543,7 @@ mod tests {
             }
             // A telephone behind a NAT names an address that nobody else can reach.
             let remote = RemoteAddress::Known("10.9.9.9:4000".parse().expect("an address"));
-            line.ingress.set_agreed(&Agreed { remote, ..agreed() }, Instant::ZERO);
+            line.ingress.set_agreed(&Agreed { remote, ..agreed() });
             let received = |line: &Line| line.got.iter().filter(|frame| !frame.concealed).count();
             let before = received(&line);
             for n in 1..20 {
@@ -624,7 +624,7 @@ mod tests {
     fn g722_reaches_the_recogniser_at_16_khz_as_it_was_decoded() {
         for ms in [10, 20, 30, 60] {
             let mut line = Line::new();
-            line.ingress.set_agreed(&wide_agreed(), Instant::ZERO);
+            line.ingress.set_agreed(&wide_agreed());
             let packets = wide_packets(6000.0, 1200 / ms, ms);
             for (n, packet) in packets.iter().enumerate() {
                 line.pass(n as u64 * ms + 1);
@@ -645,7 +645,7 @@ mod tests {
     #[test]
     fn g722_is_concealed_paused_and_held_like_any_other() {
         let mut line = Line::new();
-        line.ingress.set_agreed(&wide_agreed(), Instant::ZERO);
+        line.ingress.set_agreed(&wide_agreed());
         let packets = wide_packets(400.0, 200, 20);
         for (n, packet) in (0u64..).zip(&packets).filter(|(n, _)| *n != 100 && !(120..150).contains(n)) {
             line.pass(n * 20);
@@ -661,7 +661,7 @@ mod tests {
         assert!((4500.0..6500.0).contains(&loud(99)) && (4000.0..6500.0).contains(&loud(100)), "{}", loud(100));
         assert!(line.got[100].concealed && loud(130) < 1.0 && (4500.0..6500.0).contains(&loud(160)));
         // To G.711 and back, in mid-stream.
-        line.ingress.set_agreed(&agreed(), Instant::from_millis(line.now_ms));
+        line.ingress.set_agreed(&agreed());
         for n in 200..220 {
             line.pass(n * 20);
             line.packet(&Rtp { sequence: nth(n - 30, 20).sequence, payload: voice(n), ..nth(n, 20) });
@@ -674,7 +674,7 @@ mod tests {
     fn comfort_noise_fills_a_pause_at_its_level_and_is_no_loss() {
         for payload_type in [13, 98] {
             let mut line = Line::new();
-            line.ingress.set_agreed(&Agreed { comfort_noise_received: Some(98), ..agreed() }, Instant::ZERO);
+            line.ingress.set_agreed(&Agreed { comfort_noise_received: Some(98), ..agreed() });
             let mut sequence = 0;
             for n in 0..400u64 {
                 line.pass(n * 20);
@@ -742,7 +742,7 @@ mod tests {
     #[test]
     fn a_key_in_the_audio_is_told_once_though_packets_of_it_are_lost() {
         let mut line = Line::new();
-        line.ingress.set_agreed(&Agreed { telephone_event_received: None, ..agreed() }, Instant::ZERO);
+        line.ingress.set_agreed(&Agreed { telephone_event_received: None, ..agreed() });
         for n in (0..100u64).filter(|n| *n != 42 && *n != 72 && *n != 73) {
             line.pass(n * 20);
             let pressed = (40..46).contains(&n) || (70..78).contains(&n);
@@ -928,9 +928,9 @@ mod tests {
         for n in 0..300 {
             line.pass(n * 20);
             if n == 100 {
-                line.ingress.set_agreed(&hold, Instant::from_millis(line.now_ms));
+                line.ingress.set_agreed(&hold);
             } else if n == 200 {
-                line.ingress.set_agreed(&agreed(), Instant::from_millis(line.now_ms));
+                line.ingress.set_agreed(&agreed());
             }
             line.packet(&nth(n, 20));
         }
@@ -981,7 +981,7 @@ mod tests {
         let mut line = Line::new();
         line.packet(&nth(0, 20));
         let pcma = Agreed { encoding: Encoding::Pcma, payload_types_received: [None, Some(8), None], ..agreed() };
-        line.ingress.set_agreed(&pcma, Instant::ZERO);
+        line.ingress.set_agreed(&pcma);
         line.pass(20);
         line.packet(&nth(1, 20));
         assert_eq!(line.ingress.discards().of(Discard::PayloadType), 1, "the old one is not agreed any more");

@@ -15,9 +15,11 @@ pub mod doctor;
 mod ear;
 pub mod echo;
 pub mod egress;
+mod fade;
 pub mod filler;
 pub mod finding;
 mod frames;
+mod grid;
 pub mod ingress;
 pub mod lifecycle;
 mod links;
@@ -31,6 +33,7 @@ pub mod protection;
 mod readings;
 pub mod recording;
 mod refill;
+mod reporter;
 mod sending;
 mod silence;
 mod stall;
@@ -302,7 +305,7 @@ impl Call {
         self.links.capture.push(Record::Change { agreed: *agreed, now });
         self.silence.expect(expects_media(agreed), now);
         self.doctor.set_agreed(agreed, now);
-        self.ingress.set_agreed(agreed, now);
+        self.ingress.set_agreed(agreed);
         self.egress.set_agreed(agreed);
         self.tap.set_encoding(agreed.encoding);
     }

@@ -1,5 +1,6 @@
 //! The agent's queued speech: `cut` drops it here, `heard` says how much of it was played.
 
+use super::fade::{FADE_SAMPLES, Fade};
 use super::filler::Filler;
 use super::refill::Refill;
 use super::{FRAME_8K, VoiceFrame};
@@ -13,8 +14,6 @@ const QUEUE_FRAMES: usize = 32;
 const TURNS_REMEMBERED: usize = 4;
 /// Drafts that were withdrawn before their turn, and whose frames may still come in.
 const DRAFTS_REMEMBERED: usize = 8;
-/// 5 ms at 8 kHz: one period of a low voice, and the shortest fade without an audible click on speech.
-const FADE_SAMPLES: usize = 40;
 
 /// What one frame of playout held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,16 +60,12 @@ pub struct Playout {
     /// The turn of which something was played, and that is not over.
     under_way: Option<TurnId>,
     pause: Pause,
-    /// Samples of the fade-in that are still to come.
-    fade_in: usize,
-    /// What is left to be said of what stops in the middle, fading.
-    tail: [i16; FADE_SAMPLES],
-    tail_len: usize,
-    /// What was played last; silence, once it has faded.
-    last: [i16; FADE_SAMPLES],
+    fade: Fade,
+    /// Samples played of the latest turns.
     heard: [Option<(TurnId, u32)>; TURNS_REMEMBERED],
     heard_next: usize,
     underruns: u64,
+    /// Whether the turn under way waits for its voice.
     dry: bool,
     refill: Refill,
     filler: Filler,
@@ -95,9 +90,8 @@ impl Playout {
     /// Makes an empty queue, with nothing granted.
     #[must_use]
     pub fn new() -> Self {
-        let empty = VoiceFrame { turn: TurnId::GREETING, pcm: [0; FRAME_8K], len: 0, last: false, made: Instant::ZERO };
         Self {
-            queue: [empty; QUEUE_FRAMES],
+            queue: [VoiceFrame::EMPTY; QUEUE_FRAMES],
             head: 0,
             len: 0,
             offset: 0,
@@ -107,10 +101,7 @@ impl Playout {
             granted: None,
             under_way: None,
             pause: Pause::No,
-            fade_in: 0,
-            tail: [0; FADE_SAMPLES],
-            tail_len: 0,
-            last: [0; FADE_SAMPLES],
+            fade: Fade::new(),
             heard: [None; TURNS_REMEMBERED],
             heard_next: 0,
             underruns: 0,
@@ -223,7 +214,7 @@ impl Playout {
     /// Constant time.
     pub fn resume(&mut self) {
         if self.pause == Pause::Silent && self.under_way.is_some() {
-            self.fade_in = FADE_SAMPLES;
+            self.fade.rise();
         }
         self.pause = Pause::No;
     }
@@ -234,9 +225,9 @@ impl Playout {
     /// Constant time.
     pub fn interrupt(&mut self) {
         if self.under_way.is_some() {
-            self.fade_in = FADE_SAMPLES;
+            self.fade.rise();
         }
-        (self.tail_len, self.last) = (0, [0; FADE_SAMPLES]);
+        self.fade.forget();
     }
 
     /// Whether the agent is silent though it may have something to say.
@@ -261,6 +252,12 @@ impl Playout {
     #[must_use]
     pub const fn under_way(&self) -> Option<TurnId> {
         self.under_way
+    }
+
+    /// Returns how often a turn's speech ran dry before its end.
+    #[must_use]
+    pub const fn underruns(&self) -> u64 {
+        self.underruns
     }
 
     /// Whether the next packet, of `samples`, would hold speech.
@@ -314,45 +311,61 @@ impl Playout {
     /// Bounded by the length of `out`.
     pub fn take(&mut self, out: &mut [i16]) -> Taken {
         out.fill(0);
-        let mut at = self.take_tail(out);
-        let mut taken = Taken::default();
-        let limit = match self.pause {
+        let mut start = self.fade.take_tail(out);
+        let end = match self.pause {
             Pause::No => out.len(),
-            Pause::Fading => (at + FADE_SAMPLES).min(out.len()),
-            Pause::Silent => return taken,
+            Pause::Fading => (start + FADE_SAMPLES).min(out.len()),
+            Pause::Silent => return Taken::default(),
         };
-        if let Some(samples) = self.take_filler(out.get_mut(at..limit).unwrap_or_default()) {
-            return Taken { samples, ..taken };
+        if self.pause == Pause::No {
+            if let Some(samples) = self.take_filler(out.get_mut(start..).unwrap_or_default()) {
+                return Taken { samples, ..Taken::default() };
+            }
+            if self.filler.under_way() {
+                // The rest of it does not come.
+                self.stop_filler();
+                start += self.fade.take_tail(out.get_mut(start..).unwrap_or_default());
+            }
         }
-        if self.filler.under_way() {
-            // The rest of it does not come.
-            self.stop_filler();
-            at += self.take_tail(out.get_mut(at..).unwrap_or_default());
-        }
-        if self.under_way.is_none() && !self.fills(limit.saturating_sub(at)) {
-            return taken;
+        if self.under_way.is_none() && !self.fills(end.saturating_sub(start)) {
+            return Taken::default();
         }
         if self.refills() {
             self.refill.held(if self.front().is_some() { out.len() } else { 0 });
-            return Taken { underrun: true, ..taken };
+            return Taken { underrun: true, ..Taken::default() };
         }
-        let start = at;
-        while at < limit {
-            let Some((turn, made, copied, ended)) = self.take_some(out.get_mut(at..limit).unwrap_or_default()) else {
-                break;
-            };
-            at += copied;
+        let mut taken = self.take_speech(out.get_mut(start..end).unwrap_or_default());
+        let played = usize::from(taken.samples);
+        let rest = start + played;
+        if self.pause == Pause::Fading {
+            let ended = self.under_way.is_none();
+            self.fade.die_away(out.get_mut(start..end).unwrap_or_default(), played, ended);
+            self.pause = Pause::Silent;
+        } else if rest < out.len() && self.under_way.is_some() {
+            taken.underrun = true;
+            self.run_dry(out.get_mut(rest..).unwrap_or_default());
+        }
+        taken
+    }
+
+    /// Fills `out` with the speech of the turn that is granted, as far as it is there.
+    fn take_speech(&mut self, out: &mut [i16]) -> Taken {
+        let (mut at, mut taken) = (0, Taken::default());
+        while at < out.len() {
+            let to = out.get_mut(at..).unwrap_or_default();
+            let Some((turn, made, copied, ended)) = self.take_some(to) else { break };
             taken.turn = Some(turn);
             taken.made = made;
             taken.samples += copied as u16;
             taken.first |= copied > 0 && self.under_way.is_none();
             if copied > 0 {
-                self.remember(out.get(at - copied..at).unwrap_or_default());
+                self.fade.remember(to.get(..copied).unwrap_or_default());
                 self.filler.drop_all();
                 self.under_way = Some(turn);
                 self.dry = false;
                 self.count(turn, copied);
             }
+            at += copied;
             if ended {
                 self.under_way = None;
                 self.refill = Refill::default();
@@ -360,26 +373,19 @@ impl Playout {
                 break;
             }
         }
-        if self.pause == Pause::Fading {
-            if self.under_way.is_some() {
-                self.mirror(out.get_mut(at..limit).unwrap_or_default());
-                at = limit;
-            }
-            fade_out(out.get_mut(start..at).unwrap_or_default());
-            self.last = [0; FADE_SAMPLES];
-            self.pause = Pause::Silent;
-        } else if at < out.len() && self.under_way.is_some() {
-            taken.underrun = true;
-            if !self.dry {
-                self.underruns += 1;
-                self.refill.ran_dry();
-                self.leave_tail([0; FADE_SAMPLES], 0, false);
-                self.take_tail(out.get_mut(at..).unwrap_or_default());
-            }
-            self.dry = true;
-            self.fade_in = FADE_SAMPLES;
-        }
         taken
+    }
+
+    /// The turn under way has nothing more for now: it dies away in `rest`, and will go on softly.
+    fn run_dry(&mut self, rest: &mut [i16]) {
+        if !self.dry {
+            self.underruns += 1;
+            self.refill.ran_dry();
+            self.fade.leave_tail([0; FADE_SAMPLES], 0, false);
+            self.fade.take_tail(rest);
+        }
+        self.dry = true;
+        self.fade.rise();
     }
 
     /// Fills `out` with a filler; one that has not begun gives way to the speech it was to bridge the wait for.
@@ -388,7 +394,7 @@ impl Playout {
             self.filler.drop_all();
         }
         let samples = self.filler.take(self.granted, out);
-        self.remember(out.get(..samples).unwrap_or_default());
+        self.fade.remember(out.get(..samples).unwrap_or_default());
         (samples > 0).then_some(samples as u16)
     }
 
@@ -397,44 +403,9 @@ impl Playout {
         if self.filler.under_way() {
             let mut tail = [0; FADE_SAMPLES];
             let len = self.filler.take(self.granted, &mut tail);
-            self.leave_tail(tail, len, !self.filler.under_way());
+            self.fade.leave_tail(tail, len, !self.filler.under_way());
         }
         self.filler.drop_all();
-    }
-
-    /// Makes the tail of what stops: the first `len` samples of `tail`, and after them, unless it `ended` there, its last ones
-    /// backwards: they begin where it stopped, and nothing else is there to fade.
-    fn leave_tail(&mut self, mut tail: [i16; FADE_SAMPLES], len: usize, ended: bool) {
-        self.remember(tail.get(..len).unwrap_or_default());
-        if !ended {
-            self.mirror(tail.get_mut(len..).unwrap_or_default());
-        }
-        self.tail_len = if ended { len } else { FADE_SAMPLES };
-        fade_out(tail.get_mut(..self.tail_len).unwrap_or_default());
-        (self.tail, self.last) = (tail, [0; FADE_SAMPLES]);
-    }
-
-    /// Keeps the last samples of what is played.
-    fn remember(&mut self, played: &[i16]) {
-        let kept = played.len().min(FADE_SAMPLES);
-        self.last.copy_within(kept.., 0);
-        let newest = played.get(played.len() - kept..).unwrap_or_default();
-        for (to, from) in self.last.iter_mut().skip(FADE_SAMPLES - kept).zip(newest) {
-            *to = *from;
-        }
-    }
-
-    /// Fills `out` with the last samples, backwards.
-    fn mirror(&self, out: &mut [i16]) {
-        for (to, from) in out.iter_mut().zip(self.last.iter().rev()) {
-            *to = *from;
-        }
-    }
-
-    /// Returns how often a turn's speech ran dry before its end.
-    #[must_use]
-    pub const fn underruns(&self) -> u64 {
-        self.underruns
     }
 
     /// The first queued frame, if it may be played.
@@ -458,18 +429,8 @@ impl Playout {
         if done {
             self.pop();
         }
-        self.fade_in = fade_in(out.get_mut(..copied).unwrap_or_default(), self.fade_in);
+        self.fade.raise(out.get_mut(..copied).unwrap_or_default());
         Some((turn, made, copied, done && last))
-    }
-
-    fn take_tail(&mut self, out: &mut [i16]) -> usize {
-        let len = self.tail_len.min(out.len());
-        for (to, from) in out.iter_mut().zip(self.tail.iter().take(len)) {
-            *to = *from;
-        }
-        self.tail.copy_within(len.., 0);
-        self.tail_len -= len;
-        len
     }
 
     /// Ends what is under way where it `is_over`: the next samples of it become the tail.
@@ -486,12 +447,12 @@ impl Playout {
                         break;
                     }
                 }
-                self.leave_tail(tail, len, whole);
+                self.fade.leave_tail(tail, len, whole);
             }
             self.under_way = None;
         }
         self.pause = Pause::No;
-        self.fade_in = 0;
+        self.fade.begin();
         (self.dry, self.refill) = (false, Refill::default());
     }
 
@@ -533,23 +494,6 @@ impl Playout {
             self.heard_next = (self.heard_next + 1) % TURNS_REMEMBERED;
         }
     }
-}
-
-/// Lets `pcm` fall to nothing over its length.
-fn fade_out(pcm: &mut [i16]) {
-    let len = pcm.len() as i32;
-    for (sample, left) in pcm.iter_mut().zip((0..len).rev()) {
-        *sample = (i32::from(*sample) * (left + 1) / (len + 1)) as i16;
-    }
-}
-
-/// Lets `pcm` rise where `left` samples of a fade-in are still to come. Returns how many are left after it.
-fn fade_in(pcm: &mut [i16], left: usize) -> usize {
-    for (sample, left) in pcm.iter_mut().zip((1..=left).rev()) {
-        let gain = (FADE_SAMPLES + 1 - left) as i32;
-        *sample = (i32::from(*sample) * gain / (FADE_SAMPLES as i32 + 1)) as i16;
-    }
-    left.saturating_sub(pcm.len())
 }
 
 #[cfg(test)]
@@ -860,6 +804,19 @@ mod tests {
         let taken = playout.take(&mut out);
         assert_eq!((taken.turn, taken.first, out), (Some(TurnId(1)), true, [LEVEL; 160]));
         assert_eq!(playout.heard(TurnId(1)), 160);
+    }
+
+    #[test]
+    fn a_filler_that_comes_with_a_pause_waits_for_its_end() {
+        let mut playout = granted(1);
+        take(&mut playout);
+        playout.pause();
+        playout.fill(&VoiceFrame { made: Instant::from_millis(9), ..frame(1, 500) });
+        let (fading, _) = take(&mut playout);
+        assert!(step(&fading) < LEVEL / 10 && fading[FADE_SAMPLES..] == [0; FRAME_8K - FADE_SAMPLES], "{fading:?}");
+        assert_eq!(take(&mut playout).0, [0; FRAME_8K], "the caller has the floor");
+        playout.resume();
+        assert_eq!(take(&mut playout).0, [500; FRAME_8K]);
     }
 
     #[test]

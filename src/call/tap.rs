@@ -1,6 +1,6 @@
 //! Both sides of a call for whoever listens to it, which takes nothing away from the agent.
 
-use super::codec::Decoder;
+use super::codec::{Decoder, samples_per_tick};
 use super::{FRAME_8K, FRAME_16K, TapFrame};
 use crate::audio::resample::Up2;
 use crate::rtp::packet::HEADER_LEN;
@@ -14,12 +14,18 @@ const LISTENERS_MAX: usize = 4;
 /// handed on later. More than this and the oldest is left out.
 const CALLER_FRAMES_MAX: usize = 8;
 
-/// Puts caller and agent side by side in the agent's 20 ms slots. Idle while nobody listens.
+/// Samples at 16 kHz in the time of one byte on the wire.
+const PER_BYTE: usize = FRAME_16K / FRAME_8K;
+
+/// Puts caller and agent side by side in frames of 20 ms, by the agent's clock. Idle while nobody listens.
 pub struct Tap {
     listeners: [Option<Producer<TapFrame>>; LISTENERS_MAX],
     caller: [[i16; FRAME_16K]; CALLER_FRAMES_MAX],
     head: usize,
     len: usize,
+    /// The agent's frame that is being put together, and how much of it is there: packets need not last 20 ms.
+    agent: [i16; FRAME_16K],
+    agent_len: usize,
     decoder: Decoder,
     up: Up2,
 }
@@ -33,6 +39,8 @@ impl Tap {
             caller: [[0; FRAME_16K]; CALLER_FRAMES_MAX],
             head: 0,
             len: 0,
+            agent: [0; FRAME_16K],
+            agent_len: 0,
             decoder: Decoder::new(encoding),
             up: Up2::new(),
         }
@@ -80,23 +88,26 @@ impl Tap {
         self.len += 1;
     }
 
-    /// Takes a packet of the agent, and hands on as much of both sides as it holds, in frames of 20 ms.
+    /// Takes a packet of the agent, and hands on what is whole of both sides, in frames of 20 ms.
     ///
     /// # Real-time
-    /// Bounded by the packet: at most three frames.
+    /// Bounded by the packet.
     pub fn agent(&mut self, packet: &[u8]) {
         if !self.heard_by_anyone() {
             return;
         }
-        let payload = packet.get(HEADER_LEN..).unwrap_or_default();
-        for piece in payload.chunks_exact(FRAME_8K) {
-            let mut agent = [0; FRAME_16K];
-            if self.decoder.decode(piece, &mut agent).len() == FRAME_8K {
-                let mut pcm = [0; FRAME_8K];
-                pcm.copy_from_slice(&agent[..FRAME_8K]);
-                self.up.process(&pcm, &mut agent);
+        let mut payload = packet.get(HEADER_LEN..).unwrap_or_default();
+        while !payload.is_empty() {
+            let (piece, rest) = payload.split_at(self.room().min(payload.len()));
+            payload = rest;
+            let frame = self.agent.get_mut(self.agent_len..).unwrap_or_default();
+            if samples_per_tick(self.decoder.encoding()) == PER_BYTE {
+                self.decoder.decode(piece, frame);
+            } else {
+                let mut narrow = [0; FRAME_8K];
+                self.up.process(self.decoder.decode(piece, &mut narrow), frame);
             }
-            self.hand_on(agent);
+            self.advance(piece.len());
         }
     }
 
@@ -104,15 +115,31 @@ impl Tap {
     ///
     /// # Real-time
     /// As [`Self::agent`].
-    pub fn keys(&mut self, samples: usize) {
-        if self.heard_by_anyone() {
-            (0..samples / FRAME_8K).for_each(|_| self.hand_on([0; FRAME_16K]));
+    pub fn keys(&mut self, mut samples: usize) {
+        if !self.heard_by_anyone() {
+            return;
+        }
+        while samples > 0 {
+            let some = samples.min(self.room());
+            samples -= some;
+            self.agent.iter_mut().skip(self.agent_len).take(some * PER_BYTE).for_each(|sample| *sample = 0);
+            self.advance(some);
         }
     }
 
-    /// Hands on 20 ms of the agent with as much of the caller.
-    fn hand_on(&mut self, agent: [i16; FRAME_16K]) {
-        let mut frame = TapFrame { caller: [0; FRAME_16K], agent };
+    /// Returns how many bytes on the wire the agent's frame still has room for: at least one.
+    const fn room(&self) -> usize {
+        (FRAME_16K - self.agent_len) / PER_BYTE
+    }
+
+    /// The agent's frame has come on by so many `bytes`; a whole one is handed on with as much of the caller.
+    fn advance(&mut self, bytes: usize) {
+        self.agent_len += bytes * PER_BYTE;
+        if self.agent_len < FRAME_16K {
+            return;
+        }
+        self.agent_len = 0;
+        let mut frame = TapFrame { caller: [0; FRAME_16K], agent: self.agent };
         if self.len > 0 {
             frame.caller = self.caller[self.head];
             self.head = (self.head + 1) % CALLER_FRAMES_MAX;
@@ -131,6 +158,7 @@ impl Tap {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::Encoder;
     use super::*;
     use rtrb::RingBuffer;
 
@@ -153,5 +181,26 @@ mod tests {
         let frame = heard.pop().expect("a frame");
         assert_eq!((frame.caller, frame.agent), ([0; FRAME_16K], [0; FRAME_16K]));
         assert!(heard.pop().is_err());
+    }
+    #[test]
+    fn packets_of_any_length_are_heard_whole() {
+        for encoding in [Encoding::Pcma, Encoding::G722] {
+            for ms in [10, 20, 30, 60] {
+                let mut tap = Tap::new(encoding);
+                let (listener, mut heard) = RingBuffer::new(64);
+                assert!(tap.add(listener).is_ok());
+                let mut encoder = Encoder::new(encoding);
+                for _ in 0..600 / ms {
+                    let mut packet = vec![0; HEADER_LEN + 8 * ms];
+                    encoder.encode(&vec![5000; 8 * ms], &mut packet[HEADER_LEN..]);
+                    tap.agent(&packet);
+                }
+                let agent: Vec<i16> = std::iter::from_fn(|| heard.pop().ok()).flat_map(|frame| frame.agent).collect();
+                assert_eq!(agent.len(), 600 * 16, "{encoding:?}, {ms} ms");
+                assert!(agent[1600..].iter().all(|sample| (4500..5500).contains(sample)), "{encoding:?}, {ms} ms");
+                (0..600 / ms).for_each(|_| tap.keys(8 * ms));
+                assert_eq!(std::iter::from_fn(|| heard.pop().ok()).count(), 30, "{ms} ms");
+            }
+        }
     }
 }

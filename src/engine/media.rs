@@ -165,52 +165,49 @@ impl Worker {
     }
 
     fn take_orders(&mut self, now: Instant) {
-        loop {
-            // A Remove needs room in the retired ring; where there is none it stays in its own until there is.
-            match self.orders.peek() {
-                Ok(WorkerOrder::Remove(_)) if self.retired.is_full() => return,
-                Ok(_) => {}
-                Err(_) => return,
+        // A Remove needs room in the retired ring; where there is none it stays in its own until there is.
+        while !(self.retired.is_full() && matches!(self.orders.peek(), Ok(WorkerOrder::Remove(_)))) {
+            let Ok(order) = self.orders.pop() else { return };
+            self.obey(order, now);
+        }
+    }
+
+    /// Carries out an order; one for a call that is gone is nothing.
+    fn obey(&mut self, order: WorkerOrder, now: Instant) {
+        match order {
+            // The vector was made for every call that net admits, so this does not grow it.
+            WorkerOrder::Add(line) => self.lines.push(line),
+            WorkerOrder::Remove(id) => {
+                if let Some(at) = self.find(id) {
+                    self.close(at, now);
+                    self.retire(at);
+                }
             }
-            match self.orders.pop() {
-                // The vector was made for every call that net admits, so this does not grow it.
-                Ok(WorkerOrder::Add(line)) => {
-                    self.lines.push(line);
+            WorkerOrder::Change(id, agreed) => {
+                if let Some(line) = self.line(id) {
+                    line.call.change(&agreed, now);
                 }
-                Ok(WorkerOrder::Remove(id)) => {
-                    if let Some(at) = self.find(id) {
-                        self.close(at, now);
-                        self.retire(at);
-                    }
+            }
+            WorkerOrder::Signalling(id, from) => {
+                if let Some(line) = self.line(id) {
+                    line.call.set_signalling(from);
                 }
-                Ok(WorkerOrder::Change(id, agreed)) => {
-                    if let Some(at) = self.find(id) {
-                        self.lines[at].call.change(&agreed, now);
-                    }
+            }
+            WorkerOrder::Secure(id, keys) => {
+                if let Some(line) = self.line(id) {
+                    line.call.set_keys(keys.as_ref(), now);
                 }
-                Ok(WorkerOrder::Signalling(id, from)) => {
-                    if let Some(at) = self.find(id) {
-                        self.lines[at].call.set_signalling(from);
-                    }
+            }
+            WorkerOrder::Tap(id, tap) => {
+                if let Some(line) = self.line(id) {
+                    // Where as many listen as may, this ring is dropped, and the listener sees that it is abandoned.
+                    let _ = line.call.listen(tap);
                 }
-                Ok(WorkerOrder::Secure(id, keys)) => {
-                    if let Some(at) = self.find(id) {
-                        self.lines[at].call.set_keys(keys.as_ref(), now);
-                    }
+            }
+            WorkerOrder::Pcap(id, packets) => {
+                if let Some(line) = self.line(id) {
+                    line.pcap = Some(packets);
                 }
-                Ok(WorkerOrder::Tap(id, tap)) => {
-                    if let Some(at) = self.find(id) {
-                        // Where as many listen as may, this ring is dropped, and the listener sees that it is
-                        // abandoned.
-                        let _ = self.lines[at].call.listen(tap);
-                    }
-                }
-                Ok(WorkerOrder::Pcap(id, packets)) => {
-                    if let Some(at) = self.find(id) {
-                        self.lines[at].pcap = Some(packets);
-                    }
-                }
-                Err(_) => return,
             }
         }
     }
@@ -232,6 +229,10 @@ impl Worker {
 
     fn find(&self, id: CallId) -> Option<usize> {
         self.lines.iter().position(|line| line.call.id() == id)
+    }
+
+    fn line(&mut self, id: CallId) -> Option<&mut Line> {
+        self.lines.iter_mut().map(|line| &mut **line).find(|line| line.call.id() == id)
     }
 
     /// Hands a line back to net, which drops it; returns whether there was room.

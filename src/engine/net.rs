@@ -2,6 +2,8 @@
 //! other. It decodes nothing and blocks on nothing but its poll, so that the answer to an INVITE leaves in a moment.
 
 mod calls;
+mod changes;
+mod setup;
 
 use crate::call::TapFrame;
 use crate::config::{Config, LogLevel};

@@ -14,6 +14,16 @@ use super::{Discard, EndedBy, Event, Invitation, Refusal, UserAgent, reason};
 use crate::ids::CallId;
 use crate::time::Instant;
 
+/// What an INVITE brings that opens a dialog.
+pub(super) struct Opening {
+    /// Its session description, where it has one.
+    pub(super) offer: Option<Vec<u8>>,
+    /// What it says of a session timer.
+    pub(super) terms: Option<Terms>,
+    /// The dialog.
+    pub(super) dialog: Dialog,
+}
+
 impl UserAgent {
     /// Takes an INVITE outside of dialogs: 100 at once, then the engine decides.
     pub(super) fn handle_invite(&mut self, mut request: Request, flow: Flow, now: Instant) {
@@ -27,24 +37,7 @@ impl UserAgent {
             self.out.counters.refused_unacknowledged += 1;
             return self.refuse_for_load(&request, flow);
         }
-        let offer = match body::session_description(&request) {
-            Ok(offer) => offer.map(<[u8]>::to_vec),
-            Err(refusal) => {
-                let response = for_body(refusal, |status| self.stateless(status, request.envelope(), flow));
-                return self.send_stateless(response, request.envelope(), flow);
-            }
-        };
-        let Ok(terms) = Terms::for_request(&request, self.settings.session_expires_s) else {
-            let response = too_small(self.stateless(422, request.envelope(), flow));
-            return self.send_stateless(response, request.envelope(), flow);
-        };
-        let dialog = match Dialog::new(&request, self.tags.fresh(), flow) {
-            Ok(dialog) => dialog,
-            Err(flaw) => {
-                let response = self.stateless(flaw.status, request.envelope(), flow).phrase(flaw.why);
-                return self.send_stateless(response, request.envelope(), flow);
-            }
-        };
+        let Some(Opening { offer, terms, dialog }) = self.read_opening(&request, flow) else { return };
         let Some(transaction) = self.transactions.open(&request, request.envelope().route(flow)) else {
             return self.refuse_for_load(&request, flow);
         };
@@ -73,6 +66,23 @@ impl UserAgent {
             transport: flow.transport,
             offer,
         }));
+    }
+
+    /// Reads what an INVITE brings that opens a dialog; `None`: it is refused, since a part of it cannot be used.
+    pub(super) fn read_opening(&mut self, request: &Request, flow: Flow) -> Option<Opening> {
+        let envelope = request.envelope();
+        let refusal = match body::session_description(request) {
+            Err(refusal) => for_body(refusal, |status| self.stateless(status, envelope, flow)),
+            Ok(offer) => match Terms::for_request(request, self.settings.session_expires_s) {
+                Err(_) => too_small(self.stateless(422, envelope, flow)),
+                Ok(terms) => match Dialog::new(request, self.tags.fresh(), flow) {
+                    Err(flaw) => self.stateless(flaw.status, envelope, flow).phrase(flaw.why),
+                    Ok(dialog) => return Some(Opening { offer: offer.map(<[u8]>::to_vec), terms, dialog }),
+                },
+            },
+        };
+        self.send_stateless(refusal, envelope, flow);
+        None
     }
 
     /// Takes a CANCEL (RFC 3261 §9.2): 200 to it in any case, and 487 to its INVITE if that is not answered yet.

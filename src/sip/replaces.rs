@@ -1,17 +1,16 @@
 //! INVITE with Replaces (RFC 3891): somebody else takes a call over, and the agent talks on.
 
-use super::body;
-use super::dialog::{Dialog, DialogId};
+use super::dialog::DialogId;
 use super::flow::Flow;
-use super::in_dialog::too_small;
+use super::invite::Opening;
 use super::lexer::{Flaw, is_token};
 use super::message::Request;
 use super::params::{Cursor, Params};
 use super::reason::{Cause, Reason};
-use super::refusals::{for_body, for_engine};
+use super::refusals::for_engine;
 use super::response::Response;
 use super::session::{Pending, REOFFER_MAX, Session, State, begin};
-use super::session_timer::{Terms, allows_update};
+use super::session_timer::allows_update;
 use super::uri::host_of;
 use super::{Event, Refusal, Replacement, UserAgent};
 use crate::ids::CallId;
@@ -61,9 +60,6 @@ impl fmt::Display for Replaces {
 impl UserAgent {
     /// Takes an INVITE that wants to take a call over: the engine sees an offer of another peer, for the same call.
     pub(super) fn handle_replacing_invite(&mut self, mut request: Request, flow: Flow, now: Instant) {
-        let refused = |ua: &mut Self, request: &Request, response: Response| {
-            ua.send_stateless(response, request.envelope(), flow);
-        };
         if self.draining {
             return self.refuse_for_load(&request, flow);
         }
@@ -72,27 +68,10 @@ impl UserAgent {
             Err(flaw) => {
                 let response = self.stateless(flaw.status, request.envelope(), flow);
                 let response = if flaw.status == 400 { response.phrase(flaw.why) } else { response };
-                return refused(self, &request, response);
+                return self.send_stateless(response, request.envelope(), flow);
             }
         };
-        let offer = match body::session_description(&request) {
-            Ok(offer) => offer.map(<[u8]>::to_vec),
-            Err(refusal) => {
-                let response = for_body(refusal, |status| self.stateless(status, request.envelope(), flow));
-                return refused(self, &request, response);
-            }
-        };
-        let Ok(terms) = Terms::for_request(&request, self.settings.session_expires_s) else {
-            let response = too_small(self.stateless(422, request.envelope(), flow));
-            return refused(self, &request, response);
-        };
-        let dialog = match Dialog::new(&request, self.tags.fresh(), flow) {
-            Ok(dialog) => dialog,
-            Err(flaw) => {
-                let response = self.stateless(flaw.status, request.envelope(), flow).phrase(flaw.why);
-                return refused(self, &request, response);
-            }
-        };
+        let Some(Opening { offer, terms, dialog }) = self.read_opening(&request, flow) else { return };
         let Some(transaction) = self.transactions.open(&request, request.envelope().route(flow)) else {
             return self.refuse_for_load(&request, flow);
         };
