@@ -43,7 +43,7 @@ const ACTIVE_MIN_DB: f32 = -60.0;
 const SPEECH_OVER_FLOOR_DB: f32 = 5.0;
 
 /// Frames over the background, among so many, after which one below it still belongs to the voice: a word's last sounds sink into
-/// what is behind it. Babble's own peaks stand alone or in pairs.
+/// what is behind it. A single peak of what is behind draws no neighbours along.
 const FOREMOST_FRAMES: u32 = 3;
 /// The frames among which they are counted: 140 ms.
 const FOREMOST_WINDOW: u32 = (1 << 7) - 1;
@@ -263,7 +263,7 @@ impl Activity {
 
 /// Leaves out what is below the voice: engines, wind and handling are mostly there, and are loud in what a soft telephone sends.
 /// Second order, maximally flat, -3 dB at 140 Hz, where ITU-T G.729 §3.1 puts its own. Rumble with the spectrum of brown noise is
-/// 10 dB fainter behind it, and a voice keeps its level.
+/// 8 dB fainter behind it, and a voice keeps its level.
 struct HighPass {
     /// The gain, and what the last two outputs count.
     gain: f32,
