@@ -182,6 +182,7 @@ mod tests {
         assert_eq!((frame.caller, frame.agent), ([0; FRAME_16K], [0; FRAME_16K]));
         assert!(heard.pop().is_err());
     }
+
     #[test]
     fn packets_of_any_length_are_heard_whole() {
         for encoding in [Encoding::Pcma, Encoding::G722] {

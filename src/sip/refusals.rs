@@ -122,8 +122,9 @@ impl UserAgent {
                     self.out.event(event);
                 }
                 let mut response = begin(200).with_all("Contact", contacts.iter().map(String::as_str));
-                if let Some(unix_at_zero) = self.unix_at_zero {
-                    response = response.with("Date", date(unix_at_zero + now.since(Instant::ZERO)));
+                let since_zero = now.since(Instant::ZERO);
+                if let Some(date) = self.unix_at_zero.and_then(|unix_at_zero| date(unix_at_zero + since_zero)) {
+                    response = response.with("Date", date);
                 }
                 if registrar::is_outbound(request) && flow.transport.is_reliable() {
                     response.with("Flow-Timer", FLOW_TIMER_S.to_string())
